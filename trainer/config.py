@@ -1,0 +1,320 @@
+"""Typed, frozen configuration of one dataset and the model trained on it.
+
+A configuration is one YAML file (see `configs/`). Unknown keys are errors, every default is written here once, and
+`Config.to_yaml` echoes the whole of it, defaults included, into each run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.errors import UsageError
+
+FEATURE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def _as_mapping(value: Any) -> Any:
+    """`[author, year]` is short for `{author: author, year: year}`."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        value = {str(column): column for column in value}
+    return value
+
+
+def _check_feature_names(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if not FEATURE_NAME.fullmatch(name):
+            raise ValueError(
+                f"a feature name should be letters, digits and underscores (it becomes a tensor's name); "
+                f"write `feature_name: column`. Received: {name!r}"
+            )
+    return value
+
+
+Columns = Annotated[
+    dict[str, str],
+    pydantic.BeforeValidator(_as_mapping),
+    pydantic.AfterValidator(_check_feature_names),
+    Field(default_factory=dict, description="feature name -> column in the file; a list means both are the same"),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TableConfig(_Strict):
+    """Where a table lies and how it is written."""
+
+    path: str = Field(description="file, glob or directory; relative to --data")
+    format: Literal["csv", "jsonl", "parquet"] | None = Field(None, description="default: from the file's suffix")
+    delimiter: str = Field(",", min_length=1, max_length=1)
+
+
+class InteractionsConfig(TableConfig):
+    user_id: str
+    item_id: str
+    time: str
+    time_format: Literal["epoch_seconds", "epoch_milliseconds", "iso8601", "order"]
+    event: str | None = Field(None, description="column with the kind of event")
+    rating: str | None = None
+    missing_rating: float | None = Field(None, description="the number that stands for 'not rated'")
+    text: Columns = Field(
+        description="what the user wrote with or after the event; joined; never seen when predicting it"
+    )
+    query: Columns = Field(description="what the user asked before the event; known when predicting it")
+    context: Columns = Field(description="categorical columns known at request time (device, place, ...)")
+
+
+class ItemsConfig(TableConfig):
+    item_id: str
+    text: Columns = Field(description="the first is the title people are shown; all are read by the encoder")
+    categorical: Columns
+    multi_valued: Columns
+    separator: str = Field("|", min_length=1, description="between the values of a multi-valued column")
+    numeric: Columns
+    dense: dict[str, Annotated[int, Field(gt=0)]] = Field(
+        default_factory=dict, description="column -> length; a JSON list, or numbers divided by the separator"
+    )
+
+
+class UsersConfig(TableConfig):
+    user_id: str
+    categorical: Columns
+    numeric: Columns
+
+
+class SplitConfig(_Strict):
+    """How events are divided. See the design's section on point in time."""
+
+    kind: Literal["leave_one_out", "time"] = "leave_one_out"
+    test: bool = Field(True, description="leave_one_out: false holds out validation alone, for the model that ships")
+    validation_from: str | None = Field(None, description="time: first moment of validation, as in the time column")
+    test_from: str | None = Field(None, description="time: first moment of test")
+
+    @pydantic.model_validator(mode="after")
+    def _dates(self) -> SplitConfig:
+        dates = self.validation_from is not None and self.test_from is not None
+        if (self.kind == "time") != dates or (
+            self.kind == "leave_one_out" and (self.validation_from or self.test_from)
+        ):
+            raise ValueError(
+                "`validation_from` and `test_from` go with kind: time, both of them, and with nothing else"
+            )
+        return self
+
+
+class PseudonymiseConfig(_Strict):
+    """HMAC-SHA-256 of user and item ids. The key is read where it is needed and never written."""
+
+    key_env: str | None = Field(None, description="environment variable that holds the key")
+    key_file: str | None = Field(None, description="file that holds the key")
+
+    @pydantic.model_validator(mode="after")
+    def _one(self) -> PseudonymiseConfig:
+        if (self.key_env is None) == (self.key_file is None):
+            raise ValueError("give exactly one of `key_env` and `key_file`")
+        return self
+
+
+class DataConfig(_Strict):
+    interactions: InteractionsConfig
+    items: ItemsConfig | None = None
+    users: UsersConfig | None = None
+    repeats: Literal["earliest", "all"] = Field("earliest", description="of repeated (user, item) pairs")
+    exclude_history: bool = Field(True, description="never recommend what the user already has")
+    split: SplitConfig = SplitConfig()
+    max_bad_row_rate: float = Field(0.02, ge=0, le=1)
+    pseudonymise: PseudonymiseConfig | None = None
+    frozen_schema: str | None = Field(
+        None, description="schema.pbtxt to hold the data against, instead of inferring one"
+    )
+
+
+class TextConfig(_Strict):
+    encoder: str = Field("all-MiniLM-L6-v2", description="that name, a BERT directory, or a KerasNLP preset")
+    max_tokens: int = Field(128, ge=8, le=512)
+    tokens_per_batch: int = Field(4096, gt=0, description="a batch of texts holds at most this many tokens")
+    store: str | None = Field(None, description="directory of the embedding store; default: OUT/text_store")
+
+
+class ModelConfig(_Strict):
+    """The two towers (trainer/towers)."""
+
+    dim: int = Field(64, gt=0, description="width of item and user vectors")
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    max_history: int = Field(50, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    id_dropout: float = Field(0.1, ge=0, lt=1, description="share of item ids hidden in training, so content is learnt")
+    use_item_id: bool = True
+    use_item_text: bool = True
+    use_item_features: bool = True
+    use_event_text: bool = True
+    use_event_features: bool = Field(True, description="event type, rating, time gaps")
+    use_query: bool = True
+    use_context: bool = Field(True, description="context and profile columns")
+
+
+class RetrievalConfig(_Strict):
+    """Training of the two-tower retrieval model."""
+
+    epochs: int = Field(40, gt=0)
+    batch_size: int = Field(128, gt=0, description="user sequences a step")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    patience: int = Field(4, gt=0, description="epochs without a better validation NDCG@10")
+    loss: Literal["auto", "full_softmax", "sampled_softmax"] = "auto"
+    full_softmax_limit: int = Field(50_000, gt=0, description="auto: largest catalogue for the full softmax")
+    sampled_negatives: int = Field(4096, gt=0)
+    temperature: float = Field(1.0, gt=0)
+
+
+class RankingConfig(_Strict):
+    """Training of the ranking model on what retrieval returns."""
+
+    enabled: bool = True
+    candidates: int = Field(100, gt=1, description="retrieved items that are re-ranked")
+    epochs: int = Field(3, gt=0)
+    batch_size: int = Field(256, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    max_training_users: int = Field(20_000, gt=0)
+
+
+class IndexConfig(_Strict):
+    kind: Literal["auto", "scann", "brute_force"] = "auto"
+    brute_force_limit: int = Field(20_000, ge=0, description="auto: catalogues up to this size are searched exactly")
+    recall_target: float = Field(0.98, gt=0, le=1, description="recall@k against exact search on held-out queries")
+    k: int = Field(100, gt=0)
+
+
+class ServingConfig(_Strict):
+    model_name: str = Field("recommender", pattern=r"^[A-Za-z0-9_.-]+$")
+    k: int = Field(20, gt=0, description="items in one answer")
+    max_history: int = Field(50, ge=1, description="only so many last events of a request are read")
+    use_ranking: Literal["auto", "always", "never"] = Field("auto", description="auto: if it wins on validation")
+
+
+class EvaluationConfig(_Strict):
+    cutoffs: tuple[Annotated[int, Field(gt=0)], ...] = (1, 5, 10, 20, 100)
+    candidates: Literal["occurring", "all"] = Field(
+        "occurring", description="rank items that occur in any event, or all"
+    )
+    with_query: bool = Field(False, description="let evaluation see the query said at the held-out event")
+
+
+class StepResources(_Strict):
+    cpu: float | None = Field(None, gt=0)
+    memory: str | None = Field(None, pattern=r"^\d+(\.\d+)?(K|M|G|T|Ki|Mi|Gi|Ti)$")
+    accelerator: str | None = None
+    accelerator_count: int = Field(1, gt=0)
+
+
+class KubeflowConfig(_Strict):
+    image: str = "interest-towers:0.1.0"
+    pipeline_root: str = "gs://YOUR-BUCKET/interest-towers"
+    data_root: str = Field("/data", description="what --data is inside the cluster")
+    resources: dict[str, StepResources] = Field(default_factory=dict, description="step id, or 'default', -> resources")
+
+
+class Config(_Strict):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    seed: int = Field(1, ge=0)
+    data: DataConfig
+    text: TextConfig = TextConfig()
+    model: ModelConfig = ModelConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    ranking: RankingConfig = RankingConfig()
+    index: IndexConfig = IndexConfig()
+    serving: ServingConfig = ServingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    kubeflow: KubeflowConfig = KubeflowConfig()
+
+    def to_yaml(self) -> str:
+        """The whole configuration, defaults included; `load` of it gives an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        return cls.model_validate_json(text)
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Reads a configuration file.
+
+    Args:
+      path: the YAML file.
+      overrides: `"section.key=value"` strings (the command line's `--set`); the value is read as YAML.
+
+    Raises:
+      UsageError: the file is missing, is not YAML, or does not fit; every problem is named with its place.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot read the configuration ({error.strerror}). Give --config a YAML file."
+        ) from None
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: should hold keys and values (name, data, ...). Received: {type(document).__name__}")
+    for override in overrides or []:
+        _override(document, override)
+    try:
+        return Config.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise UsageError(f"{path}: {_explain(error)}") from None
+
+
+def _override(document: dict, override: str) -> None:
+    key, separator, value = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise UsageError(f"--set should be section.key=value. Received: {override!r}")
+    for part in parts[:-1]:
+        inner = document.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {override!r}: `{part}` is not a section")
+        document = inner
+    document[parts[-1]] = yaml.safe_load(value)
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(problem["loc"][:-1])
+            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
+            problems.append(f"`{place}` is not a known key; {hint}")
+        elif problem["type"] == "missing":
+            problems.append(f"`{place}` is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"`{place}`: {message}. Received: {str(problem['input'])[:80]!r}")
+    return "; ".join(problems)
+
+
+def _known_keys(place: tuple) -> list[str]:
+    model: Any = Config
+    for part in place:
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,80 @@
+"""The columns a model is trained on: item and sequence tables held as flat numpy arrays.
+
+One user is one chronological sequence; `offsets` cut the flat event columns into users. An event costs some 30 bytes, so
+a hundred million events fit in 3 GB; nothing is parsed or hashed again during training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+UNKNOWN_ITEM = 0  # index of an item outside the catalogue; the catalogue is 1..n
+NO_TEXT = -1  # row of an empty text
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Variable-length lists of ids: list i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: np.ndarray  # int32 [total]
+    offsets: np.ndarray  # int64 [rows + 1]
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """The catalogue. Row i holds the item with index i + 1; rows are sorted by item id (as UTF-8 bytes)."""
+
+    item_id: np.ndarray  # object (str) [n]
+    title: np.ndarray  # object (str) [n]
+    text_row: np.ndarray  # int32 [n], a row of TextVectors.vectors or NO_TEXT
+    train_count: np.ndarray  # int64 [n], events in the train split: all that may be known of popularity
+    occurs: np.ndarray  # bool [n], in any event of any split
+    categorical: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [n], 0 = missing or unknown
+    multi_valued: dict[str, Ragged] = field(default_factory=dict)  # ids from 1, no entry = missing
+    bucketed: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [n], quantile bucket from 1, 0 = missing
+    dense: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [n, width]
+    sizes: dict[str, int] = field(default_factory=dict)  # feature -> number of ids, 0 included
+
+    def __len__(self) -> int:
+        return len(self.item_id)
+
+
+@dataclass(frozen=True)
+class SequenceTable:
+    """Users' sequences, oldest event first, one split.
+
+    In the train split every event is trained on. In validation and test the last `target_count[u]` events of user u are
+    what is to be predicted, from the events before them.
+    """
+
+    user_id: np.ndarray  # object (str) [users]
+    offsets: np.ndarray  # int64 [users + 1]
+    target_count: np.ndarray  # int32 [users]
+    item: np.ndarray  # int32 [events], item index
+    timestamp: np.ndarray  # int64 [events], epoch seconds, or the order number
+    event: np.ndarray | None = None  # int32 [events], 0 = missing or unknown
+    rating: np.ndarray | None = None  # float32 [events], as in the data, NaN = none
+    text_row: np.ndarray | None = None  # int32 [events], row of what the user wrote, or NO_TEXT
+    query_row: np.ndarray | None = None  # int32 [events], row of what the user asked before it, or NO_TEXT
+    context: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [events], 0 = missing or unknown
+    profile: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [users], 0 = missing or unknown
+    sizes: dict[str, int] = field(default_factory=dict)  # 'event', 'context_x', 'profile_x' -> number of ids
+    rating_mean: float = 0.0  # of the train split
+    rating_std: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.user_id)
+
+
+@dataclass(frozen=True)
+class TextVectors:
+    """Embeddings of every distinct text, as the encoder gave them (unit length)."""
+
+    vectors: np.ndarray  # float16 [texts, width]
+    encoder: str  # name or directory, as `trainer.text` loads it
+
+    @property
+    def width(self) -> int:
+        return self.vectors.shape[1]
