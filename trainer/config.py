@@ -135,7 +135,9 @@ class DataConfig(_Strict):
     max_bad_row_rate: float = Field(0.02, ge=0, le=1)
     pseudonymise: PseudonymiseConfig | None = None
     frozen_schema: str | None = Field(
-        None, description="schema.pbtxt to hold the data against, instead of inferring one"
+        None,
+        description="directory with sequences.pbtxt and items.pbtxt (a run writes its own to OUT/schema) to hold the "
+        "data against, instead of inferring a schema",
     )
 
 
@@ -155,6 +157,11 @@ class ModelConfig(_Strict):
     max_history: int = Field(50, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
     id_dropout: float = Field(0.1, ge=0, lt=1, description="share of item ids hidden in training, so content is learnt")
+    min_id_count: int = Field(1, ge=0, description="ids with fewer train events share one embedding, as unknown ids do")
+    similarity: Literal["dot", "cosine"] = Field("dot", description="cosine goes with a retrieval.temperature near 0.05")
+    request_dropout: float = Field(
+        0.5, ge=0, le=1, description="share of queries and request times hidden in training: both may be missing later"
+    )
     use_item_id: bool = True
     use_item_text: bool = True
     use_item_features: bool = True
@@ -174,7 +181,10 @@ class RetrievalConfig(_Strict):
     patience: int = Field(4, gt=0, description="epochs without a better validation NDCG@10")
     loss: Literal["auto", "full_softmax", "sampled_softmax"] = "auto"
     full_softmax_limit: int = Field(50_000, gt=0, description="auto: largest catalogue for the full softmax")
-    sampled_negatives: int = Field(4096, gt=0)
+    sampled_negatives: int = Field(4096, gt=1, description="half from the batch's own items, half uniform")
+    window_overlap: float = Field(
+        0.5, ge=0, lt=1, description="sequences over max_history: share of a window that repeats the one before"
+    )
     temperature: float = Field(1.0, gt=0)
 
 
@@ -209,6 +219,7 @@ class EvaluationConfig(_Strict):
         "occurring", description="rank items that occur in any event, or all"
     )
     with_query: bool = Field(False, description="let evaluation see the query said at the held-out event")
+    with_timestamp: bool = Field(False, description="let evaluation see the moment of the held-out event")
 
 
 class StepResources(_Strict):
@@ -244,6 +255,15 @@ class Config(_Strict):
 
     def to_json(self) -> str:
         return self.model_dump_json()
+
+    def restricted(self, *sections: str) -> Config:
+        """The same with every section but these at its default.
+
+        A pipeline step is given only what it depends on, so that a change elsewhere leaves its cached result valid.
+        """
+        return Config(
+            name=self.name, seed=self.seed, data=self.data, **{name: getattr(self, name) for name in sections}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Config:

@@ -1,0 +1,37 @@
+"""Beam's options on our command line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from trainer.errors import UsageError
+
+# Everything in this process, in memory: the fastest for what fits on one machine.
+DEFAULTS = {"--runner": "DirectRunner", "--direct_running_mode": "in_memory", "--direct_num_workers": "1"}
+
+
+def resolve(arguments: list[str]) -> list[str]:
+    """Beam's arguments with this project's defaults for what is not given.
+
+    Raises:
+      UsageError: an argument is none of Beam's. Beam itself would ignore it, and a typing error with it.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options in [PipelineOptions, *_subclasses(PipelineOptions)]:
+        if "_add_argparse_args" in vars(options):
+            options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+        hint = f"Did you mean {close[0]}?" if close else "See --help."
+        raise UsageError(f"{unknown[0]!r} is neither an option of this command nor one of Beam's. {hint}")
+    given = {argument.split("=")[0] for argument in arguments}
+    return arguments + [f"{name}={value}" for name, value in DEFAULTS.items() if name not in given]
+
+
+def _subclasses(base: type) -> list[type]:
+    return [found for child in base.__subclasses__() for found in (child, *_subclasses(child))]

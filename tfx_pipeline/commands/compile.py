@@ -1,0 +1,32 @@
+"""`towers compile`."""
+
+from __future__ import annotations
+
+import argparse
+
+from trainer import config as configuration
+
+EPILOG = """\
+example:
+  towers compile --config configs/demo.yaml --runner kubeflow --out pipeline.yaml
+
+Image, pipeline root, data root and each step's resources come from the configuration's `kubeflow` section.
+Unknown options go to Beam in every step.
+"""
+PASSES_THROUGH = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="the dataset's YAML file")
+    parser.add_argument("--runner", choices=["kubeflow"], default="kubeflow")
+    parser.add_argument("--out", required=True, metavar="FILE", help="pipeline spec to write (.yaml or .json)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAML")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = configuration.load(arguments.config, arguments.set)
+    from tfx_pipeline.runners import kubeflow
+
+    path = kubeflow.compile_pipeline(config, arguments.out, arguments.rest)
+    print(f"{path}  (image {config.kubeflow.image}, root {config.kubeflow.pipeline_root})")
+    return 0

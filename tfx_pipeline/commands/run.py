@@ -1,0 +1,50 @@
+"""`towers run`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trainer import config as configuration
+
+EPILOG = """\
+example:
+  towers run --config configs/amazon_reviews.yaml --data ~/data/amazon --out runs/amazon
+  towers run --config my.yaml --data . --out runs/mine --direct_running_mode multi_processing --direct_num_workers 8
+
+Unknown options go to Beam. A second run in the same --out repeats only what changed.
+"""
+PASSES_THROUGH = True  # Beam's options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="the dataset's YAML file")
+    parser.add_argument("--data", default=".", metavar="DIR", help="what paths in it are relative to (default: here)")
+    parser.add_argument("--out", default=None, metavar="DIR", help="the run's directory (default: runs/NAME)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAML")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = configuration.load(arguments.config, arguments.set)
+    from tfx_pipeline.screen import Screen
+
+    execute(config, arguments.data, arguments.out or Path("runs") / config.name, arguments.rest, Screen())
+    return 0
+
+
+def execute(config, data, out, beam_pipeline_args, screen):  # type: ignore[no-untyped-def]
+    """Runs the pipeline and prints what came of it; shared with `towers demo`."""
+    from tfx_pipeline.run_directory import RunDirectory
+    from tfx_pipeline.screen import captured
+    from trainer.evaluation.describe import table
+
+    directory = RunDirectory(out)
+    with captured(str(directory.log("start"))):
+        from tfx_pipeline.runners import local
+    result = local.run(config, str(data), directory, beam_pipeline_args, screen)
+    cached = f", {len(result.cached)} steps unchanged" if result.cached else ""
+    screen.say(f"done in {result.seconds:.0f} s{cached}")
+    print(table(result.evaluation))
+    print(f"model   {result.model}")
+    print(f"report  {directory.report / 'evaluation.json'}")
+    return result

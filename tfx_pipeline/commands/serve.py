@@ -1,0 +1,24 @@
+"""`towers serve`."""
+
+from __future__ import annotations
+
+import argparse
+
+EPILOG = """\
+example:
+  towers serve --model_base_path runs/demo/serving/recommender --model_name recommender --port 8500
+
+Options are those of tensorflow_model_server: `towers serve --help`.
+"""
+PASSES_THROUGH = True
+ADD_HELP = False  # --help is the server's
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from serving.server.main import main
+
+    return main(arguments.rest)

@@ -1,0 +1,45 @@
+"""ExampleValidator that stops the run: an anomaly noted and passed over helps nobody."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import tensorflow_data_validation as tfdv
+from tfx import types
+from tfx.components import ExampleValidator
+from tfx.components.example_validator import executor as example_validator_executor
+from tfx.dsl.components.base import executor_spec
+from tfx.types import artifact_utils
+
+from trainer.errors import TowersError
+
+
+class StrictExampleValidatorExecutor(example_validator_executor.Executor):
+    """TFX's executor, followed by an error that names every anomaly."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> Any:
+        result = super().Do(input_dict, output_dict, exec_properties)
+        anomalies = artifact_utils.get_single_instance(output_dict["anomalies"])
+        found = []
+        for split in artifact_utils.decode_split_names(anomalies.split_names):
+            directory = artifact_utils.get_split_uri([anomalies], split)
+            report = tfdv.load_anomalies_binary(os.path.join(directory, example_validator_executor.DEFAULT_FILE_NAME))
+            found += [f"{split}: {name}: {info.description}" for name, info in sorted(report.anomaly_info.items())]
+            if report.HasField("dataset_anomaly_info"):
+                found.append(f"{split}: {report.dataset_anomaly_info.description}")
+        if found:
+            raise TowersError(
+                f"the data does not fit its schema: {'; '.join(found)}. Mend the data, or, if the data is right, the schema "
+                "(data.frozen_schema)."
+            )
+        return result
+
+
+class StrictExampleValidator(ExampleValidator):
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(StrictExampleValidatorExecutor)

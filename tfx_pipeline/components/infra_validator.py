@@ -1,0 +1,63 @@
+"""Loads the export in the very server that will serve it and has its warm-up requests answered."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from serving import warmup
+from serving.server.process import ServerProcess
+from tfx_pipeline import progress
+from trainer.errors import TowersError
+
+_BLESSED = "blessed"  # custom property that TFX's Pusher looks at
+
+
+class EmbeddedInfraValidatorExecutor(base_executor.BaseExecutor):
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        with tempfile.TemporaryDirectory(prefix="infra-validator-") as base_path:
+            os.symlink(os.path.abspath(model), os.path.join(base_path, "1"))
+            # The server replays the warm-up records before it is ready; here they are sent again, over the wire.
+            with ServerProcess(base_path, model_name="candidate") as server:
+                answered = warmup.replay(model, server.address, model_name="candidate")
+        if not answered:
+            raise TowersError(f"{model}: holds no warm-up requests, so nothing was validated. Export it again.")
+        blessing.set_int_custom_property(_BLESSED, 1)
+        with open(os.path.join(blessing.uri, "INFRA_BLESSED"), "w", encoding="utf-8") as file:
+            file.write("")
+        progress.summary(f"loaded in the embedded server, {answered} warm-up requests answered")
+
+
+class EmbeddedInfraValidatorSpec(component_spec.ComponentSpec):
+    PARAMETERS: dict = {}
+    INPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
+    OUTPUTS = {"blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing)}
+
+
+class EmbeddedInfraValidator(base_component.BaseComponent):
+    """InfraValidator without Docker: TFX's own starts a container of stock TensorFlow Serving, which has no ScaNN.
+
+    Args:
+      model: the export.
+    """
+
+    SPEC_CLASS = EmbeddedInfraValidatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(EmbeddedInfraValidatorExecutor)
+
+    def __init__(self, model: types.BaseChannel):
+        super().__init__(
+            EmbeddedInfraValidatorSpec(model=model, blessing=types.Channel(type=standard_artifacts.InfraBlessing))
+        )

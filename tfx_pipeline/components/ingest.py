@@ -1,0 +1,86 @@
+"""The custom ExampleGen: raw tables to sequences, items and a quarantine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from tfx_pipeline import progress
+from tfx_pipeline.artifacts import Quarantine
+from tfx_pipeline.ingest import dataset
+from trainer.config import Config
+
+
+def sequence_splits(config: Config) -> list[str]:
+    return ["train", "validation", "test"] if config.data.split.test else ["train", "validation"]
+
+
+class IngestExecutor(base_beam_executor.BaseBeamExecutor):
+    """Runs `tfx_pipeline.ingest.dataset.ingest` on the executor's Beam runner."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        config = Config.from_json(exec_properties["config"])
+        sequences, items, quarantine = (
+            artifact_utils.get_single_instance(output_dict[key]) for key in ("sequences", "items", "quarantine")
+        )
+        report = dataset.ingest(
+            config,
+            exec_properties["data_root"],
+            dataset.OutputPaths(sequences=sequences.uri, items=items.uri, quarantine=quarantine.uri),
+            make_pipeline=self._make_beam_pipeline,
+        )
+        for examples, splits in ((sequences, sequence_splits(config)), (items, ["all"])):
+            examples.split_names = artifact_utils.encode_split_names(splits)
+            examples.span = 0
+            examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+            examples_utils.set_file_format(examples, "tfrecords_gzip")
+        progress.summary(report.summary())
+
+
+class IngestSpec(component_spec.ComponentSpec):
+    PARAMETERS = {
+        "config": component_spec.ExecutionParameter(type=str),
+        "data_root": component_spec.ExecutionParameter(type=str),
+        "fingerprint": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: dict = {}
+    OUTPUTS = {
+        "sequences": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "items": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "quarantine": component_spec.ChannelParameter(type=Quarantine),
+    }
+
+
+class Ingest(base_beam_component.BaseBeamComponent):
+    """Reads, validates and splits a dataset.
+
+    Args:
+      config: the run's configuration.
+      data_root: what relative paths in it are relative to.
+      fingerprint: changes whenever the files do (`tfx_pipeline.fingerprint`), so that cached results are not stale.
+    """
+
+    SPEC_CLASS = IngestSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(IngestExecutor)
+
+    def __init__(self, config: Config, data_root: str, fingerprint: str):
+        super().__init__(
+            IngestSpec(
+                config=config.restricted().to_json(),
+                data_root=data_root,
+                fingerprint=fingerprint,
+                sequences=types.Channel(type=standard_artifacts.Examples),
+                items=types.Channel(type=standard_artifacts.Examples),
+                quarantine=types.Channel(type=Quarantine),
+            )
+        )

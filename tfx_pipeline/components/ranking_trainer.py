@@ -1,0 +1,68 @@
+"""Trains the ranking model on what this run's retrieval returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec
+
+from tfx_pipeline import progress
+from tfx_pipeline.artifacts import Ranker, Towers
+from tfx_pipeline.components.dataset_inputs import DATASET_INPUTS, DatasetChannels, dataset_paths
+from trainer import loading, ranking, retrieval
+from trainer.config import Config
+
+
+class RankingTrainerExecutor(base_executor.BaseExecutor):
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        config = Config.from_json(exec_properties["config"])
+        dataset = loading.load(config, dataset_paths(input_dict), ("train", "validation"))
+        towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
+        result = ranking.train(
+            config,
+            towers,
+            dataset.items,
+            dataset.train,
+            dataset.splits["validation"],
+            dataset.texts,
+            artifact_utils.get_single_uri(output_dict["ranker"]),
+            on_epoch=lambda epoch: progress.update(ranking.describe_epoch(epoch)),
+        )
+        progress.summary(ranking.describe_result(result))
+
+
+class RankingTrainerSpec(component_spec.ComponentSpec):
+    PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
+    INPUTS = {**DATASET_INPUTS, "towers": component_spec.ChannelParameter(type=Towers)}
+    OUTPUTS = {"ranker": component_spec.ChannelParameter(type=Ranker)}
+
+
+class RankingTrainer(base_component.BaseComponent):
+    """Trainer of the ranking model.
+
+    Args:
+      dataset: the transformed dataset.
+      towers: the retrieval model.
+      config: the run's configuration.
+    """
+
+    SPEC_CLASS = RankingTrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(RankingTrainerExecutor)
+
+    def __init__(self, dataset: DatasetChannels, towers: types.BaseChannel, config: Config):
+        sections = ("text", "model", "retrieval", "ranking", "serving", "evaluation")
+        super().__init__(
+            RankingTrainerSpec(
+                config=config.restricted(*sections).to_json(),
+                **vars(dataset),
+                towers=towers,
+                ranker=types.Channel(type=Ranker),
+            )
+        )

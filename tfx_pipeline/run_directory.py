@@ -1,0 +1,103 @@
+"""The directory of a run: where things lie in it, and who may write."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer import config as configuration
+from trainer.config import Config
+from trainer.errors import TowersError
+
+_CONFIG = "config.yaml"
+
+
+class RunDirectory:
+    """`--out` of `towers run`.
+
+    Layout: `config.yaml` (the whole configuration, echoed), `artifacts/`, `metadata.sqlite`, `logs/<step>.log`,
+    `text_store/`, `schema/`, `serving/<model name>/<version>/`, `report/`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path).absolute()
+
+    @property
+    def artifacts(self) -> Path:
+        return self.path / "artifacts"
+
+    @property
+    def metadata(self) -> Path:
+        return self.path / "metadata.sqlite"
+
+    @property
+    def text_store(self) -> Path:
+        return self.path / "text_store"
+
+    @property
+    def schema(self) -> Path:
+        return self.path / "schema"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    def log(self, step: str) -> Path:
+        return self.path / "logs" / f"{step}.log"
+
+    def serving(self, model_name: str) -> Path:
+        return self.path / "serving" / model_name
+
+    def config(self) -> Config:
+        """The configuration of the run that was made here.
+
+        Raises:
+          TowersError: there is no run here.
+        """
+        if not (self.path / _CONFIG).exists():
+            raise TowersError(
+                f"{self.path}: is not the directory of a run. Make one with `towers run --out {self.path}`."
+            )
+        return configuration.load(self.path / _CONFIG)
+
+    @contextlib.contextmanager
+    def opened(self, config: Config) -> Iterator[None]:
+        """Takes the directory for one run, and echoes its configuration.
+
+        Raises:
+          TowersError: it is another run's at this moment, or holds something that is no run.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise TowersError(f"{self.path}: is a file. Give --out a directory.")
+        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / _CONFIG).exists():
+            raise TowersError(f"{self.path}: is not empty and not the directory of a run. Give --out another one.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise TowersError(
+                    f"{self.path}: is in use by another run (process {lock.read().strip() or 'unknown'}). "
+                    "Wait for it, or give --out another directory."
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            replace_file(self.path / _CONFIG, config.to_yaml())
+            yield
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a file aside and renames it, so that a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

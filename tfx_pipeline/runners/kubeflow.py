@@ -1,0 +1,87 @@
+"""Writes the pipeline as a Kubeflow Pipelines v2 spec."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+from tfx.orchestration.pipeline import Pipeline
+
+from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
+from trainer.config import Config, KubeflowConfig, StepResources
+from trainer.errors import UsageError
+
+_ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
+_GIGABYTES = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3, "Ki": 2**10 / 1e9, "Mi": 2**20 / 1e9, "Gi": 2**30 / 1e9, "Ti": 2**40 / 1e9}
+
+
+def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeline_args: list[str]) -> Path:
+    """Writes the spec of the same pipeline that `towers run` runs.
+
+    Image, pipeline root, data root and each step's CPU, memory and accelerator come from `config.kubeflow`. Files are
+    not looked at: they lie in the cluster, so Kubeflow's cache is keyed by the configuration; change `data_root` (a
+    dated directory) when the data changes.
+
+    Raises:
+      UsageError: `config.kubeflow.resources` names a step that the pipeline does not have, or `output` is no .yaml.
+    """
+    output = Path(output).absolute()
+    if output.suffix not in (".yaml", ".yml", ".json"):
+        raise UsageError(f"`--out` should end in .yaml or .json. Received: {output.name!r}")
+    root = config.kubeflow.pipeline_root.rstrip("/")
+    pipeline = create_pipeline(
+        config,
+        PipelinePaths(
+            pipeline_root=f"{root}/artifacts",
+            data_root=config.kubeflow.data_root,
+            text_store=f"{config.kubeflow.data_root.rstrip('/')}/text_store",
+            serving_directory=f"{root}/serving/{config.serving.model_name}",
+        ),
+        fingerprint=config.kubeflow.data_root,
+        beam_pipeline_args=beam_pipeline_args,
+    )
+    _set_resources(pipeline, config.kubeflow)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    aside = output.with_name(f".partial-{output.name}")
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            display_name=config.name, default_image=config.kubeflow.image
+        ),
+        output_dir=str(output.parent),
+        output_filename=aside.name,
+    )
+    try:
+        runner.run(pipeline)
+        aside.replace(output)
+    finally:
+        aside.unlink(missing_ok=True)
+    return output
+
+
+def _set_resources(pipeline: Pipeline, kubeflow: KubeflowConfig) -> None:
+    steps = {component.id: component for component in pipeline.components}
+    unknown = sorted(set(kubeflow.resources) - set(steps) - {"default"})
+    if unknown:
+        raise UsageError(
+            f"`kubeflow.resources` should name steps of the pipeline ({', '.join(steps)}) or 'default'. Received: {unknown}"
+        )
+    for name, component in steps.items():
+        resources = kubeflow.resources.get(name, kubeflow.resources.get("default"))
+        if resources:
+            component.with_platform_config(_resource_spec(resources))
+
+
+def _resource_spec(resources: StepResources) -> _ResourceSpec:
+    spec = _ResourceSpec()
+    if resources.cpu:
+        spec.cpu_limit = resources.cpu
+    if resources.memory:
+        number, unit = re.fullmatch(r"([\d.]+)(\w+)", resources.memory).groups()  # type: ignore[union-attr]
+        spec.memory_limit = float(number) * _GIGABYTES[unit]
+    if resources.accelerator:
+        spec.accelerator.type = resources.accelerator
+        spec.accelerator.count = resources.accelerator_count
+    return spec

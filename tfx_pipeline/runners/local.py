@@ -1,0 +1,145 @@
+"""Runs the pipeline in this process, step by step, with ML Metadata in SQLite."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+
+from tfx_pipeline.fingerprint import fingerprint
+from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
+from tfx_pipeline.run_directory import RunDirectory, replace_file
+from tfx_pipeline.screen import Screen, captured
+from trainer.config import Config
+from trainer.errors import TowersError
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run left.
+
+    Attributes:
+      evaluation: content of report/evaluation.json.
+      model: the pushed version's directory.
+      seconds: wall time.
+      cached: steps whose result came from the cache.
+    """
+
+    evaluation: dict
+    model: str
+    seconds: float
+    cached: tuple[str, ...]
+
+
+def run(
+    config: Config, data_root: str, directory: RunDirectory, beam_pipeline_args: list[str], screen: Screen
+) -> RunResult:
+    """Runs the pipeline; steps whose inputs did not change come from the cache, so an interrupted run goes on.
+
+    Raises:
+      TowersError: a step failed; the message names it, its log and what to do.
+    """
+    start = time.monotonic()
+    with directory.opened(config):
+        pipeline = create_pipeline(
+            config,
+            PipelinePaths(
+                pipeline_root=str(directory.artifacts),
+                data_root=os.path.abspath(data_root),
+                text_store=str(directory.text_store),
+                serving_directory=str(directory.serving(config.serving.model_name)),
+            ),
+            fingerprint=fingerprint(config.data, data_root),
+            metadata_path=str(directory.metadata),
+            beam_pipeline_args=beam_pipeline_args,
+        )
+        ir = compiler.Compiler().compile(pipeline)
+        runtime_parameter_utils.substitute_runtime_parameter(
+            ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+        )
+        deployment = runner_utils.extract_local_deployment_config(ir)
+        connection = deployment.metadata_connection_config.sqlite
+        metadata_config = metadata_store_pb2.ConnectionConfig(sqlite=connection)
+        outputs: dict[str, dict] = {}
+        cached = []
+        for number, node in enumerate(ir.nodes, 1):
+            step = node.pipeline_node.node_info.id
+            log = directory.log(step)
+            with screen.step(number, len(ir.nodes), step) as line:
+                try:
+                    with captured(str(log)):
+                        execution = launcher.Launcher(
+                            pipeline_node=node.pipeline_node,
+                            mlmd_connection=metadata.Metadata(metadata_config),
+                            pipeline_info=ir.pipeline_info,
+                            pipeline_runtime_spec=ir.runtime_spec,
+                            executor_spec=runner_utils.extract_executor_spec(deployment, step),
+                            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, step),
+                        ).launch()
+                except KeyboardInterrupt:
+                    raise TowersError(
+                        f"stopped during {step}. The same command goes on from there; finished steps are kept."
+                    ) from None
+                except Exception as error:
+                    raise _failure(step, str(log), error) from error
+                if _is_cached(metadata_config, execution):
+                    cached.append(step)
+                    line.summarise("unchanged, from the cache")
+            outputs[step] = execution.output_dict
+        evaluation = _publish(directory, outputs)
+    (pushed,) = outputs["AtomicPusher"]["pushed_model"]
+    if not pushed.get_int_custom_property("pushed"):
+        raise TowersError("the model was not pushed, because it was not blessed; see the lines above.")
+    return RunResult(
+        evaluation, pushed.get_string_custom_property("pushed_destination"), time.monotonic() - start, tuple(cached)
+    )
+
+
+def _is_cached(config: metadata_store_pb2.ConnectionConfig, execution: object) -> bool:
+    with metadata.Metadata(config) as handle:
+        (record,) = handle.store.get_executions_by_id([execution.execution_id])  # type: ignore[attr-defined]
+    return record.last_known_state == metadata_store_pb2.Execution.CACHED
+
+
+def _failure(step: str, log: str, error: BaseException) -> TowersError:
+    """What to tell the person: a cause that is theirs in its own words, any other with its type."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, (TowersError, OSError, MemoryError)):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, TowersError):
+        what, remedy = str(cause), "Then run the same command: finished steps are kept."
+    else:
+        shown = cause or error
+        first_line = next((line for line in str(shown).splitlines() if line.strip()), "")
+        what = f"{type(shown).__name__}: {first_line[:300]}"
+        remedy = "Read the log's end, mend the cause and run the same command: finished steps are kept."
+    return TowersError(f"step {step} failed: {what} Log: {log}. {remedy}")
+
+
+def _publish(directory: RunDirectory, outputs: dict[str, dict]) -> dict:
+    """Puts what people look for where they look for it: report/ and schema/."""
+    with open(os.path.join(_uri(outputs, "Evaluator", "evaluation"), "evaluation.json"), encoding="utf-8") as file:
+        evaluation = json.load(file)
+    replace_file(directory.report / "evaluation.json", json.dumps(evaluation, indent=2, ensure_ascii=False))
+    counts = os.path.join(_uri(outputs, "Ingest", "quarantine"), "counts.json")
+    with open(counts, encoding="utf-8") as file:
+        replace_file(directory.report / "data.json", file.read())
+    directory.schema.mkdir(exist_ok=True)
+    for table in ("sequences", "items"):
+        source = os.path.join(_uri(outputs, f"{table.capitalize()}Schema", "schema"), "schema.pbtxt")
+        shutil.copyfile(source, directory.schema / f"{table}.pbtxt")
+    return evaluation
+
+
+def _uri(outputs: dict[str, dict], step: str, key: str) -> str:
+    (artifact,) = outputs[step][key]
+    return artifact.uri

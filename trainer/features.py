@@ -1,0 +1,76 @@
+"""Names and kinds of the features that ingestion writes, Transform reads and the towers consume.
+
+Everything is derived from the dataset's configuration, so that no step has a list of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.config import DataConfig
+
+Kind = Literal["bytes", "int", "float"]
+
+NUM_BUCKETS = 16  # quantile buckets of a numeric column; ids 1..16, 0 = missing
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature of a raw example.
+
+    Attributes:
+      name: key in the tf.Example.
+      kind: type of its values.
+      scalar: exactly one value; otherwise a list of any length.
+    """
+
+    name: str
+    kind: Kind
+    scalar: bool = False
+
+
+def sequence_features(data: DataConfig) -> list[Feature]:
+    """Features of a user's example; lists are aligned, one value an event."""
+    interactions = data.interactions
+    features = [
+        Feature("user_id", "bytes", scalar=True),
+        Feature("target_count", "int", scalar=True),
+        Feature("item_id", "bytes"),
+        Feature("timestamp", "int"),
+    ]
+    if interactions.event:
+        features.append(Feature("event", "bytes"))
+    if interactions.rating:
+        features.append(Feature("rating", "float"))
+    if interactions.text:
+        features.append(Feature("text", "bytes"))
+    if interactions.query:
+        features.append(Feature("query", "bytes"))
+    features += [Feature(f"context_{name}", "bytes") for name in interactions.context]
+    if data.users:
+        features += [Feature(f"profile_{name}", "bytes", scalar=True) for name in data.users.categorical]
+        features += [Feature(f"profile_{name}", "float") for name in data.users.numeric]
+    return features
+
+
+def item_features(data: DataConfig) -> list[Feature]:
+    """Features of an item's example."""
+    features = [
+        Feature("item_id", "bytes", scalar=True),
+        Feature("title", "bytes", scalar=True),
+        Feature("text", "bytes", scalar=True),
+        Feature("train_count", "int", scalar=True),
+        Feature("occurs", "int", scalar=True),
+    ]
+    if data.items:
+        features += [Feature(f"categorical_{name}", "bytes", scalar=True) for name in data.items.categorical]
+        features += [Feature(f"multi_valued_{name}", "bytes") for name in data.items.multi_valued]
+        features += [Feature(f"numeric_{name}", "float") for name in data.items.numeric]
+        features += [Feature(f"dense_{name}", "float") for name in data.items.dense]
+    return features
+
+
+def has_clock(data: DataConfig) -> bool:
+    """Whether timestamps are moments; if not, nothing may be derived from them but order."""
+    return data.interactions.time_format != "order"

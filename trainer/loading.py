@@ -1,0 +1,215 @@
+"""Reads what Transform and the text embedding step wrote into the tables of `trainer.data`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import Config, DataConfig
+from trainer.data import UNKNOWN_ITEM, ItemTable, Ragged, SequenceTable, TextVectors
+from trainer.errors import TowersError
+from trainer.features import NUM_BUCKETS, Feature, item_features, sequence_features
+from trainer.text.vectors import load_vectors, rows_of
+
+_PARSE_BATCH = 512
+_ID_PREFIXES = ("event", "context_", "profile_", "categorical_", "multi_valued_", "numeric_")  # ints after Transform
+_TEXT_NAMES = ("text", "query")
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """Where the pipeline's steps left a dataset; each is an artifact's directory."""
+
+    sequences: str  # transformed examples, Split-<name> inside
+    items: str
+    sequence_transform: str  # transform graphs
+    item_transform: str
+    texts: str  # text embeddings
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything a model is trained and evaluated on."""
+
+    items: ItemTable
+    splits: dict[str, SequenceTable]
+    texts: TextVectors | None  # None: nothing in the data is text
+
+    @property
+    def train(self) -> SequenceTable:
+        return self.splits["train"]
+
+
+def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...]) -> Dataset:
+    """Loads the catalogue and the named splits; `train` is always among them, for its rating scale.
+
+    Raises:
+      TowersError: a split is missing, or a text has no embedding.
+    """
+    keys, vectors, metadata = load_vectors(paths.texts)
+    items = _load_items(config.data, paths, keys)
+    train = _load_sequences(config.data, paths, "train", items, keys)
+    if train.rating is not None and np.isfinite(train.rating).any():
+        train = replace(
+            train, rating_mean=float(np.nanmean(train.rating)), rating_std=float(np.nanstd(train.rating)) or 1.0
+        )
+    tables = {"train": train}
+    for split in splits:
+        if split not in tables:
+            table = _load_sequences(config.data, paths, split, items, keys)
+            tables[split] = replace(table, rating_mean=train.rating_mean, rating_std=train.rating_std)
+    texts = TextVectors(vectors=vectors, encoder=metadata["encoder"]) if len(keys) else None
+    return Dataset(items=items, splits=tables, texts=texts)
+
+
+def _load_items(data: DataConfig, paths: DatasetPaths, keys: np.ndarray) -> ItemTable:
+    features = item_features(data)
+    columns = _read(paths.items, "all", features, keys)
+    order = np.argsort(columns["item_id"].values, kind="stable")  # of bytes, as the catalogue's order is defined
+    scalars = {name: column.values[order] for name, column in columns.items() if column.is_scalar}
+    vocabularies = _vocabulary_sizes(paths.item_transform)
+    categorical = _strip("categorical_", scalars)
+    bucketed = _strip("numeric_", scalars)
+    multi_valued = {
+        name: Ragged((taken := _take(column, order)).values.astype(np.int32), taken.offsets)
+        for name, column in _strip("multi_valued_", columns).items()
+    }
+    sizes = {name: vocabularies[f"categorical_{name}"] for name in categorical}
+    sizes |= {name: vocabularies[f"multi_valued_{name}"] for name in multi_valued}
+    sizes |= dict.fromkeys(bucketed, NUM_BUCKETS + 1)
+    return ItemTable(
+        item_id=_strings(scalars["item_id"]),
+        title=_strings(scalars["title"]),
+        text_row=scalars["text"].astype(np.int32),
+        train_count=scalars["train_count"],
+        occurs=scalars["occurs"].astype(bool),
+        categorical={name: ids.astype(np.int32) for name, ids in categorical.items()},
+        multi_valued=multi_valued,
+        bucketed={name: ids.astype(np.int32) for name, ids in bucketed.items()},
+        dense={name: _dense(columns[f"dense_{name}"], width)[order] for name, width in _dense_widths(data).items()},
+        sizes=sizes,
+    )
+
+
+def _load_sequences(
+    data: DataConfig, paths: DatasetPaths, split: str, items: ItemTable, keys: np.ndarray
+) -> SequenceTable:
+    columns = _read(paths.sequences, split, sequence_features(data), keys)
+    order = np.argsort(columns["user_id"].values, kind="stable")
+    scalars = {name: column.values[order] for name, column in columns.items() if column.is_scalar}
+    lists = {name: _take(column, order) for name, column in columns.items() if not column.is_scalar}
+    index = {item_id: position + 1 for position, item_id in enumerate(items.item_id)}
+    item_ids = lists["item_id"].values
+    vocabularies = _vocabulary_sizes(paths.sequence_transform)
+    profile = _strip("profile_", scalars)
+    context = {name: column.values for name, column in _strip("context_", lists).items()}
+    sizes = {f"profile_{name}": vocabularies.get(f"profile_{name}", NUM_BUCKETS + 1) for name in profile}
+    sizes |= {f"context_{name}": vocabularies[f"context_{name}"] for name in context}
+    if "event" in lists:
+        sizes["event"] = vocabularies["event"]
+
+    def values(name: str, dtype: type) -> np.ndarray | None:
+        return lists[name].values.astype(dtype) if name in lists else None
+
+    return SequenceTable(
+        user_id=_strings(scalars["user_id"]),
+        offsets=lists["item_id"].offsets,
+        target_count=scalars["target_count"].astype(np.int32),
+        item=np.fromiter((index.get(i.decode(), UNKNOWN_ITEM) for i in item_ids), np.int32, len(item_ids)),
+        timestamp=lists["timestamp"].values,
+        event=values("event", np.int32),
+        rating=values("rating", np.float32),
+        text_row=values("text", np.int32),
+        query_row=values("query", np.int32),
+        context={name: ids.astype(np.int32) for name, ids in context.items()},
+        profile={name: ids.astype(np.int32) for name, ids in profile.items()},
+        sizes=sizes,
+    )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A feature of all examples. `offsets` is None where every example has exactly one value."""
+
+    values: np.ndarray
+    offsets: np.ndarray | None
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.offsets is None
+
+
+def _read(directory: str, split: str, features: list[Feature], keys: np.ndarray) -> dict[str, _Column]:
+    files = sorted(tf.io.gfile.glob(os.path.join(directory, f"Split-{split}", "*.gz")))
+    if not files:
+        raise TowersError(
+            f"{directory}: holds no examples of split `{split}`. Run the pipeline's Transform step again."
+        )
+    spec = {feature.name: _parsing(feature) for feature in features}
+    chunks: dict[str, list[np.ndarray]] = {name: [] for name in spec}
+    lengths: dict[str, list[np.ndarray]] = {name: [] for name in spec}
+    for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_PARSE_BATCH):
+        for name, value in tf.io.parse_example(records, spec).items():
+            if isinstance(value, tf.RaggedTensor):
+                lengths[name].append(value.row_lengths().numpy())
+                value = value.flat_values
+            flat = value.numpy().reshape(-1)
+            # Rows at once, batch by batch: a table's texts are never all in memory.
+            chunks[name].append(rows_of(keys, flat) if name in _TEXT_NAMES else flat)
+    columns = {}
+    for name in spec:
+        values = np.concatenate(chunks[name]) if chunks[name] else np.zeros(0)
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths[name]))]) if lengths[name] else None
+        columns[name] = _Column(values, offsets)
+    return columns
+
+
+def _parsing(feature: Feature) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
+    dtype = {"bytes": tf.string, "int": tf.int64, "float": tf.float32}[feature.kind]
+    if feature.name.startswith(_ID_PREFIXES):
+        dtype = tf.int64
+    one_value = feature.scalar or feature.name.startswith(("profile_", "numeric_"))  # numbers are bucketed by now
+    return tf.io.FixedLenFeature([1], dtype) if one_value else tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
+
+
+def _strip(prefix: str, columns: dict) -> dict:
+    return {name.removeprefix(prefix): value for name, value in columns.items() if name.startswith(prefix)}
+
+
+def _take(column: _Column, order: np.ndarray) -> Ragged:
+    """The lists of a column in another order."""
+    assert column.offsets is not None
+    lengths = np.diff(column.offsets)[order]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    positions = np.arange(offsets[-1]) + np.repeat(column.offsets[:-1][order] - offsets[:-1], lengths)
+    values = column.values[positions]
+    return Ragged(values=values, offsets=offsets)
+
+
+def _dense_widths(data: DataConfig) -> dict[str, int]:
+    return data.items.dense if data.items else {}
+
+
+def _dense(column: _Column, width: int) -> np.ndarray:
+    """float32 [rows, width]; zeros where a row has no vector."""
+    assert column.offsets is not None
+    lengths = np.diff(column.offsets)
+    matrix = np.zeros((len(lengths), width), np.float32)
+    matrix[lengths == width] = column.values.reshape(-1, width)
+    return matrix
+
+
+def _vocabulary_sizes(transform_graph: str) -> dict[str, int]:
+    """Feature -> number of ids, 0 included."""
+    sizes = {}
+    for path in tf.io.gfile.glob(os.path.join(transform_graph, "transform_fn", "assets", "*")):
+        with tf.io.gfile.GFile(path, "rb") as lines:
+            sizes[os.path.basename(path)] = lines.read().count(b"\n") + 1
+    return sizes
+
+
+def _strings(values: np.ndarray) -> np.ndarray:
+    return np.array([value.decode("utf-8") for value in values], dtype=object)
