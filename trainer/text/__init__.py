@@ -1,0 +1,1 @@
+"""Text: cleaning, keys, the BERT encoder, and the store of what it has encoded."""

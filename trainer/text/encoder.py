@@ -1,0 +1,257 @@
+"""The text encoder: raw strings to unit vectors, one implementation for Beam, training and the served graph."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from collections.abc import Callable, Iterator, Sequence
+
+import keras_nlp
+import numpy as np
+import tensorflow as tf
+
+from trainer.errors import TowersError, UsageError
+from trainer.text import weights
+from trainer.text.cleaning import CLEANING_VERSION, clean
+from trainer.text.tokenizer import Packer
+
+ENCODING_VERSION = "1"  # part of every fingerprint: raise it when packing, pooling or normalisation changes
+_CHUNK = 4096  # texts tokenized at once in `encode_texts`
+
+
+class TextEncoder(tf.Module):
+    """Cleaning, WordPiece tokenizer, BERT and pooling in one callable.
+
+    Works eagerly, inside `tf.function` and in an exported SavedModel (the vocabulary is a constant of the graph, the
+    weights are tracked variables; no op that stock TensorFlow Serving lacks). Build it with `load`.
+
+    Attributes:
+      encoder: what it was loaded from, as `load` takes it.
+      width: size of a vector.
+      max_tokens: longest sequence read, [CLS] and [SEP] included.
+      fingerprint: hex; changes with the weights, vocabulary, tokenizer options, cleaning, pooling and `max_tokens`.
+    """
+
+    @tf.autograph.experimental.do_not_convert  # see weights.build_backbone
+    def __init__(
+        self,
+        encoder: str,
+        backbone: keras_nlp.models.BertBackbone,
+        tokenizer: keras_nlp.models.BertTokenizer,
+        *,
+        pooling: str,
+        max_tokens: int,
+        fingerprint: str,
+    ) -> None:
+        super().__init__(name="text_encoder")
+        self.encoder = encoder
+        self.width: int = backbone.hidden_dim
+        self.max_tokens = max_tokens
+        self.fingerprint = fingerprint
+        self._pooling = pooling
+        self._packer = Packer(tokenizer, max_tokens)
+        bert = tf.keras.Model(backbone.inputs, backbone.output["sequence_output"])
+        # Saving a Keras layer traces it on its own as well; behind a plain callable only the variables are saved.
+        self._bert: Callable[[dict[str, tf.Tensor]], tf.Tensor] = lambda inputs: bert(inputs, training=False)
+        self._weights = list(bert.weights)
+        # In a namespace, because saving traces and writes out every tf.function that is an attribute of a module.
+        self._compiled = types.SimpleNamespace(
+            clean=tf.function(clean, input_signature=[tf.TensorSpec([None], tf.string)]),
+            tokenize=tf.function(self._packer, input_signature=[tf.TensorSpec([None], tf.string)]),
+            embed=tf.function(self.embed_tokens, input_signature=[tf.TensorSpec([None, None], tf.int32)]),
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, texts: tf.Tensor) -> tf.Tensor:
+        """Encodes texts, raw or cleaned; every distinct text of the batch once, an empty one not at all.
+
+        Args:
+          texts: string [B].
+
+        Returns:
+          float32 [B, width], of unit length; zeros where nothing is left of the text after cleaning.
+        """
+        distinct, place = tf.unique(clean(texts))  # [U], [B]
+        written = tf.not_equal(distinct, "")  # [U]
+        tokens = self._packer(tf.boolean_mask(distinct, written))  # [W, (T)]
+        vectors = self.embed_tokens(tokens.to_tensor(self._packer.padding_id))  # [W, width]
+        vectors = tf.concat([tf.zeros([1, self.width]), vectors], axis=0)  # [1 + W, width]
+        row = tf.where(written, tf.cumsum(tf.cast(written, tf.int32)), 0)  # [U]
+        return tf.ensure_shape(tf.gather(vectors, tf.gather(row, place)), [None, self.width])
+
+    @tf.autograph.experimental.do_not_convert
+    def embed_tokens(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Unit vectors of packed sequences: int32 [B, T], padded -> float32 [B, width]."""
+        mask = tf.not_equal(token_ids, self._packer.padding_id)  # [B, T]
+        inputs = {
+            "token_ids": token_ids,
+            "segment_ids": tf.zeros_like(token_ids),
+            "padding_mask": tf.cast(mask, tf.int32),
+        }
+        states = self._bert(inputs)  # [B, T, width]
+        if self._pooling == "mean":
+            weight = tf.cast(mask, states.dtype)[:, :, tf.newaxis]
+            pooled = tf.reduce_sum(states * weight, axis=1) / tf.maximum(tf.reduce_sum(weight, axis=1), 1.0)
+        elif self._pooling == "max":
+            pooled = tf.reduce_max(tf.where(mask[:, :, tf.newaxis], states, states.dtype.min), axis=1)
+        else:
+            pooled = states[:, 0]
+        return tf.math.l2_normalize(pooled, axis=-1)
+
+    def encode_texts(
+        self,
+        texts: Sequence[str | bytes],
+        tokens_per_batch: int = 4096,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Encodes any number of texts in length-sorted batches.
+
+        Args:
+          texts: raw or cleaned.
+          tokens_per_batch: no batch holds more tokens, padding included (a single text may).
+          progress: called after each batch with the number of distinct texts done and of all distinct texts.
+
+        Returns:
+          float32 [len(texts), width]; zeros for an empty text.
+        """
+        rows_of: dict[bytes, int] = {}  # of the distinct cleaned texts
+        inverse: list[int] = []
+        for start in range(0, len(texts), _CHUNK):
+            cleaned = self._compiled.clean(tf.constant(texts[start : start + _CHUNK], tf.string)).numpy()
+            inverse += (rows_of.setdefault(text, len(rows_of)) for text in cleaned)
+        distinct = list(rows_of)
+        sequences: list[np.ndarray] = []
+        for start in range(0, len(distinct), _CHUNK):
+            ragged = self._compiled.tokenize(tf.constant(distinct[start : start + _CHUNK], tf.string))
+            sequences += np.split(ragged.values.numpy(), ragged.row_splits.numpy()[1:-1])
+        lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+        vectors = np.zeros([len(distinct), self.width], np.float32)
+        written = np.flatnonzero([text != b"" for text in distinct])
+        done = 0
+        for batch in batches_by_length(lengths[written], tokens_per_batch):
+            rows = written[batch]
+            padded = np.full([len(rows), lengths[rows].max()], self._packer.padding_id, np.int32)
+            for index, row in enumerate(rows):
+                padded[index, : lengths[row]] = sequences[row]
+            vectors[rows] = self._compiled.embed(padded).numpy()
+            done += len(rows)
+            if progress:
+                progress(done, len(written))
+        return vectors[inverse]
+
+
+def batches_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
+    """Rows in batches of like length, longest first, at most `tokens_per_batch` tokens each, padding included.
+
+    The longest come first so that a budget too large for the memory fails at once.
+
+    Args:
+      lengths: int [n], tokens of each row.
+
+    Yields:
+      int64 arrays of rows; together each row once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, int(tokens_per_batch // max(1, lengths[order[start]])))
+        yield order[start : start + size]
+        start += size
+
+
+def load(name: str, max_tokens: int) -> TextEncoder:
+    """Loads a pretrained encoder.
+
+    Args:
+      name: `all-MiniLM-L6-v2`, a BERT directory (see `trainer.text.weights`), or a KerasNLP preset of a BERT
+        (`bert_base_zh`, `bert_base_multi`, ...), which is downloaded on first use.
+      max_tokens: longest sequence read, [CLS] and [SEP] included.
+
+    Raises:
+      UsageError: no such encoder, or `max_tokens` does not suit it.
+      TowersError: its files are missing, damaged or not to be had.
+    """
+    if _is_preset(name):
+        return _load_preset(name, max_tokens)
+    files = weights.read(name)
+    _check_max_tokens(max_tokens, files.max_positions, name)
+    tokenizer = keras_nlp.models.BertTokenizer(
+        vocabulary=list(files.vocabulary),
+        lowercase=files.lowercase,
+        strip_accents=files.strip_accents,
+        split_on_cjk=files.split_on_cjk,
+    )
+    return TextEncoder(
+        name,
+        weights.build_backbone(files),
+        tokenizer,
+        pooling=files.pooling,
+        max_tokens=max_tokens,
+        fingerprint=_fingerprint(files.identity(), max_tokens),
+    )
+
+
+def describe(name: str, max_tokens: int) -> tuple[int, str]:
+    """Width and fingerprint of an encoder, without loading its weights where they lie in a directory.
+
+    Raises: as `load`.
+    """
+    if _is_preset(name):
+        encoder = _load_preset(name, max_tokens)
+        return encoder.width, encoder.fingerprint
+    files = weights.read(name)
+    _check_max_tokens(max_tokens, files.max_positions, name)
+    return files.width, _fingerprint(files.identity(), max_tokens)
+
+
+def _is_preset(name: str) -> bool:
+    return weights.locate(name) is None and name in keras_nlp.models.BertBackbone.presets
+
+
+def _load_preset(name: str, max_tokens: int) -> TextEncoder:
+    try:
+        backbone = keras_nlp.models.BertBackbone.from_preset(name)
+        tokenizer = keras_nlp.models.BertTokenizer.from_preset(name)
+    except Exception as error:  # whatever the hub's client and its transport raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise TowersError(
+            f"encoder {name}: KerasNLP could not fetch the preset ({reason}). Go online once, or set text.encoder to "
+            f"{weights.MINILM} or a BERT directory."
+        ) from None
+    _check_max_tokens(max_tokens, backbone.max_sequence_length, name)
+    digest = hashlib.sha256()
+    for variable in backbone.weights:
+        digest.update(variable.numpy().tobytes())
+    identity = {
+        "preset": name,
+        "weights": digest.hexdigest(),
+        "vocabulary": hashlib.sha256("\n".join(tokenizer.get_vocabulary()).encode()).hexdigest(),
+        "pooling": "mean",
+    }
+    return TextEncoder(
+        name,
+        backbone,
+        tokenizer,
+        pooling="mean",
+        max_tokens=max_tokens,
+        fingerprint=_fingerprint(identity, max_tokens),
+    )
+
+
+def _check_max_tokens(max_tokens: int, positions: int, name: str) -> None:
+    if not 3 <= max_tokens <= positions:
+        raise UsageError(
+            f"`text.max_tokens` should be from 3 to the {positions} positions of {name}. "
+            f"Received: max_tokens={max_tokens}"
+        )
+
+
+def _fingerprint(identity: dict, max_tokens: int) -> str:
+    document = {
+        **identity,
+        "max_tokens": max_tokens,
+        "cleaning": CLEANING_VERSION,
+        "encoding": ENCODING_VERSION,
+    }
+    return hashlib.blake2b(json.dumps(document, sort_keys=True).encode(), digest_size=16).hexdigest()
