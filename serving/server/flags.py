@@ -1,0 +1,119 @@
+"""The server's flags: names and meanings as tensorflow_model_server has them, where it has them."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from serving.errors import ServerUsageError
+
+ENGINES = ("embedded", "tensorflow_model_server")
+_OWN_FLAGS = ("host", "engine")  # tensorflow_model_server does not know these
+_EXAMPLE = "example: towers serve --model_name recommender --model_base_path RUN/serving/recommender --port 8500"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ServerUsageError(f"{message} (see --help)")
+
+
+def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags as attributes of their names.
+
+    Raises:
+        ServerUsageError: an unknown flag, a bad value or a missing one.
+        SystemExit: after `--help`.
+    """
+    parser = _Parser(
+        prog="towers serve",
+        description="Serves a model over TensorFlow Serving's gRPC API.",
+        epilog=_EXAMPLE,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model_base_path", required=True, type=Path, help="directory with numbered version directories")
+    add("--model_name", default="default", help="the name clients ask for (default: %(default)s)")
+    add("--port", type=_port, default=8500, help="gRPC port (default: %(default)s); 0 takes a free one")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, this machine only); in a container 0.0.0.0. "
+        "tensorflow_model_server has no such flag and always listens on all",
+    )
+    add(
+        "--file_system_poll_wait_seconds",
+        type=_count,
+        default=1,
+        help="seconds between two looks for new versions; 0 looks at the start only (default: %(default)s)",
+    )
+    add(
+        "--grpc_max_threads",
+        type=_positive,
+        default=4 * (os.cpu_count() or 1),
+        help="calls answered at the same time (default: four for each processor, here %(default)s)",
+    )
+    add("--enable_model_warmup", type=_boolean, nargs="?", const=True, default=True, help="replay warm-up requests")
+    add(
+        "--max_num_load_retries",
+        type=_count,
+        default=5,
+        help="how often a new version that failed to load is tried again (default: %(default)s)",
+    )
+    add(
+        "--load_retry_interval_micros",
+        type=_count,
+        default=60_000_000,
+        help="microseconds between two tries (default: %(default)s)",
+    )
+    add("--tensorflow_intra_op_parallelism", type=_count, default=0, help="threads of one op; 0: as many as processors")
+    add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="ops run at once; 0: as many as processors")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default="embedded",
+        help="embedded: this server; tensorflow_model_server: run that program, if it is on the PATH, with these flags",
+    )
+    flags = parser.parse_args(list(argv))
+    if not flags.model_name:
+        raise ServerUsageError("`--model_name` should not be empty")
+    return flags
+
+
+def model_server_arguments(argv: Sequence[str], flags: argparse.Namespace) -> list[str]:
+    """`argv` for tensorflow_model_server: without this server's own flags, and with an absolute base path."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in (*_OWN_FLAGS, "model_base_path"):
+        parser.add_argument(f"--{name}")
+    _, others = parser.parse_known_args(list(argv))
+    return [f"--model_base_path={flags.model_base_path.absolute()}", *others]
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "1"):
+        return True
+    if text.lower() in ("false", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"should be true or false. Received: {text!r}")
+
+
+def _integer(text: str, least: int, most: int, rule: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"should be {rule}. Received: {text!r}")
+    return number
+
+
+def _port(text: str) -> int:
+    return _integer(text, 0, 65535, "a port, 0 to 65535")
+
+
+def _count(text: str) -> int:
+    return _integer(text, 0, 2**62, "a whole number from 0")
+
+
+def _positive(text: str) -> int:
+    return _integer(text, 1, 2**31, "a whole number from 1")

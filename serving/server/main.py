@@ -1,0 +1,67 @@
+"""Starts the embedded model server: `python -m serving.server.main --model_base_path DIR ...`.
+
+Prints one line to stdout when it answers: `serving NAME version N on HOST:PORT (gRPC)`. Its log goes to stderr. SIGTERM
+and SIGINT end it once the calls in flight are answered.
+"""
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+
+from serving.errors import ServerError, ServerUsageError
+from serving.server.flags import model_server_arguments, parse_flags
+
+_GRACE_SECONDS = 30.0  # for calls in flight when the server is asked to stop
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the server until it is asked to stop. Returns the exit code: 0, 1 (could not serve) or 2 (bad usage)."""
+    try:
+        flags = parse_flags(argv)
+        if flags.engine == "tensorflow_model_server":
+            _replace_process(argv, flags)
+        _serve(flags)
+    except ServerError as error:
+        print(f"towers serve: {error}", file=sys.stderr)
+        return error.exit_code
+    except SystemExit as ended:  # --help
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
+
+
+def _replace_process(argv: Sequence[str], flags: argparse.Namespace) -> None:
+    program = shutil.which("tensorflow_model_server")
+    if program is None:
+        raise ServerError(
+            "tensorflow_model_server is not on the PATH: install TensorFlow Serving, or leave out `--engine` for the "
+            "embedded server"
+        )
+    if flags.port == 0:
+        raise ServerUsageError("`--port` should be 1 to 65535 with `--engine tensorflow_model_server`. Received: 0")
+    os.execv(program, [program, *model_server_arguments(argv, flags)])
+
+
+def _serve(flags: argparse.Namespace) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, level=logging.INFO)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+    # Here, so that wrong usage is told without TensorFlow's start-up.
+    from serving.server.lifecycle import start_server
+
+    server = start_server(flags)
+    print(server.readiness, flush=True)
+    stop.wait()
+    logging.getLogger(__name__).info("stopping: calls in flight have %.0f s", _GRACE_SECONDS)
+    server.stop(_GRACE_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
