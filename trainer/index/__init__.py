@@ -1,0 +1,1 @@
+"""Maximum inner product search over item vectors, exact or with ScaNN, behind one interface."""

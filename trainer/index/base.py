@@ -1,0 +1,82 @@
+"""The interface that every index has, and exact search, which every index can fall back on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data import UNKNOWN_ITEM
+
+Found = tuple[tf.Tensor, tf.Tensor]  # scores, items
+
+
+class Index(tf.Module, ABC):
+    """Finds the items whose vectors have the largest dot product with a query.
+
+    Items are named as everywhere in this package: index 1..n, 0 stands for no item. The matrix of item vectors is held
+    once, as `vectors`, so that an exported model can also look a history's items up in it.
+
+    Args:
+      vectors: float32 [n + 1, dim], as the item tower gives them; row 0 (the unknown item) is never found.
+    """
+
+    kind: str  # of the class: what `index.json` calls it
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        super().__init__(name="index")
+        check_vectors(vectors)
+        self.vectors = tf.Variable(vectors, trainable=False, name="item_vectors")
+        self.size, self.dim = len(vectors) - 1, vectors.shape[1]
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """What, with the vectors and the kind, makes this index; JSON values."""
+
+    @abstractmethod
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> Found:
+        """The k best items of each query, best first. Builds graph ops; call it inside a `tf.function`.
+
+        Args:
+          queries: float32 [B, dim]; B may be 0.
+          k: columns of the result; may be larger than the catalogue.
+          needed: int32 [B] in 0..k, or None for k everywhere. Row b of the result holds at least
+            min(needed[b], n) items. What it holds does not depend on the other rows of the batch.
+
+        Returns:
+          scores float32 [B, k], -inf where there is no item; items int32 [B, k], 0 there.
+        """
+
+    def save(self, directory: Path) -> None:
+        """Writes what is slow to make again, apart from the vectors, into an existing directory."""
+
+    def exact(self, queries: tf.Tensor, k: int | tf.Tensor) -> Found:
+        """As `search`, by comparing each query with every item: [B, dim] -> [B, k], [B, k]."""
+        scores = tf.matmul(queries, self.vectors, transpose_b=True)[:, 1:]  # [B, n]
+        scores, rows = tf.math.top_k(scores, tf.minimum(k, self.size))
+        return pad_columns(scores, rows + 1, k)
+
+
+def pad_columns(scores: tf.Tensor, items: tf.Tensor, k: int | tf.Tensor) -> Found:
+    """Brings a result to exactly k columns: cut, or padded with -inf and item 0. -> [B, k], [B, k]."""
+    scores, items = scores[:, :k], items[:, :k]
+    missing = [[0, 0], [0, k - tf.shape(items)[1]]]
+    scores = tf.pad(scores, missing, constant_values=-np.inf)
+    items = tf.pad(items, missing, constant_values=UNKNOWN_ITEM)
+    columns = k if isinstance(k, int) else None
+    return tf.ensure_shape(scores, [None, columns]), tf.ensure_shape(items, [None, columns])
+
+
+def check_vectors(vectors: np.ndarray) -> None:
+    """Raises ValueError unless vectors can be searched: float32 [n + 1, dim] with n >= 1, all finite."""
+    if vectors.ndim != 2 or len(vectors) < 2 or vectors.dtype != np.float32:
+        raise ValueError(
+            f"`vectors` should be float32 [n + 1, dim] with at least one item after row 0. "
+            f"Received: {vectors.dtype} {list(vectors.shape)}"
+        )
+    if not np.isfinite(vectors).all():
+        raise ValueError("`vectors` should be finite. Received: NaN or infinite values")

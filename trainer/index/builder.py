@@ -1,0 +1,215 @@
+"""Builds the index of a catalogue: measures what ScaNN would give, and takes it only where it earns its place."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import IndexConfig
+from trainer.errors import TowersError
+from trainer.index.base import Index, check_vectors
+from trainer.index.brute_force import BruteForceIndex
+
+FORMAT = 1  # of the directory
+RECALL_QUERIES = 1000
+LATENCY_QUERIES = 200
+BATCH = 64  # queries of one recall measurement step
+
+# Of the leaves, the share that is searched; of k, the multiple that is re-scored exactly. From fast to thorough.
+SETTINGS = ((0.03, 3), (0.06, 5), (0.12, 5), (0.25, 10), (0.5, 10), (1.0, 10))
+
+
+def build(
+    config: IndexConfig, item_vectors: np.ndarray, query_vectors: np.ndarray, directory: str | os.PathLike[str]
+) -> dict[str, Any]:
+    """Builds the index that `config.kind` names and writes it.
+
+    `auto` takes brute force for up to `brute_force_limit` items. For more it measures some ScaNN settings on held-out
+    queries and takes the fastest that reaches `recall_target` and beats brute force; failing that, brute force. `scann`
+    takes the fastest setting that reaches the target, or else the one with the best recall.
+
+    Args:
+      config: the index section of the configuration; `k` is the k of recall@k.
+      item_vectors: float32 [n + 1, dim] as the item tower gives them: row 0 the unknown item, then items 1..n.
+      query_vectors: float32 [q, dim], user vectors of held-out requests. The first 1000 are used.
+      directory: is written aside and renamed: `index.json`, `vectors.npy`, and ScaNN's parts. Must not exist.
+
+    Returns:
+      The report, also in `index.json`: `kind`, `reason`, `items`, `k`, `recall_target` and `measured`, a list of
+      {kind, parameters, recall, p50_ms, p99_ms}, latency at batch 1, `recall` as a share of what exact search finds.
+
+    Raises:
+      TowersError: `directory` exists, or there are no queries to measure with where measuring is needed.
+      ValueError: vectors of the wrong shape or dtype, or not finite.
+    """
+    directory = Path(directory)
+    if directory.exists():
+        raise TowersError(f"{directory}: exists already. Give another directory for the index, or remove it.")
+    item_vectors = np.ascontiguousarray(item_vectors)
+    check_vectors(item_vectors)
+    if query_vectors.ndim != 2 or query_vectors.shape[1] != item_vectors.shape[1]:
+        raise ValueError(
+            f"`query_vectors` should be [q, {item_vectors.shape[1]}], as wide as the items'. "
+            f"Received: {list(query_vectors.shape)}"
+        )
+    queries = query_vectors[:RECALL_QUERIES].astype(np.float32)
+    index, reason, measured = _choose(config, item_vectors, queries)
+    report = {
+        "kind": index.kind,
+        "reason": reason,
+        "items": index.size,
+        "k": config.k,
+        "recall_target": config.recall_target,
+        "queries": len(queries),
+        "measured": measured,
+    }
+    _write(index, report, directory)
+    return report
+
+
+def load(directory: str | os.PathLike[str]) -> Index:
+    """The index that `build` wrote.
+
+    Raises:
+      TowersError: there is none, or it is of another format.
+    """
+    directory = Path(directory)
+    described = read_description(directory)
+    vectors = np.load(directory / "vectors.npy")
+    if described["kind"] == BruteForceIndex.kind:
+        return BruteForceIndex(vectors)
+    from trainer.index.scann import ScannIndex
+
+    return ScannIndex.load(vectors, described["parameters"], directory)
+
+
+def read_description(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """`index.json` of a built index: `format`, `kind`, `parameters` and `report`."""
+    path = Path(directory) / "index.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise TowersError(f"{path}: there is no readable index. Run the pipeline's index step again.") from None
+    if described.get("format") != FORMAT:
+        raise TowersError(
+            f"{path}: format {described.get('format')}, this version reads {FORMAT}. Build the index again."
+        )
+    return described
+
+
+def _choose(config: IndexConfig, vectors: np.ndarray, queries: np.ndarray) -> tuple[Index, str, list[dict[str, Any]]]:
+    items = len(vectors) - 1
+    exact = BruteForceIndex(vectors)
+    if config.kind == "brute_force" or (config.kind == "auto" and items <= config.brute_force_limit):
+        reason = (
+            "the configuration asks for brute force"
+            if config.kind == "brute_force"
+            else f"{items} items are at most brute_force_limit ({config.brute_force_limit})"
+        )
+        return exact, reason, [_measure(exact, queries, None, config.k)] if len(queries) else []
+    if not len(queries):
+        raise TowersError(
+            "index: no held-out queries to measure recall with. Hold out some users (data.split), "
+            "or set index.kind: brute_force."
+        )
+    truth = _items_found(exact, queries, config.k)
+    exact_measured = _measure(exact, queries, truth, config.k)
+    candidates = [(index, _measure(index, queries, truth, config.k)) for index in _scann_candidates(vectors, config.k)]
+    measured = [exact_measured, *(result for _, result in candidates)]
+    meeting = [pair for pair in candidates if pair[1]["recall"] >= config.recall_target]
+    best = max(candidates, key=lambda pair: pair[1]["recall"])
+    if meeting:
+        fastest = min(meeting, key=lambda pair: pair[1]["p50_ms"])
+        if config.kind == "scann" or fastest[1]["p50_ms"] < exact_measured["p50_ms"]:
+            return fastest[0], f"the fastest ScaNN setting with recall@{config.k} >= {config.recall_target}", measured
+        return exact, "no ScaNN setting that meets the recall target is faster than brute force", measured
+    falls_short = f"no ScaNN setting reaches recall@{config.k} {config.recall_target}"
+    if config.kind == "scann":
+        return best[0], f"{falls_short}; the configuration asks for ScaNN, this one comes closest", measured
+    return exact, f"{falls_short} (best: {best[1]['recall']:.4f})", measured
+
+
+def _scann_candidates(vectors: np.ndarray, k: int) -> list[Index]:
+    """One searcher, asked in several ways."""
+    from trainer.index.scann import SMALLEST_TREE, ScannIndex, ScannParameters
+
+    items = len(vectors) - 1
+    capacity = 2 * k  # k and as many exclusions; a request with more is searched exactly
+    if items < SMALLEST_TREE:
+        return [ScannIndex(vectors, ScannParameters(capacity))]
+    leaves = round(math.sqrt(items))
+    settings = [
+        ScannParameters(
+            capacity,
+            leaves=leaves,
+            leaves_to_search=max(1, round(share * leaves)),
+            reorder=max(capacity, multiple * k),
+        )
+        for share, multiple in SETTINGS
+    ]
+    first = ScannIndex(vectors, settings[0])
+    return [first.with_parameters(parameters) for parameters in settings]
+
+
+def _items_found(index: Index, queries: np.ndarray, k: int) -> np.ndarray:
+    search = _search_function(index, k)
+    return np.concatenate([search(tf.constant(queries[i : i + BATCH])).numpy() for i in range(0, len(queries), BATCH)])
+
+
+def _measure(index: Index, queries: np.ndarray, truth: np.ndarray | None, k: int) -> dict[str, Any]:
+    recall = 1.0
+    if truth is not None and not isinstance(index, BruteForceIndex):
+        found = _items_found(index, queries, k)
+        # Items are distinct in a row, and 0 stands for "no item" in both.
+        hits = sum(len(np.intersect1d(f, t[t > 0])) for f, t in zip(found, truth, strict=True))
+        recall = hits / int((truth > 0).sum())
+    search = _search_function(index, k)
+    singles = [tf.constant(query[None]) for query in queries[:LATENCY_QUERIES]]
+    for query in singles[:20]:
+        search(query)
+    times = []
+    for query in singles:
+        start = time.perf_counter()
+        search(query)
+        times.append((time.perf_counter() - start) * 1000)
+    return {
+        "kind": index.kind,
+        "parameters": index.parameters,
+        "recall": round(recall, 5),
+        "p50_ms": round(float(np.percentile(times, 50)), 4),
+        "p99_ms": round(float(np.percentile(times, 99)), 4),
+    }
+
+
+def _search_function(index: Index, k: int) -> Any:
+    @tf.function(input_signature=[tf.TensorSpec([None, index.dim], tf.float32)])
+    def search(queries: tf.Tensor) -> tf.Tensor:
+        return index.search(queries, k)[1]
+
+    return search
+
+
+def _write(index: Index, report: dict[str, Any], directory: Path) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    aside = directory.with_name(f".{directory.name}.{os.getpid()}")
+    try:
+        aside.mkdir()
+        np.save(aside / "vectors.npy", index.vectors.numpy())
+        index.save(aside)
+        described = {"format": FORMAT, "kind": index.kind, "parameters": index.parameters, "report": report}
+        (aside / "index.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        os.replace(aside, directory)
+    except OSError as error:
+        raise TowersError(
+            f"{directory}: cannot write the index ({error.strerror}). Make room, or choose another."
+        ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
