@@ -49,7 +49,7 @@ class ServerProcess:
             *arguments,
         ]
         self._process: subprocess.Popen[str] | None = None
-        self._log_file = tempfile.TemporaryFile("a+", encoding="utf-8", errors="replace")  # noqa: SIM115: closed in stop
+        self._log_file = tempfile.TemporaryFile("a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in stop
 
     @property
     def pid(self) -> int:
