@@ -158,7 +158,9 @@ class ModelConfig(_Strict):
     dropout: float = Field(0.2, ge=0, lt=1)
     id_dropout: float = Field(0.1, ge=0, lt=1, description="share of item ids hidden in training, so content is learnt")
     min_id_count: int = Field(1, ge=0, description="ids with fewer train events share one embedding, as unknown ids do")
-    similarity: Literal["dot", "cosine"] = Field("dot", description="cosine goes with a retrieval.temperature near 0.05")
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot", description="cosine goes with a retrieval.temperature near 0.05"
+    )
     request_dropout: float = Field(
         0.5, ge=0, le=1, description="share of queries and request times hidden in training: both may be missing later"
     )
@@ -179,6 +181,7 @@ class RetrievalConfig(_Strict):
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     patience: int = Field(4, gt=0, description="epochs without a better validation NDCG@10")
+    max_validation_users: int = Field(50_000, gt=0, description="drawn from the seed where there are more")
     loss: Literal["auto", "full_softmax", "sampled_softmax"] = "auto"
     full_softmax_limit: int = Field(50_000, gt=0, description="auto: largest catalogue for the full softmax")
     sampled_negatives: int = Field(4096, gt=1, description="half from the batch's own items, half uniform")

@@ -1,0 +1,1 @@
+"""Offline evaluation: metrics, baselines and full-catalogue ranking."""

@@ -1,0 +1,291 @@
+"""The two-tower retrieval model: training on whole sequences, saving, loading."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from trainer import losses
+from trainer.batches import training_batches, training_windows
+from trainer.config import Config
+from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
+from trainer.directories import written_aside
+from trainer.errors import TowersError
+from trainer.evaluation import metrics
+from trainer.evaluation.evaluate import masked_top_k, rank_all, ranks_in, targets_of
+from trainer.fitting import fit
+from trainer.negatives import MixedNegatives
+from trainer.progress import OnEpoch
+from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, user_inputs
+from trainer.towers.item import ItemTower, gather_texts, texts_tensor
+from trainer.towers.transformer import RandomStream
+from trainer.towers.user import UserTower
+
+CONFIG, INPUTS, WEIGHTS, HISTORY = "config.json", "inputs.json", "weights", "history.json"
+ITEM_IDS, ITEM_VECTORS = "item_ids.json", "item_vectors.npy"
+VECTORS_AT_ONCE = 65_536
+
+
+class RetrievalModel(tfrs.Model):
+    """Item tower and user tower, and the loss that trains both.
+
+    score(user, item) = user vector · item vector.
+
+    Args:
+      config: the configuration.
+      items_in, user_in: sizes of the towers' inputs.
+    """
+
+    def __init__(self, config: Config, items_in: ItemInputs, user_in: UserInputs) -> None:
+        super().__init__()
+        self.config = config
+        self.stream = RandomStream(config.seed)
+        self.item_tower = ItemTower(config.model, items_in, self.stream)
+        self.user_tower = UserTower(config.model, user_in, self.stream)
+        self._negatives: MixedNegatives | None = None
+        self._candidates = self._row_of = self._texts = None
+
+    def attach(self, items: ItemTable, texts: TextVectors | None) -> None:
+        """Gives the model the catalogue and the text vectors; neither becomes part of its weights."""
+        self.item_tower.attach(items, texts)
+        user_in = self.user_tower.inputs
+        if user_in.text_width or user_in.query_width:
+            if texts is None:
+                raise ValueError("`texts` should be given: the user tower reads texts. Received: None")
+            self._texts = texts_tensor(texts)
+        retrieval = self.config.retrieval
+        full = (
+            len(items) <= retrieval.full_softmax_limit if retrieval.loss == "auto" else retrieval.loss == "full_softmax"
+        )
+        if not full:
+            self._negatives = MixedNegatives(items, retrieval.sampled_negatives, self.stream)
+            return
+        # Items nobody touched in training are not held against anybody. Where only ids are known, the unknown item is:
+        # otherwise nothing would tell its vector, which all of them share, where to lie.
+        rows = np.flatnonzero(items.train_count > 0) + 1
+        if not self.item_tower.inputs.content:
+            rows = np.concatenate([[UNKNOWN_ITEM], rows])
+        row_of = np.zeros(len(items) + 1, np.int32)
+        row_of[rows] = np.arange(len(rows))
+        self._candidates, self._row_of = tf.constant(rows.astype(np.int32)), tf.constant(row_of)
+
+    def features(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """A batch of `trainer.batches` as the user tower wants it: text vectors in place of their rows."""
+        features = dict(batch)
+        for row, name in (("text_row", "text"), ("query_row", "query")):
+            if row in features:
+                features[name] = gather_texts(self._texts, features.pop(row))
+        return features
+
+    def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Mean cross-entropy of the next item over all positions of an all-positions batch."""
+        features = self.features(inputs)
+        learn = features["target"] != UNKNOWN_ITEM  # [B, P]
+        targets = tf.boolean_mask(features["target"], learn)  # [T]
+        temperature = self.config.retrieval.temperature
+        if self._negatives is None:
+            vectors = self.item_tower.all_vectors(training)  # [n + 1, dim]
+            queries = tf.boolean_mask(self.user_tower(features, vectors, training=training), learn)  # [T, dim]
+            return losses.full_softmax(
+                queries, tf.gather(vectors, self._candidates), tf.gather(self._row_of, targets), temperature
+            )
+        drawn = self._negatives.draw(targets)  # [C]
+        index = features["item_index"]
+        unique, place = tf.unique(tf.concat([tf.reshape(index, [-1]), targets, drawn], axis=0))
+        vectors = self.item_tower.vectors(unique, training)  # [distinct, dim]
+        sizes = [tf.size(index), tf.size(targets), tf.size(drawn)]
+        in_history, in_targets, in_drawn = tf.split(place, sizes)
+        features["item_index"] = tf.reshape(in_history, tf.shape(index))
+        queries = tf.boolean_mask(self.user_tower(features, vectors, training=training), learn)
+        log_q = self._negatives.log_q
+        return losses.sampled_softmax(
+            queries,
+            tf.gather(vectors, in_targets),
+            targets,
+            tf.gather(log_q, targets),
+            tf.gather(vectors, in_drawn),
+            drawn,
+            tf.gather(log_q, drawn),
+            temperature,
+        )
+
+    def train_step(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        self.stream.step.assign_add(1)
+        return super().train_step(inputs)
+
+    def item_vectors(self) -> tf.Tensor:
+        """Vectors of the whole catalogue, float32 [n + 1, dim], row 0 the unknown item; made in bounded pieces."""
+        count = self.item_tower.inputs.items + 1
+        pieces = [
+            self._some_item_vectors(tf.range(first, min(first + VECTORS_AT_ONCE, count)))
+            for first in range(0, count, VECTORS_AT_ONCE)
+        ]
+        return tf.concat(pieces, axis=0)
+
+    @tf.function(reduce_retracing=True)
+    def _some_item_vectors(self, index: tf.Tensor) -> tf.Tensor:
+        return self.item_tower.vectors(index)
+
+    def encode(self, features: Mapping[str, tf.Tensor], item_vectors: tf.Tensor) -> tf.Tensor:
+        """User vectors of requests, float32 [B, dim]; see `UserTower.encode`."""
+        return self.user_tower.encode(features, item_vectors)
+
+    @tf.function(reduce_retracing=True)
+    def search(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        item_vectors: tf.Tensor,
+        allowed: tf.Tensor,
+        excluded: tf.Tensor,
+        k: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Exact search for a request batch of `trainer.batches`; see `masked_top_k` for the last three arguments.
+
+        Returns:
+          (float32 [B, k] scores, int32 [B, k] item indices, float32 [B, dim] user vectors).
+        """
+        users = self.encode(self.features(batch), item_vectors)
+        scores = tf.matmul(users, item_vectors, transpose_b=True)  # [B, n + 1]
+        return (*masked_top_k(scores, allowed, excluded, k), users)
+
+    def save(self, directory: Path, items: ItemTable, history: list[dict[str, Any]]) -> None:
+        """Writes what `load` and the export read. `directory` should exist and be empty."""
+        (directory / CONFIG).write_text(self.config.to_json(), encoding="utf-8")
+        sizes = {"item": as_dict(self.item_tower.inputs), "user": as_dict(self.user_tower.inputs)}
+        (directory / INPUTS).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
+        (directory / ITEM_IDS).write_text(json.dumps(list(items.item_id), ensure_ascii=False), encoding="utf-8")
+        np.save(directory / ITEM_VECTORS, self.item_vectors().numpy())
+        (directory / HISTORY).write_text(json.dumps(history, indent=1), encoding="utf-8")
+        self._weights().write(str(directory / WEIGHTS))
+
+    def restore(self, directory: Path) -> None:
+        """Reads the weights that `save` wrote."""
+        self._weights().read(str(directory / WEIGHTS)).assert_consumed()
+
+    def _weights(self) -> tf.train.Checkpoint:
+        return tf.train.Checkpoint(item_tower=self.item_tower, user_tower=self.user_tower)
+
+
+def train(
+    config: Config,
+    items: ItemTable,
+    train: SequenceTable,
+    validation: SequenceTable | None,
+    texts: TextVectors | None,
+    directory: str | Path,
+    on_epoch: OnEpoch | None = None,
+) -> dict[str, Any]:
+    """Trains a retrieval model and writes it.
+
+    Training stops when validation NDCG@10 over the full catalogue has not risen for `config.retrieval.patience` epochs,
+    and the best epoch's weights are kept. Without validation users it runs for `config.retrieval.epochs`.
+
+    Args:
+      config: the configuration.
+      items: the catalogue.
+      train: the train split.
+      validation: the validation split, if there is one.
+      texts: vectors of all texts, if there are any.
+      directory: where to write; should not exist, or be empty.
+      on_epoch: called with each epoch's record; by default a line is printed.
+
+    Returns:
+      `{"epochs": [records], "best_epoch": ..., "ndcg@10": ..., "hit_rate@10": ..., "seconds": ..., "parameters": ...}`.
+
+    Raises:
+      TowersError: there is nothing to learn from, or `directory` can not be written.
+    """
+    started = time.monotonic()
+    clock = config.data.interactions.time_format != "order"
+    settings = config.retrieval
+    model = RetrievalModel(
+        config, item_inputs(config.model, items, texts), user_inputs(config.model, train, texts, clock)
+    )
+    model.attach(items, texts)
+    windows = training_windows(train, config.model.max_history, settings.window_overlap)
+    if len(windows) == 0:
+        raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")
+    with written_aside(directory) as aside:
+        model.compile(optimizer=tf.keras.optimizers.Adam(settings.learning_rate))
+
+        def batches(epoch: int) -> Any:
+            return training_batches(train, model.user_tower.inputs, windows, settings.batch_size, config.seed, epoch)
+
+        validate = None
+        if validation is not None and int(validation.target_count.sum()):
+            validate = _Validation(config, model, items, validation)
+        history, best = fit(
+            model,
+            batches,
+            steps_per_epoch=-(-len(windows) // settings.batch_size),
+            epochs=settings.epochs,
+            patience=settings.patience,
+            validate=validate,
+            title="retrieval",
+            on_epoch=on_epoch,
+        )
+        model.save(aside, items, history)
+    return {
+        "epochs": history,
+        **best,
+        "seconds": time.monotonic() - started,
+        "parameters": int(sum(np.prod(variable.shape) for variable in model.trainable_variables)),
+    }
+
+
+def load(directory: str | Path, items: ItemTable, texts: TextVectors | None) -> RetrievalModel:
+    """The model that `train` wrote.
+
+    Raises:
+      TowersError: the directory does not hold a model, or holds one of another catalogue.
+    """
+    directory = Path(directory)
+    try:
+        config = Config.from_json((directory / CONFIG).read_text(encoding="utf-8"))
+        sizes = json.loads((directory / INPUTS).read_text(encoding="utf-8"))
+        item_ids = json.loads((directory / ITEM_IDS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TowersError(
+            f"{directory}: holds no retrieval model ({error}). Give a directory written by training."
+        ) from None
+    if item_ids != list(items.item_id):
+        raise TowersError(
+            f"{directory}: trained on another catalogue ({len(item_ids)} items, here {len(items)}). "
+            f"Use the items of the run that trained it."
+        )
+    model = RetrievalModel(config, ItemInputs(**sizes["item"]), UserInputs(**sizes["user"]))
+    model.attach(items, texts)
+    try:
+        model.restore(directory)
+    except (tf.errors.OpError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TowersError(f"{directory}: the weights cannot be read ({reason}). Train again.") from None
+    return model
+
+
+class _Validation:
+    """NDCG@10 and hit rate of the validation targets, over the full catalogue."""
+
+    def __init__(self, config: Config, model: RetrievalModel, items: ItemTable, validation: SequenceTable) -> None:
+        self._arguments = (config, model, items, validation)
+        self._targets = targets_of(validation)
+        users = np.flatnonzero(np.diff(self._targets.offsets))
+        most = config.retrieval.max_validation_users
+        if len(users) > most:
+            users = np.sort(np.random.default_rng(config.seed).choice(users, most, replace=False))
+        self._users = users
+
+    def __call__(self) -> dict[str, float]:
+        ranks = ranks_in(rank_all(*self._arguments, k=10, users=self._users), self._targets)
+        counted = np.zeros(len(self._targets.offsets) - 1, bool)
+        counted[self._users] = True
+        kept = self._targets.only(counted[self._targets.user])
+        values = metrics.from_ranks(ranks[counted[self._targets.user]], kept.offsets, [10])
+        return {"ndcg@10": values["ndcg@10"], "hit_rate@10": values["hit_rate@10"]}
