@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components import ExampleValidator
 from tfx.components.example_validator import executor as example_validator_executor
 from tfx.dsl.components.base import executor_spec
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from trainer.errors import TowersError
@@ -29,14 +30,15 @@ class StrictExampleValidatorExecutor(example_validator_executor.Executor):
         found = []
         for split in artifact_utils.decode_split_names(anomalies.split_names):
             directory = artifact_utils.get_split_uri([anomalies], split)
-            report = tfdv.load_anomalies_binary(os.path.join(directory, example_validator_executor.DEFAULT_FILE_NAME))
+            with fileio.open(os.path.join(directory, example_validator_executor.DEFAULT_FILE_NAME), "rb") as file:
+                report = anomalies_pb2.Anomalies.FromString(file.read())
             found += [f"{split}: {name}: {info.description}" for name, info in sorted(report.anomaly_info.items())]
             if report.HasField("dataset_anomaly_info"):
                 found.append(f"{split}: {report.dataset_anomaly_info.description}")
         if found:
             raise TowersError(
-                f"the data does not fit its schema: {'; '.join(found)}. Mend the data, or, if the data is right, the schema "
-                "(data.frozen_schema)."
+                f"the data does not fit its schema: {'; '.join(found)}. Mend whichever is wrong; "
+                "a schema of your own is `data.frozen_schema`."
             )
         return result
 

@@ -67,8 +67,8 @@ def run(
             ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
         )
         deployment = runner_utils.extract_local_deployment_config(ir)
-        connection = deployment.metadata_connection_config.sqlite
-        metadata_config = metadata_store_pb2.ConnectionConfig(sqlite=connection)
+        connection = deployment.metadata_connection_config
+        metadata_config = getattr(connection, connection.WhichOneof("connection_config"))
         outputs: dict[str, dict] = {}
         cached = []
         for number, node in enumerate(ir.nodes, 1):
