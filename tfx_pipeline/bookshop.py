@@ -5,22 +5,7 @@ or empty), query (typed before the event, or empty), review (written after it, o
 `items.jsonl`: item_id, title, description, category, language, author, price, tags (divided by `|`).
 `users.csv`: user_id, language (en, zh, both), age_band, region.
 
-0.5 % of each table's rows are broken, in these ten ways; each row stands alone and harms none beside it:
-
-| kind | table | what is wrong |
-|---|---|---|
-| `unparsable_time` | interactions | the time is words, or a day that does not exist |
-| `missing_user_id` | interactions | empty |
-| `missing_item_id` | interactions | empty |
-| `wrong_number_of_fields` | interactions | the row is cut short, or has two fields too many |
-| `rating_not_a_number` | interactions | `five`, `★★★★` |
-| `invalid_utf8` | interactions | bytes of another encoding in the review |
-| `control_character_in_id` | interactions | a NUL or another control character in the user's or item's id |
-| `duplicate_item` | items | an item's row once more, with another price |
-| `item_without_id` | items | a title and all, but the id is empty |
-| `duplicate_user` | users | a user's row once more, with another age band |
-
-Broken interactions stand where a good row would have stood (rows = `events`); broken items and users are additional.
+0.5 % of each table's rows are broken, in ten ways: see `bookshop_damage`.
 """
 
 from __future__ import annotations
@@ -29,35 +14,22 @@ import csv
 import io
 import json
 import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from tfx_pipeline import bookshop_damage as damage
 from tfx_pipeline import bookshop_simulation as simulation
 from tfx_pipeline import bookshop_texts as texts
+from trainer.directories import written_aside
 from trainer.errors import TowersError, UsageError
 
 INTERACTIONS, ITEMS, USERS = "interactions.csv", "items.jsonl", "users.csv"
 INTERACTION_COLUMNS = ("user_id", "item_id", "time", "event", "device", "rating", "query", "review")
 USER_COLUMNS = ("user_id", "language", "age_band", "region")
-BROKEN_RATE = 0.005
-BROKEN_INTERACTIONS = (
-    "unparsable_time",
-    "missing_user_id",
-    "missing_item_id",
-    "wrong_number_of_fields",
-    "rating_not_a_number",
-    "invalid_utf8",
-    "control_character_in_id",
-)
-BROKEN_ITEMS = ("duplicate_item", "item_without_id")
-BROKEN_USERS = ("duplicate_user",)
 MAX_EVENTS_PER_USER = 1000  # on average: one reader's events are made in one piece
 BLOCK_EVENTS = 50_000  # events made at a time; a constant, because the bytes depend on it
 
@@ -94,7 +66,7 @@ def write(
       TowersError: the directory holds something, or cannot be written (permission, full disk).
     """
     _check(users, items, events, seed)
-    with _written_aside(Path(directory)) as aside:
+    with written_aside(Path(directory)) as aside:
         catalogue = simulation.make_catalogue(items, np.random.default_rng([seed, _CATALOGUE]))
         readers = simulation.make_readers(users, events, np.random.default_rng([seed, _READERS]))
         rows: dict[str, int] = {}
@@ -159,65 +131,14 @@ def _check(users: int, items: int, events: int, seed: int) -> None:
         )
 
 
-@contextmanager
-def _written_aside(target: Path) -> Iterator[Path]:
-    """A temporary directory that becomes `target` when the block ends well, and vanishes when it does not."""
-    shown, target = target, Path(os.path.realpath(target))
-    aside = None
-    made: list[Path] = []
-    try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            what = "holds something already" if target.is_dir() else "is a file"
-            raise TowersError(f"{shown}: {what}. Give an empty or a new directory.")
-        # An existing directory may be a mount or somebody's working directory: it stays, and the files move into it.
-        fresh = not target.exists()
-        place = target.parent if fresh else target
-        made = [folder for folder in (place, *place.parents) if not folder.exists()]
-        place.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=place))
-        yield aside
-        if fresh:
-            umask = os.umask(0)
-            os.umask(umask)
-            aside.chmod(0o777 & ~umask)  # mkdtemp's own mode shuts others out
-            aside.rename(target)
-        else:
-            for path in sorted(aside.iterdir()):
-                path.rename(target / path.name)
-            aside.rmdir()
-        aside, made = None, []
-    except OSError as error:
-        raise TowersError(
-            f"{shown}: cannot write the built-in data ({error.strerror or error}). "
-            "Free some space, or give a directory you may write to."
-        ) from None
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-        for folder in made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-
-
 def _ids(prefix: str, indices: np.ndarray, total: int) -> list[str]:
     width = max(5, len(str(total)))
     return [f"{prefix}{index + 1:0{width}d}" for index in indices.tolist()]
 
 
-def _broken_kinds(rows: int, kinds: tuple[str, ...], random: np.random.Generator) -> dict[int, str]:
-    """`{row: kind}` for BROKEN_RATE of the rows: evenly spread, every kind as often as any other."""
-    count = round(BROKEN_RATE * rows)
-    if not count:
-        return {}
-    stride = rows / count
-    places = np.floor((np.arange(count) + random.random(count)) * stride).astype(np.int64)
-    order = np.concatenate([random.permutation(len(kinds)) for _ in range(-(-count // len(kinds)))])
-    return {place: kinds[kind] for place, kind in zip(places.tolist(), order[:count].tolist(), strict=True)}
-
-
 def _write_items(file: BinaryIO, catalogue: simulation.Catalogue, seed: int, broken: Counter[str]) -> int:
     random = np.random.default_rng([seed, _BOOKS])
-    kinds = _broken_kinds(len(catalogue), BROKEN_ITEMS, np.random.default_rng([seed, _BROKEN, 0]))
+    kinds = damage.broken_rows(len(catalogue), damage.BROKEN_ITEMS, np.random.default_rng([seed, _BROKEN, 0]))
     for index, item_id in enumerate(_ids("book-", np.arange(len(catalogue)), len(catalogue))):
         book = {"item_id": item_id, **_book(catalogue, index, random)}
         file.write(_json_line(book))
@@ -269,7 +190,7 @@ def _book(catalogue: simulation.Catalogue, index: int, random: np.random.Generat
 
 
 def _write_users(file: BinaryIO, readers: simulation.Readers, seed: int, broken: Counter[str]) -> int:
-    kinds = _broken_kinds(len(readers), BROKEN_USERS, np.random.default_rng([seed, _BROKEN, 1]))
+    kinds = damage.broken_rows(len(readers), damage.BROKEN_USERS, np.random.default_rng([seed, _BROKEN, 1]))
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(USER_COLUMNS)
@@ -295,7 +216,7 @@ def _write_interactions(
     on_progress: Callable[[int, int], None] | None,
 ) -> int:
     total = int(readers.offsets[-1])
-    kinds = _broken_kinds(total, BROKEN_INTERACTIONS, np.random.default_rng([seed, _BROKEN, 2]))
+    kinds = damage.broken_rows(total, damage.BROKEN_INTERACTIONS, np.random.default_rng([seed, _BROKEN, 2]))
     file.write((",".join(INTERACTION_COLUMNS) + "\n").encode())
     phrases = _Sentences()
     done = first = 0
@@ -403,31 +324,5 @@ def _write_block(file: BinaryIO, columns: list[list[str]], first_row: int, kinds
             file.write(text.getvalue().encode())
             text.seek(0)
             text.truncate()
-            file.write(_damaged([column[good_to] for column in columns], kinds[row], row))
+            file.write(damage.damaged([column[good_to] for column in columns], kinds[row], row))
     file.write(text.getvalue().encode())
-
-
-def _damaged(fields: list[str], kind: str, row: int) -> bytes:
-    """The line of a good row after what `kind` does to it. `row` chooses between a kind's variants."""
-    user_id, item_id, time, event, device, _, query, _ = fields
-    variant = row % 2
-    if kind == "unparsable_time":
-        fields[2] = ("yesterday evening", f"2025-02-30{time[10:]}")[variant]
-    elif kind == "missing_user_id":
-        fields[0] = ""
-    elif kind == "missing_item_id":
-        fields[1] = ""
-    elif kind == "wrong_number_of_fields":
-        fields = ([user_id, item_id, time], [*fields, query, device])[variant]
-    elif kind == "rating_not_a_number":
-        fields[5] = ("five", "★★★★")[variant]
-    elif kind == "control_character_in_id":
-        fields[variant] = fields[variant][:-2] + ("\x01", "\x1b")[variant] + fields[variant][-2:]
-    if kind == "invalid_utf8":
-        # Chinese of another era, as old shop systems export it; no quotes or commas among its bytes.
-        foreign = "好书，值得一读".encode("gb18030") + b"\xff"
-        return ",".join([user_id, item_id, time, event, device, "", "", ""]).encode() + foreign + b"\n"
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(fields)
-    # The csv module refuses to write a NUL.
-    return text.getvalue().encode().replace(b"\x01", b"\x00")
