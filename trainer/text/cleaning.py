@@ -85,8 +85,8 @@ def clean(texts: tf.Tensor) -> tf.Tensor:
     for pattern, character in _DECODED:
         texts = replace(texts, pattern, character)
     texts = replace(texts, _OTHER_ENTITY, " ")
-    texts = replace(texts, _TAG, " ")
     texts = replace(texts, _URL, " url ")
     texts = replace(texts, _EMAIL, " email ")
+    texts = replace(texts, _TAG, " ")
     texts = tf.strings.strip(replace(texts, " +", " "))
     return tf.strings.strip(tf.strings.substr(texts, 0, MAX_CHARACTERS, unit="UTF8_CHAR"))

@@ -1,0 +1,152 @@
+import errno
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.errors import TowersError
+from trainer.text import store as store_module
+from trainer.text.keys import as_array, sort_order, text_key
+from trainer.text.store import EmbeddingStore, load_vectors, write_vectors
+
+
+def keys_of(*texts: str) -> np.ndarray:
+    return as_array(text_key(text) for text in texts)
+
+
+def vectors_of(*texts: str) -> np.ndarray:
+    """A vector that tells its text: [n, 4]."""
+    return np.array([[len(text), ord(text[0]) % 97, 0.5, -1] for text in texts], np.float32)
+
+
+def test_what_was_appended_is_found_in_order(tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path, "f")
+    store.append(keys_of("one", "three"), vectors_of("one", "three"))
+    store.append(keys_of("fifteen"), vectors_of("fifteen"))
+    for opened in (store, EmbeddingStore(tmp_path, "f")):
+        found, vectors = opened.lookup(keys_of("fifteen", "none", "three", "one", "three"))
+        assert found.tolist() == [True, False, True, True, True]
+        assert vectors.dtype == np.float16
+        np.testing.assert_array_equal(vectors, vectors_of("fifteen", "three", "one", "three"))
+
+
+def test_an_empty_store_and_empty_requests(tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path / "nowhere", "f")
+    found, vectors = store.lookup(keys_of("a"))
+    assert found.tolist() == [False]
+    assert len(vectors) == 0
+    store.append(keys_of(), np.zeros([0, 4]))
+    assert len(store) == 0
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_another_fingerprint_sees_nothing(tmp_path: Path) -> None:
+    EmbeddingStore(tmp_path, "f").append(keys_of("a"), vectors_of("a"))
+    assert not EmbeddingStore(tmp_path, "g").lookup(keys_of("a"))[0].any()
+
+
+def test_parallel_writers(tmp_path: Path) -> None:
+    texts = [f"{number} text" for number in range(64)]
+
+    def write(start: int) -> None:
+        part = texts[start : start + 12]  # four texts are written by two
+        EmbeddingStore(tmp_path, "f").append(keys_of(*part), vectors_of(*part))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(0, 64, 8)))
+    found, vectors = EmbeddingStore(tmp_path, "f").lookup(keys_of(*texts))
+    assert found.all()
+    np.testing.assert_array_equal(vectors, vectors_of(*texts))
+
+
+def test_refresh_sees_what_others_wrote(tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path, "f")
+    EmbeddingStore(tmp_path, "f").append(keys_of("a"), vectors_of("a"))
+    assert not store.lookup(keys_of("a"))[0].any()
+    store.refresh()
+    assert store.lookup(keys_of("a"))[0].all()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "flipped vector", "unsorted keys", "other layout"])
+def test_a_damaged_shard_is_named_with_the_remedy(tmp_path: Path, damage: str) -> None:
+    EmbeddingStore(tmp_path, "f").append(keys_of("a", "b", "c"), vectors_of("a", "b", "c"))
+    (shard,) = (tmp_path / "f").glob("shard-*.npy")
+    content = bytearray(shard.read_bytes())
+    if damage == "truncated":
+        content = content[:-1]
+    elif damage == "empty":
+        content = bytearray()
+    elif damage == "garbage":
+        content = bytearray(b"\x93NUMPY" + bytes(300))
+    elif damage == "flipped vector":
+        content[-3] ^= 0x10
+    elif damage == "unsorted keys":
+        content[-28] = 0  # the first byte of the last key: 16 of key, 4 of checksum, 8 of vector
+    if damage == "other layout":
+        np.save(shard, np.zeros([3, 4], np.float16))
+    else:
+        shard.write_bytes(content)
+    with pytest.raises(TowersError, match=rf"{shard.name}: a shard of the text store is damaged .* Delete the file"):
+        EmbeddingStore(tmp_path, "f").lookup(keys_of("a", "b", "c"))
+    shard.unlink()
+    assert not EmbeddingStore(tmp_path, "f").lookup(keys_of("a"))[0].any()
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = EmbeddingStore(tmp_path, "f")
+
+    def full(path: Path, array: np.ndarray) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_module, "_save", full)
+    with pytest.raises(TowersError, match=r"cannot be written \(No space left on device\)"):
+        store.append(keys_of("a"), vectors_of("a"))
+    assert list((tmp_path / "f").iterdir()) == []
+
+
+def test_table_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_BLOCK", 2)
+    store = EmbeddingStore(tmp_path / "store", "f")
+    texts = ["one", "three", "fifteen", "a", "bb"]
+    store.append(keys_of(*texts), vectors_of(*texts))
+    keys = keys_of(*texts[:-1])
+    order = sort_order(keys)
+    write_vectors(tmp_path / "out", keys[order], store, {"texts": 4, "width": 4, "fingerprint": "f"})
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["keys.npy", "metadata.json", "vectors.npy"]
+    table = load_vectors(tmp_path / "out")
+    assert isinstance(table.vectors, np.memmap)
+    np.testing.assert_array_equal(table.keys, keys[order])
+    np.testing.assert_array_equal(table.vectors, vectors_of(*texts[:-1])[order])
+    assert table.metadata["fingerprint"] == "f"
+
+
+def test_table_of_no_texts(tmp_path: Path) -> None:
+    write_vectors(tmp_path / "out", keys_of(), EmbeddingStore(tmp_path, "f"), {"texts": 0, "width": 4})
+    table = load_vectors(tmp_path / "out")
+    assert table.keys.shape == (0, 16)
+    assert table.vectors.shape == (0, 4)
+
+
+def test_table_wants_every_text(tmp_path: Path) -> None:
+    with pytest.raises(TowersError, match="1 texts of this run are missing"):
+        write_vectors(tmp_path / "out", keys_of("a"), EmbeddingStore(tmp_path, "f"), {"texts": 1, "width": 4})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "mixed"])
+def test_a_damaged_table_is_named(tmp_path: Path, damage: str) -> None:
+    store = EmbeddingStore(tmp_path / "store", "f")
+    store.append(keys_of("a"), vectors_of("a"))
+    write_vectors(tmp_path / "out", keys_of("a"), store, {"texts": 1, "width": 4})
+    if damage == "missing":
+        (tmp_path / "out" / "keys.npy").unlink()
+    elif damage == "truncated":
+        content = (tmp_path / "out" / "vectors.npy").read_bytes()
+        (tmp_path / "out" / "vectors.npy").write_bytes(content[:-2])
+    else:
+        (tmp_path / "out" / "metadata.json").write_text(json.dumps({"texts": 2, "width": 4}))
+    with pytest.raises(TowersError, match="cannot read the text embeddings"):
+        load_vectors(tmp_path / "out")

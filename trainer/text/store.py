@@ -1,0 +1,222 @@
+"""The store of what the encoder has encoded, and the table of embeddings one run leaves for training.
+
+The store is content-addressed: a vector is found by the encoder's fingerprint and the text's key, so the next run
+encodes only texts it has not seen. A shard is one `.npy` file of records, written aside and renamed, never changed
+again; any number of processes may write at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.errors import TowersError
+from trainer.text.keys import KEY_BYTES, SortedKeys, sort_order
+
+_BLOCK = 65_536  # rows read or written at once
+
+
+def _record(width: int) -> np.dtype:
+    return np.dtype([("key", "u1", KEY_BYTES), ("check", "<u4"), ("vector", "<f2", width)])
+
+
+def _check_values(keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """A checksum of each record: uint32 [n]."""
+    words = np.concatenate([np.ascontiguousarray(keys).view("<u2"), np.ascontiguousarray(vectors).view("<u2")], axis=1)
+    # Odd factors, so that no single changed bit and no exchange of two values goes unseen.
+    factors = np.arange(words.shape[1], dtype=np.uint32) * 2654435762 + 2654435761
+    return (words.astype(np.uint32) * factors).sum(axis=1, dtype=np.uint32)
+
+
+class EmbeddingStore:
+    """Vectors by key, of one encoder.
+
+    Args:
+      directory: the store; holds one directory per fingerprint.
+      fingerprint: the encoder's.
+
+    `lookup` sees what was there when the store was opened, what it appended itself, and, after `refresh`, what others
+    appended.
+    """
+
+    def __init__(self, directory: str | Path, fingerprint: str) -> None:
+        self.directory = Path(directory) / fingerprint
+        self._shards: dict[str, tuple[SortedKeys, np.ndarray]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Opens the shards that were added since.
+
+        Raises:
+          TowersError: a shard is damaged.
+        """
+        for path in sorted(self.directory.glob("shard-*.npy")):
+            if path.name not in self._shards:
+                self._shards[path.name] = self._open(path)
+
+    def __len__(self) -> int:
+        """Number of records; a text that two processes encoded at once counts twice."""
+        return sum(len(keys) for keys, _ in self._shards.values())
+
+    def lookup(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds vectors.
+
+        Args:
+          keys: uint8 [n, 16].
+
+        Returns:
+          found, bool [n]; vectors, float16 [found.sum(), width], in the order of the keys found ([0, 0] if none is).
+
+        Raises:
+          TowersError: a shard is damaged.
+        """
+        found = np.zeros(len(keys), bool)
+        pieces: list[tuple[np.ndarray, np.ndarray]] = []
+        for name, (shard_keys, records) in self._shards.items():
+            unknown = np.flatnonzero(~found)
+            if not len(unknown):
+                break
+            rows = shard_keys.find(keys[unknown])
+            hits = np.flatnonzero(rows >= 0)
+            if not len(hits):
+                continue
+            record = records[rows[hits]]
+            if np.any(record["check"] != _check_values(record["key"], record["vector"])):
+                raise _damaged(self.directory / name, "a checksum does not match")
+            found[unknown[hits]] = True
+            pieces.append((unknown[hits], record["vector"]))
+        if not pieces:
+            return found, np.zeros([0, 0], np.float16)
+        order = np.argsort(np.concatenate([places for places, _ in pieces]))
+        return found, np.concatenate([vectors for _, vectors in pieces])[order]
+
+    def append(self, keys: np.ndarray, vectors: np.ndarray) -> None:
+        """Adds a shard.
+
+        Args:
+          keys: uint8 [n, 16], distinct.
+          vectors: [n, width], any float type; kept as float16.
+
+        Raises:
+          TowersError: it cannot be written (disk full, no permission).
+        """
+        if len(keys) != len(vectors):
+            raise ValueError(f"`keys` and `vectors` should be of one length. Received: {len(keys)} and {len(vectors)}")
+        if not len(keys):
+            return
+        order = sort_order(keys)
+        records = np.empty(len(keys), _record(vectors.shape[1]))
+        records["key"] = keys[order]
+        records["vector"] = vectors[order]
+        records["check"] = _check_values(records["key"], records["vector"])
+        path = self.directory / f"shard-{uuid.uuid4().hex}.npy"
+        _write_aside(path, lambda temporary: _save(temporary, records))
+        self._shards[path.name] = self._open(path)
+
+    def _open(self, path: Path) -> tuple[SortedKeys, np.ndarray]:
+        try:
+            records = np.load(path, mmap_mode="r", allow_pickle=False)
+            width = records.dtype["vector"].shape[0]
+            if records.dtype != _record(width) or records.ndim != 1:
+                raise ValueError(f"unknown layout {records.dtype}")
+            return SortedKeys(records["key"]), records
+        except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+            raise _damaged(path, str(error)) from None
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Embeddings of every distinct text of one run. Row i of both arrays is one text."""
+
+    keys: np.ndarray  # uint8 [n, 16], sorted
+    vectors: np.ndarray  # float16 [n, width]
+    metadata: dict[str, Any]  # encoder, fingerprint, max_tokens, width, texts, store_hits, encoded, seconds
+
+
+def write_vectors(directory: str | Path, keys: np.ndarray, store: EmbeddingStore, metadata: dict[str, Any]) -> None:
+    """Writes `keys.npy`, `vectors.npy` and `metadata.json` out of the store, block by block.
+
+    Args:
+      directory: is made; files of these names in it are replaced, `metadata.json` last.
+      keys: uint8 [n, 16], sorted and distinct.
+      store: holds all of them.
+      metadata: must have `width`.
+
+    Raises:
+      TowersError: a key is not in the store, or the disk is full.
+    """
+    directory = Path(directory)
+
+    def write(temporary: Path) -> None:
+        shape = (len(keys), metadata["width"])
+        if not len(keys):  # nothing can be mapped into memory
+            np.save(temporary, np.zeros(shape, np.float16))
+            return
+        vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        for start in range(0, len(keys), _BLOCK):
+            block = keys[start : start + _BLOCK]
+            found, values = store.lookup(block)
+            if not found.all():
+                raise TowersError(
+                    f"{store.directory}: {np.count_nonzero(~found)} texts of this run are missing. Was a shard deleted "
+                    "meanwhile? Run again: what is missing is encoded anew."
+                )
+            vectors[start : start + _BLOCK] = values
+        vectors.flush()
+
+    _write_aside(directory / "vectors.npy", write)
+    _write_aside(directory / "keys.npy", lambda temporary: _save(temporary, keys))
+    document = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
+    _write_aside(directory / "metadata.json", lambda temporary: temporary.write_text(document, encoding="utf-8"))
+
+
+def load_vectors(directory: str | Path) -> TextTable:
+    """Opens what `write_vectors` wrote; the vectors stay on disk, mapped into memory.
+
+    Raises:
+      TowersError: a file is missing or damaged.
+    """
+    directory = Path(directory)
+    try:
+        metadata = json.loads((directory / "metadata.json").read_text(encoding="utf-8"))
+        keys = np.load(directory / "keys.npy", allow_pickle=False)
+        vectors = np.load(directory / "vectors.npy", mmap_mode="r" if len(keys) else None, allow_pickle=False)
+        if keys.shape != (metadata["texts"], KEY_BYTES) or vectors.shape != (metadata["texts"], metadata["width"]):
+            raise ValueError(f"{keys.shape} keys and {vectors.shape} vectors for {metadata['texts']} texts")
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise TowersError(
+            f"{directory}: cannot read the text embeddings ({error}). Delete the directory and run the pipeline again."
+        ) from None
+    return TextTable(keys, vectors, metadata)
+
+
+def _damaged(path: Path, reason: str) -> TowersError:
+    return TowersError(
+        f"{path}: a shard of the text store is damaged ({reason}). Delete the file: its texts are encoded again."
+    )
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.npy")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise TowersError(
+            f"{path}: cannot be written ({error.strerror}). Free space or choose another place."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
