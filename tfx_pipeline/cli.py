@@ -7,8 +7,10 @@ import importlib
 import sys
 import textwrap
 import traceback
+import warnings
 from importlib.metadata import version
 
+from serving.errors import ServerError, ServerUsageError, ServingError
 from trainer.errors import TowersError
 
 # Command -> the line in `towers --help`.
@@ -55,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
       The exit code: 0 done, 1 failed, 2 bad usage.
     """
     argv = sys.argv[1:] if argv is None else argv
+    warnings.simplefilter("ignore", FutureWarning)  # what Google's libraries say of Python 3.10, five times a start
     command = next((argument for argument in argv if argument in COMMANDS), None)
     parser = build_parser(command)
     arguments, rest = parser.parse_known_args(argv)
@@ -66,6 +69,8 @@ def main(argv: list[str] | None = None) -> int:
         return module.run(arguments)
     except TowersError as error:
         return _fail(str(error), error.exit_code, arguments.debug)
+    except (ServerError, ServingError) as error:  # of the runtime half, which does not know TowersError
+        return _fail(str(error), 2 if isinstance(error, ServerUsageError) else 1, arguments.debug)
     except KeyboardInterrupt:
         return _fail("stopped.", 1, False)
     except OSError as error:

@@ -7,6 +7,7 @@ a runner (a container on Kubeflow) lines go to the log.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from absl import logging
 
@@ -25,6 +26,12 @@ def update(text: str) -> None:
     logging.info("%s", text)
     if _on_update:
         _on_update(text)
+
+
+def epoch(record: dict[str, Any]) -> None:
+    """An epoch's record, as the training loops give it."""
+    parts = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in record.items()]
+    update(", ".join(parts))
 
 
 def summary(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,14 @@ from trainer.config import Config
 from trainer.errors import TowersError
 
 _CONFIG = "config.yaml"
+_OUTPUTS = "outputs.json"
 
 
 class RunDirectory:
     """`--out` of `towers run`.
 
-    Layout: `config.yaml` (the whole configuration, echoed), `artifacts/`, `metadata.sqlite`, `logs/<step>.log`,
-    `text_store/`, `schema/`, `serving/<model name>/<version>/`, `report/`.
+    Layout: `config.yaml` (the whole configuration, echoed), `outputs.json`, `artifacts/`, `metadata.sqlite`,
+    `logs/<step>.log`, `text_store/`, `schema/`, `serving/<model name>/<version>/`, `report/`.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -62,6 +64,24 @@ class RunDirectory:
                 f"{self.path}: is not the directory of a run. Make one with `towers run --out {self.path}`."
             )
         return configuration.load(self.path / _CONFIG)
+
+    def record_outputs(self, outputs: dict[str, dict[str, str]]) -> None:
+        """Notes where each step of the finished run left its outputs: step -> key -> directory."""
+        replace_file(self.path / _OUTPUTS, json.dumps(outputs, indent=2))
+
+    def output(self, step: str, key: str) -> str:
+        """Directory of a step's output in the last finished run.
+
+        Raises:
+          TowersError: no run was finished here.
+        """
+        path = self.path / _OUTPUTS
+        if not path.exists():
+            raise TowersError(f"{self.path}: holds no finished run. Make one with `towers run --out {self.path}`.")
+        outputs = json.loads(path.read_text(encoding="utf-8"))
+        if key not in outputs.get(step, {}):
+            raise TowersError(f"{self.path}: its last run had no {step}. Run it again with that step.")
+        return outputs[step][key]
 
     @contextlib.contextmanager
     def opened(self, config: Config) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""The columns a model is trained on: item and sequence tables held as flat numpy arrays.
+"""The columns a model is trained on: item and sequence tables as flat numpy arrays.
 
-One user is one chronological sequence; `offsets` cut the flat event columns into users. An event costs some 30 bytes, so a
-hundred million fit in 3 GB; nothing is parsed or hashed again during training.
+One user is one chronological sequence; `offsets` cut the flat event columns into users. An event costs some 30 bytes,
+so a hundred million fit in 3 GB; nothing is parsed or hashed again during training.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class TransformGraph(tf.Module):
 
     def __init__(self, directory: str):
         super().__init__(name="transform_graph")
-        # TFT writes a TF2 SavedModel with the one function `transform_fn`; kept whole, so its vocabularies are exported.
+        # A TF2 SavedModel with the one function `transform_fn`; kept whole, so that its vocabularies are exported.
         self._saved = tf.saved_model.load(os.path.join(directory, "transform_fn"))
         function = self._saved.transform_fn
         if hasattr(function, "concrete_functions"):

@@ -25,8 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = configuration.load(arguments.config, arguments.set)
+    from tfx_pipeline import beam_options
     from tfx_pipeline.runners import kubeflow
 
-    path = kubeflow.compile_pipeline(config, arguments.out, arguments.rest)
+    path = kubeflow.compile_pipeline(config, arguments.out, beam_options.resolve(arguments.rest))
     print(f"{path}  (image {config.kubeflow.image}, root {config.kubeflow.pipeline_root})")
     return 0

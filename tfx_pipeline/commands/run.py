@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer import config as configuration
+from trainer.config import Config
+
+if TYPE_CHECKING:  # importing TFX takes seconds, and --help none
+    from tfx_pipeline.runners.local import RunResult
+    from tfx_pipeline.screen import Screen
 
 EPILOG = """\
 example:
@@ -26,21 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = configuration.load(arguments.config, arguments.set)
+    from tfx_pipeline import beam_options
     from tfx_pipeline.screen import Screen
 
-    execute(config, arguments.data, arguments.out or Path("runs") / config.name, arguments.rest, Screen())
+    beam_pipeline_args = beam_options.resolve(arguments.rest)
+    execute(config, arguments.data, arguments.out or Path("runs") / config.name, beam_pipeline_args, Screen())
     return 0
 
 
-def execute(config, data, out, beam_pipeline_args, screen):  # type: ignore[no-untyped-def]
+def execute(
+    config: Config, data: str | Path, out: str | Path, beam_pipeline_args: list[str], screen: Screen
+) -> RunResult:
     """Runs the pipeline and prints what came of it; shared with `towers demo`."""
     from tfx_pipeline.run_directory import RunDirectory
-    from tfx_pipeline.screen import captured
+    from tfx_pipeline.runners import local
     from trainer.evaluation.describe import table
 
     directory = RunDirectory(out)
-    with captured(str(directory.log("start"))):
-        from tfx_pipeline.runners import local
     result = local.run(config, str(data), directory, beam_pipeline_args, screen)
     cached = f", {len(result.cached)} steps unchanged" if result.cached else ""
     screen.say(f"done in {result.seconds:.0f} s{cached}")

@@ -15,7 +15,7 @@ from tfx_pipeline.artifacts import Ranker, Towers
 from tfx_pipeline.components.dataset_inputs import DATASET_INPUTS, DatasetChannels, dataset_paths
 from trainer import loading, ranking, retrieval
 from trainer.config import Config
-from trainer.evaluation import evaluate
+from trainer.evaluation import describe, evaluate
 
 
 class EvaluatorExecutor(base_executor.BaseExecutor):
@@ -32,11 +32,11 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
         ranker = None
         if "ranker" in input_dict:
             ranker = ranking.load(artifact_utils.get_single_uri(input_dict["ranker"]), towers, dataset.items)
-        result = evaluate.evaluate(config, towers, dataset.items, dataset.splits[split], dataset.texts, ranker)
+        result = evaluate.evaluate(config, towers, dataset.items, dataset.splits[split], ranker)
         directory = artifact_utils.get_single_uri(output_dict["evaluation"])
         with open(os.path.join(directory, "evaluation.json"), "w", encoding="utf-8") as file:
             json.dump({"split": split, **result}, file, indent=2, ensure_ascii=False)
-        progress.summary(evaluate.describe(result))
+        progress.summary(describe.line(result))
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):

@@ -14,6 +14,7 @@ from tfx_pipeline.components.dataset_inputs import DATASET_INPUTS, DatasetChanne
 from trainer import loading, retrieval
 from trainer.config import Config
 from trainer.index import builder
+from trainer.index.queries import user_vectors
 
 _MAX_QUERIES = 1_000  # held-out users to measure recall and latency on
 
@@ -28,11 +29,10 @@ class IndexBuilderExecutor(base_executor.BaseExecutor):
         config = Config.from_json(exec_properties["config"])
         dataset = loading.load(config, dataset_paths(input_dict), ("validation",))
         towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
-        queries = retrieval.user_vectors(towers, dataset.splits["validation"], dataset.texts, limit=_MAX_QUERIES)
-        report = builder.build(
-            config.index, towers.item_vectors[1:], queries, artifact_utils.get_single_uri(output_dict["index"])
-        )
-        progress.summary(builder.describe(report))
+        vectors = user_vectors(config, towers, dataset.splits["validation"], limit=_MAX_QUERIES)
+        directory = artifact_utils.get_single_uri(output_dict["index"])
+        report = builder.build(config.index, towers.item_vectors().numpy(), vectors, directory)
+        progress.summary(f"{report['kind']}: {report['reason']}")
 
 
 class IndexBuilderSpec(component_spec.ComponentSpec):

@@ -44,7 +44,11 @@ class IngestExecutor(base_beam_executor.BaseBeamExecutor):
             examples.span = 0
             examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
             examples_utils.set_file_format(examples, "tfrecords_gzip")
-        progress.summary(report.summary())
+        broken = sum(sum(table.quarantined.values()) for table in report.tables.values())
+        progress.summary(
+            f"{report.events['all']:,} events, {report.users:,} users, {report.items:,} items; "
+            f"{broken:,} rows quarantined"
+        )
 
 
 class IngestSpec(component_spec.ComponentSpec):

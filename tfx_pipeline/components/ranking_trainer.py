@@ -33,9 +33,13 @@ class RankingTrainerExecutor(base_executor.BaseExecutor):
             dataset.splits["validation"],
             dataset.texts,
             artifact_utils.get_single_uri(output_dict["ranker"]),
-            on_epoch=lambda epoch: progress.update(ranking.describe_epoch(epoch)),
+            on_epoch=progress.epoch,
         )
-        progress.summary(ranking.describe_result(result))
+        verdict = "used" if result["use_ranking"] else "not used: no better than retrieval"
+        progress.summary(
+            f"validation NDCG@10 {result['retrieval']['ndcg@10']:.4f} -> {result['recommend']['ndcg@10']:.4f}, "
+            f"{verdict}"
+        )
 
 
 class RankingTrainerSpec(component_spec.ComponentSpec):

@@ -31,9 +31,12 @@ class RetrievalTrainerExecutor(base_executor.BaseExecutor):
             dataset.splits["validation"],
             dataset.texts,
             artifact_utils.get_single_uri(output_dict["towers"]),
-            on_epoch=lambda epoch: progress.update(retrieval.describe_epoch(epoch)),
+            on_epoch=progress.epoch,
         )
-        progress.summary(retrieval.describe_result(result))
+        progress.summary(
+            f"validation NDCG@10 {result['ndcg@10']:.4f} at epoch {result['best_epoch']}, "
+            f"{result['parameters'] / 1e6:.1f} M parameters"
+        )
 
 
 class RetrievalTrainerSpec(component_spec.ComponentSpec):

@@ -15,7 +15,16 @@ from trainer.config import Config, KubeflowConfig, StepResources
 from trainer.errors import UsageError
 
 _ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
-_GIGABYTES = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3, "Ki": 2**10 / 1e9, "Mi": 2**20 / 1e9, "Gi": 2**30 / 1e9, "Ti": 2**40 / 1e9}
+_GIGABYTES = {
+    "K": 1e-6,
+    "M": 1e-3,
+    "G": 1.0,
+    "T": 1e3,
+    "Ki": 2**10 / 1e9,
+    "Mi": 2**20 / 1e9,
+    "Gi": 2**30 / 1e9,
+    "Ti": 2**40 / 1e9,
+}
 
 
 def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeline_args: list[str]) -> Path:
@@ -66,7 +75,8 @@ def _set_resources(pipeline: Pipeline, kubeflow: KubeflowConfig) -> None:
     unknown = sorted(set(kubeflow.resources) - set(steps) - {"default"})
     if unknown:
         raise UsageError(
-            f"`kubeflow.resources` should name steps of the pipeline ({', '.join(steps)}) or 'default'. Received: {unknown}"
+            f"`kubeflow.resources` should name steps of the pipeline ({', '.join(steps)}) or 'default'. "
+            f"Received: {unknown}"
         )
     for name, component in steps.items():
         resources = kubeflow.resources.get(name, kubeflow.resources.get("default"))

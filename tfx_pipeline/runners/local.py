@@ -133,6 +133,9 @@ def _publish(directory: RunDirectory, outputs: dict[str, dict]) -> dict:
     counts = os.path.join(_uri(outputs, "Ingest", "quarantine"), "counts.json")
     with open(counts, encoding="utf-8") as file:
         replace_file(directory.report / "data.json", file.read())
+    directory.record_outputs(
+        {step: {key: artifacts[0].uri for key, artifacts in found.items()} for step, found in outputs.items()}
+    )
     directory.schema.mkdir(exist_ok=True)
     for table in ("sequences", "items"):
         source = os.path.join(_uri(outputs, f"{table.capitalize()}Schema", "schema"), "schema.pbtxt")

@@ -1,0 +1,42 @@
+"""Queries to measure an index with: vectors of held-out users, never of the items themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.batches import request_batches
+from trainer.config import Config
+from trainer.data import SequenceTable
+from trainer.retrieval import RetrievalModel
+
+_BATCH = 256
+
+
+def user_vectors(config: Config, model: RetrievalModel, sequences: SequenceTable, limit: int) -> np.ndarray:
+    """User vectors as of just before the held-out events, float32 [at most limit, dim].
+
+    Args:
+      config: the configuration.
+      model: the retrieval model.
+      sequences: a validation or test split.
+      limit: how many users, drawn with the configuration's seed.
+    """
+    count = min(limit, len(sequences))
+    users = np.sort(np.random.default_rng(config.seed).choice(len(sequences), count, replace=False))
+    item_vectors = model.item_vectors()
+    settings = config.evaluation
+    batches = request_batches(
+        sequences,
+        model.user_tower.inputs,
+        config.model.max_history,
+        _BATCH,
+        with_query=settings.with_query,
+        with_timestamp=settings.with_timestamp,
+        users=users,
+    )
+    vectors = [
+        model.encode(model.features({name: tf.constant(value) for name, value in batch.items()}), item_vectors).numpy()
+        for _, batch in batches
+    ]
+    return np.concatenate(vectors) if vectors else np.zeros((0, config.model.dim), np.float32)
