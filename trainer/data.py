@@ -6,7 +6,8 @@ so a hundred million fit in 3 GB; nothing is parsed or hashed again during train
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -78,3 +79,71 @@ class TextVectors:
     @property
     def width(self) -> int:
         return self.vectors.shape[1]
+
+
+def everything_known(splits: Sequence[SequenceTable]) -> SequenceTable:
+    """All users, each with the longest sequence that any split has, and nothing held out: for predicting what is next.
+
+    Args:
+      splits: from the earliest to the latest; a later split's sequence of a user contains an earlier one's.
+    """
+    last: dict[str, tuple[int, int]] = {}
+    for number, split in enumerate(splits):
+        last.update((user_id, (number, row)) for row, user_id in enumerate(split.user_id))
+    parts = []
+    for number, split in enumerate(splits):
+        rows = np.array([row for part, row in last.values() if part == number], np.int64)
+        parts.append(_take_users(split, rows))
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    user_id = np.concatenate([part.user_id for part in parts])
+
+    def joined(name: str) -> np.ndarray | None:
+        columns = [getattr(part, name) for part in parts]
+        return None if columns[0] is None else np.concatenate(columns)
+
+    def joined_each(name: str) -> dict[str, np.ndarray]:
+        return {key: np.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
+
+    return replace(
+        parts[0],
+        user_id=user_id,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        target_count=np.zeros(len(user_id), np.int32),
+        item=joined("item"),
+        timestamp=joined("timestamp"),
+        event=joined("event"),
+        rating=joined("rating"),
+        text_row=joined("text_row"),
+        query_row=joined("query_row"),
+        context=joined_each("context"),
+        profile=joined_each("profile"),
+    )
+
+
+def list_positions(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the values of some lists lie in the flat column, list after list, and the offsets of the result."""
+    lengths = np.diff(offsets)[rows]
+    taken = np.concatenate([[0], np.cumsum(lengths)])
+    return np.arange(taken[-1]) + np.repeat(offsets[:-1][rows] - taken[:-1], lengths), taken
+
+
+def _take_users(table: SequenceTable, rows: np.ndarray) -> SequenceTable:
+    positions, offsets = list_positions(table.offsets, rows)
+
+    def events(column: np.ndarray | None) -> np.ndarray | None:
+        return None if column is None else column[positions]
+
+    return replace(
+        table,
+        user_id=table.user_id[rows],
+        offsets=offsets,
+        target_count=table.target_count[rows],
+        item=table.item[positions],
+        timestamp=table.timestamp[positions],
+        event=events(table.event),
+        rating=events(table.rating),
+        text_row=events(table.text_row),
+        query_row=events(table.query_row),
+        context={name: column[positions] for name, column in table.context.items()},
+        profile={name: column[rows] for name, column in table.profile.items()},
+    )

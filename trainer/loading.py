@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config, DataConfig
-from trainer.data import UNKNOWN_ITEM, ItemTable, Ragged, SequenceTable, TextVectors
+from trainer.data import UNKNOWN_ITEM, ItemTable, Ragged, SequenceTable, TextVectors, list_positions
 from trainer.errors import TowersError
 from trainer.features import NUM_BUCKETS, Feature, item_features, sequence_features
 from trainer.text.vectors import load_vectors, rows_of
@@ -182,11 +182,8 @@ def _strip(prefix: str, columns: dict) -> dict:
 def _take(column: _Column, order: np.ndarray) -> Ragged:
     """The lists of a column in another order."""
     assert column.offsets is not None
-    lengths = np.diff(column.offsets)[order]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    positions = np.arange(offsets[-1]) + np.repeat(column.offsets[:-1][order] - offsets[:-1], lengths)
-    values = column.values[positions]
-    return Ragged(values=values, offsets=offsets)
+    positions, offsets = list_positions(column.offsets, order)
+    return Ragged(values=column.values[positions], offsets=offsets)
 
 
 def _dense_widths(data: DataConfig) -> dict[str, int]:

@@ -31,7 +31,7 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
         towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
         ranker = None
         if "ranker" in input_dict:
-            ranker = ranking.load(artifact_utils.get_single_uri(input_dict["ranker"]), towers, dataset.items)
+            ranker = ranking.load(artifact_utils.get_single_uri(input_dict["ranker"]))
         result = evaluate.evaluate(config, towers, dataset.items, dataset.splits[split], ranker)
         directory = artifact_utils.get_single_uri(output_dict["evaluation"])
         with open(os.path.join(directory, "evaluation.json"), "w", encoding="utf-8") as file:

@@ -35,11 +35,12 @@ class RankingTrainerExecutor(base_executor.BaseExecutor):
             artifact_utils.get_single_uri(output_dict["ranker"]),
             on_epoch=progress.epoch,
         )
+        if result["retrieve"] is None:
+            progress.summary("not used: no validation users to judge it by")
+            return
         verdict = "used" if result["use_ranking"] else "not used: no better than retrieval"
-        progress.summary(
-            f"validation NDCG@10 {result['retrieval']['ndcg@10']:.4f} -> {result['recommend']['ndcg@10']:.4f}, "
-            f"{verdict}"
-        )
+        before, after = result["retrieve"]["ndcg@10"], result["recommend"]["ndcg@10"]
+        progress.summary(f"validation NDCG@10 {before:.4f} -> {after:.4f}, {verdict}")
 
 
 class RankingTrainerSpec(component_spec.ComponentSpec):

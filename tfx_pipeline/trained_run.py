@@ -1,0 +1,41 @@
+"""The models of a finished run, loaded for use outside the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tfx_pipeline.run_directory import RunDirectory
+from trainer import loading, ranking, retrieval
+from trainer.config import Config
+from trainer.loading import Dataset, DatasetPaths
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    config: Config
+    dataset: Dataset
+    towers: retrieval.RetrievalModel
+    ranker: ranking.RankingModel | None  # None where the run trained none
+
+
+def load(directory: RunDirectory, splits: tuple[str, ...]) -> TrainedRun:
+    """Loads a run's configuration, data and models.
+
+    Raises:
+      TowersError: there is no finished run.
+    """
+    config = directory.config()
+    paths = DatasetPaths(
+        sequences=directory.output("SequencesTransform", "transformed_examples"),
+        items=directory.output("ItemsTransform", "transformed_examples"),
+        sequence_transform=directory.output("SequencesTransform", "transform_graph"),
+        item_transform=directory.output("ItemsTransform", "transform_graph"),
+        texts=directory.output("EmbedTexts", "texts"),
+    )
+    dataset = loading.load(config, paths, splits)
+    towers = retrieval.load(directory.output("RetrievalTrainer", "towers"), dataset.items, dataset.texts)
+    ranker = None
+    if config.ranking.enabled:
+        ranker = ranking.load(directory.output("RankingTrainer", "ranker"))
+        ranker.attach(towers.item_vectors(), ranking.popularity(dataset.items))
+    return TrainedRun(config, dataset, towers, ranker)
