@@ -95,8 +95,12 @@ def category(cell: Any) -> bytes:
 
 def joined_text(cells: Sequence[Any], notes: Counter) -> bytes:
     """Several text cells as one, a line each, empty ones skipped; far too long ones are cut."""
-    texts = [text for cell in cells if (text := as_text(cell).strip())]
-    text = texts[0] if len(texts) == 1 else "\n".join(texts)
+    if len(cells) == 1:
+        text = as_text(cells[0]).strip()
+        if not text:
+            return b""
+    else:
+        text = "\n".join([text for cell in cells if (text := as_text(cell).strip())])
     if len(text) > LONGEST_TEXT:
         notes[reasons.TEXT_CUT] += 1
         text = text[:LONGEST_TEXT]

@@ -20,12 +20,12 @@ _COMMONEST = 3
 
 @dataclass
 class TableCounts:
-    """`rows` = `used` + the sum of `quarantined`."""
+    """`rows` = `used` + the sum of `broken`."""
 
     files: int = 0
     rows: int = 0
     used: int = 0
-    quarantined: dict[str, int] = field(default_factory=dict)  # by reason
+    broken: dict[str, int] = field(default_factory=dict)  # quarantined rows by reason
     notes: dict[str, int] = field(default_factory=dict)  # what was put right or left out on purpose
 
 
@@ -44,6 +44,24 @@ class IngestReport:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    def table(self) -> str:
+        """The counts for people, a line each."""
+        lines = []
+        for name, counts in self.tables.items():
+            lines.append(
+                f"{name:<14}{counts.rows:>12,} rows, {counts.used:,} used, {sum(counts.broken.values()):,} broken"
+            )
+            for reasons, mark in ((counts.broken, "broken"), (counts.notes, "note")):
+                lines += [f"{'':<14}{count:>12,} {mark}: {reason}" for reason, count in reasons.items()]
+        lines.append(f"{'users':<14}{self.users:>12,} with events")
+        lines.append(
+            f"{'catalogue':<14}{self.items:>12,} items, {self.items_occurring:,} occur, "
+            f"{self.items_without_row:,} of these are in no items table"
+        )
+        for name, sequences in self.sequences.items():
+            lines.append(f"{name:<14}{self.events[name]:>12,} events of {sequences:,} users")
+        return "\n".join(lines)
 
     @classmethod
     def from_json(cls, text: str) -> IngestReport:
@@ -93,7 +111,7 @@ def to_report(tally: Counter, tables: list[str], splits: Iterable[str]) -> Inges
                 files=tally[table, "files"],
                 rows=tally[table, "rows"],
                 used=tally[table, "used"],
-                quarantined=by_reason(table, "quarantined"),
+                broken=by_reason(table, "quarantined"),
                 notes=by_reason(table, "notes"),
             )
             for table in tables
@@ -123,11 +141,9 @@ def check_rows(report: IngestReport, max_bad_row_rate: float) -> None:
     for name, table in report.tables.items():
         if table.rows == 0:
             raise TowersError(f"{name}: the table is empty (no data rows in {_files(table.files)})")
-        bad = sum(table.quarantined.values())
+        bad = sum(table.broken.values())
         if bad > max_bad_row_rate * table.rows or table.used <= 0:
-            commonest = ", ".join(
-                f"{reason} ({count})" for reason, count in list(table.quarantined.items())[:_COMMONEST]
-            )
+            commonest = ", ".join(f"{reason} ({count})" for reason, count in list(table.broken.items())[:_COMMONEST])
             limit = "none can be used" if table.used <= 0 else f"`max_bad_row_rate` is {max_bad_row_rate:g}"
             raise TowersError(
                 f"{name}: {bad} of {table.rows} rows are broken, {limit}; commonest: {commonest}. "

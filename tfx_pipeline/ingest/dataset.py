@@ -28,9 +28,11 @@ from trainer.errors import TowersError, UsageError
 
 COUNTS_FILE = "counts.json"
 _TALLY_FILE = "tally.json"
-_OPERATING_SYSTEM_ERROR = re.compile(
-    r"\w*(?:Error|Exception): (?:\[Errno \d+\] )?([^\n]*?(No space left|Disk quota)[^\n]*)"
+_WRITING_FAILED = re.compile(
+    "No space left on device|Disk quota exceeded|File too large|Read-only file system|Permission denied"
+    "|Input/output error"
 )
+_KEY_ERROR = re.compile(r"PseudonymKeyError: ([^\n]*)")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def ingest(
             with make_pipeline() if make_pipeline else _pipeline(pipeline_args or []) as pipeline:
                 _build(pipeline, data, tables, sequences.aside, items.aside, quarantine.aside, tally_path)
         except Exception as error:
-            raise _explained(error) from error
+            raise _explained(error, output.sequences) from error
         tally = counts.read_tally(tally_path)
         tf.io.gfile.remove(tally_path)
 
@@ -188,13 +190,16 @@ def _paths(tables: dict[str, list[files.SourceFile]], table: str) -> list[str]:
     return [file.path for file in tables.get(table, [])]
 
 
-def _explained(error: Exception) -> Exception:
+def _explained(error: Exception, directory: str) -> Exception:
     """Workers send exceptions as text: what a person can act on becomes one line again."""
     if isinstance(error, TowersError):
         return error
-    match = _OPERATING_SYSTEM_ERROR.search(f"{type(error).__name__}: {error}")
-    if match:
+    text = f"{type(error).__name__}: {error}"
+    if match := _WRITING_FAILED.search(text):
         return TowersError(
-            f"ingestion could not write its output: {match[1].strip()}. Free some space, then run it again."
+            f"{directory}: ingestion could not write its output ({match[0]}). Nothing was left behind; make "
+            "room or give another folder, then run it again."
         )
+    if match := _KEY_ERROR.search(text):
+        return TowersError(f"a worker has no key for pseudonyms: {match[1]}")
     return error

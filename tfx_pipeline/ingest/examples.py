@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import tensorflow as tf
@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfx_pipeline.ingest.records import Feature
 
 if TYPE_CHECKING:
-    from tfx_pipeline.ingest import sequences
+    from tfx_pipeline.ingest import sequences, splits
 
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # higher levels cost more than all the rest
 
@@ -35,28 +35,39 @@ class SequenceEncoder:
         self._user_features = user_features
         self._no_profile = (b"", 0, *[b"" if feature.kind == "bytes" else None for feature in user_features])
 
-    def start(self, sequence: sequences.Sequence, timestamps: list[int], profile: tuple | None) -> None:
-        """Takes a user's sequence and user record; `encode` then encodes parts of it."""
-        self._sequence = sequence
-        self._timestamps = timestamps
-        self._profile = profile or self._no_profile
+    def encode(
+        self, sequence: sequences.Sequence, timestamps: list[int], profile: tuple | None, cuts: Sequence[splits.Cut]
+    ) -> Iterator[tuple[str, bytes]]:
+        """The sequence's part in each split: (split, tf.Example). The cuts' lengths ascend.
 
-    def encode(self, length: int, target_count: int) -> bytes:
-        """The first `length` events, of which the last `target_count` are targets."""
+        Args:
+          sequence: a user's events.
+          timestamps: of each event, as they are to be written.
+          profile: the user's record, if the users table has one.
+          cuts: as `splits.Splitter.cuts` gives them.
+        """
         example = tf.train.Example()
         feature = example.features.feature
-        feature["user_id"].bytes_list.value.append(self._sequence.user_id)
-        feature["item_id"].bytes_list.value.extend(self._sequence.item_id[:length])
-        feature["timestamp"].int64_list.value.extend(self._timestamps[:length])
-        feature["target_count"].int64_list.value.append(target_count)
-        for (name, kind), values in zip(self._interaction_features, self._sequence.features, strict=True):
-            if kind == "bytes":
-                feature[name].bytes_list.value.extend(values[:length])
-            else:
-                feature[name].float_list.value.extend(values[:length])
-        for (name, kind), value in zip(self._user_features, self._profile[2:], strict=True):
+        feature["user_id"].bytes_list.value.append(sequence.user_id)
+        for (name, kind), value in zip(self._user_features, (profile or self._no_profile)[2:], strict=True):
             _set(feature[name], kind, value)
-        return example.SerializeToString(deterministic=True)
+        target_count = feature["target_count"].int64_list.value
+        target_count.append(0)
+        columns: list[tuple[Any, Sequence]] = [
+            (feature["item_id"].bytes_list.value, sequence.item_id),
+            (feature["timestamp"].int64_list.value, timestamps),
+        ]
+        for (name, kind), values in zip(self._interaction_features, sequence.features, strict=True):
+            feature_list = feature[name].bytes_list if kind == "bytes" else feature[name].float_list
+            columns.append((feature_list.value, values))
+        # Each part begins with the one before, so the lists only grow.
+        done = 0
+        for cut in cuts:
+            for growing, values in columns:
+                growing.extend(values[done : cut.length])
+            done = cut.length
+            target_count[0] = cut.target_count
+            yield cut.split, example.SerializeToString(deterministic=True)
 
 
 def encode_item(

@@ -140,7 +140,7 @@ class CsvReader(Reader):
         while True:
             try:
                 for row in reader:
-                    if len(record) > 1 and (len(row) != width or not self._is_well_quoted()):
+                    if len(record) > 1 and not self._is_well_quoted():
                         yield self._reject_first_line()
                     elif len(row) == width:
                         self.position += 1

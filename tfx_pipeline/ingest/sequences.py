@@ -85,23 +85,23 @@ class _BuildSequences(beam.DoFn):
             tally["interactions", "notes", reasons.REPEATED_PAIR] += len(rows) - len(sequence.time)
             tally["events", "all"] += len(sequence.time)
             tally["users", "with events"] += 1
-            encoder.start(
-                sequence, [times.to_seconds(time, clock) for time in sequence.time], profiles.pop(user_id, None)
-            )
             for item_id in sequence.item_id:
                 item_counts[item_id][1] += 1
-            for cut in self._splitter.cuts(sequence.time):
-                outputs[cut.split].append(encoder.encode(cut.length, cut.target_count))
+            cuts = self._splitter.cuts(sequence.time)
+            for cut in cuts:
                 tally["sequences", cut.split] += 1
                 tally["events", cut.split] += cut.target_count or cut.length
                 if cut.split == "train":
                     for item_id in sequence.item_id[: cut.length]:
                         item_counts[item_id][0] += 1
+            timestamps = [times.to_seconds(time, clock) for time in sequence.time]
+            for split, serialized in encoder.encode(sequence, timestamps, profiles.pop(user_id, None), cuts):
+                outputs[split].append(serialized)
         tally["users", "notes", reasons.USER_WITHOUT_EVENTS] += len(profiles)
         tally["users", "quarantined", reasons.DUPLICATE_USER] += quarantine.count
         tally["users", "used"] -= quarantine.count
-        for name, serialized in outputs.items():
-            yield name, shard, serialized
+        for split, serialized_examples in outputs.items():
+            yield split, shard, serialized_examples
         buffer = BlockBuffer(ITEM_COUNTS_BLOCK, self._item_shards)
         for item_id, (train, every) in item_counts.items():
             buffer.add(blocks.shard_of(item_id, self._item_shards), (item_id, train, every))
