@@ -57,7 +57,9 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
     aside = output.with_name(f".partial-{output.name}")
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
-            display_name=config.name, default_image=config.kubeflow.image
+            display_name=config.name,
+            default_image=config.kubeflow.image,
+            use_pipeline_spec_2_1=True,  # what Kubeflow Pipelines 2 accepts; TFX still defaults to 2.0
         ),
         output_dir=str(output.parent),
         output_filename=aside.name,
