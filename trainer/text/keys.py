@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from trainer.errors import TowersError
-
 KEY_BYTES = 16
 
 
@@ -67,36 +65,6 @@ class SortedKeys:
             open_ = open_[~hit]
             place[open_] += 1
         return rows
-
-
-def rows_of(keys: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Rows of texts in the table of embeddings that `keys` belongs to.
-
-    Args:
-      keys: uint8 [n, 16], sorted, as `trainer.text.store.load_vectors` gives them.
-      texts: cleaned texts, object (str or bytes) [m].
-
-    Returns:
-      int32 [m]; -1 for an empty text.
-
-    Raises:
-      TowersError: a text has no row.
-    """
-    texts = np.asarray(texts, dtype=object)
-    places: dict[str | bytes, int] = {}
-    inverse = np.fromiter((places.setdefault(text, len(places)) for text in texts), np.int64, len(texts))
-    distinct = list(places)
-    written = np.array([bool(text) for text in distinct], dtype=bool)
-    rows = np.full(len(distinct), -1, np.int64)
-    rows[written] = SortedKeys(keys).find(as_array(text_key(text) for text in distinct if text))
-    missing = np.flatnonzero(written & (rows < 0))
-    if len(missing):
-        raise TowersError(
-            f"{len(missing)} of {len(distinct)} texts have no stored embedding (the first: "
-            f"{distinct[missing[0]][:60]!r}). The embeddings are of other data or another cleaning: run the pipeline "
-            "again."
-        )
-    return rows.astype(np.int32)[inverse]
 
 
 def _halves(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,17 +1,15 @@
-"""The store of what the encoder has encoded, and the table of embeddings one run leaves for training.
+"""The store of what the encoder has encoded, kept from run to run.
 
-The store is content-addressed: a vector is found by the encoder's fingerprint and the text's key, so the next run
+It is content-addressed: a vector is found by the encoder's fingerprint and the text's key, so the next run
 encodes only texts it has not seen. A shard is one `.npy` file of records, written aside and renamed, never changed
 again; any number of processes may write at once.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,6 @@ import numpy as np
 
 from trainer.errors import TowersError
 from trainer.text.keys import KEY_BYTES, SortedKeys, sort_order
-
-_BLOCK = 65_536  # rows read or written at once
 
 
 def _record(width: int) -> np.dtype:
@@ -117,7 +113,7 @@ class EmbeddingStore:
         records["vector"] = vectors[order]
         records["check"] = _check_values(records["key"], records["vector"])
         path = self.directory / f"shard-{uuid.uuid4().hex}.npy"
-        _write_aside(path, lambda temporary: _save(temporary, records))
+        write_aside(path, lambda temporary: save_array(temporary, records))
         self._shards[path.name] = self._open(path)
 
     def _open(self, path: Path) -> tuple[SortedKeys, np.ndarray]:
@@ -131,84 +127,24 @@ class EmbeddingStore:
             raise _damaged(path, str(error)) from None
 
 
-@dataclass(frozen=True)
-class TextTable:
-    """Embeddings of every distinct text of one run. Row i of both arrays is one text."""
-
-    keys: np.ndarray  # uint8 [n, 16], sorted
-    vectors: np.ndarray  # float16 [n, width]
-    metadata: dict[str, Any]  # encoder, fingerprint, max_tokens, width, texts, store_hits, encoded, seconds
-
-
-def write_vectors(directory: str | Path, keys: np.ndarray, store: EmbeddingStore, metadata: dict[str, Any]) -> None:
-    """Writes `keys.npy`, `vectors.npy` and `metadata.json` out of the store, block by block.
-
-    Args:
-      directory: is made; files of these names in it are replaced, `metadata.json` last.
-      keys: uint8 [n, 16], sorted and distinct.
-      store: holds all of them.
-      metadata: must have `width`.
-
-    Raises:
-      TowersError: a key is not in the store, or the disk is full.
-    """
-    directory = Path(directory)
-
-    def write(temporary: Path) -> None:
-        shape = (len(keys), metadata["width"])
-        if not len(keys):  # nothing can be mapped into memory
-            np.save(temporary, np.zeros(shape, np.float16))
-            return
-        vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-        for start in range(0, len(keys), _BLOCK):
-            block = keys[start : start + _BLOCK]
-            found, values = store.lookup(block)
-            if not found.all():
-                raise TowersError(
-                    f"{store.directory}: {np.count_nonzero(~found)} texts of this run are missing. Was a shard deleted "
-                    "meanwhile? Run again: what is missing is encoded anew."
-                )
-            vectors[start : start + _BLOCK] = values
-        vectors.flush()
-
-    _write_aside(directory / "vectors.npy", write)
-    _write_aside(directory / "keys.npy", lambda temporary: _save(temporary, keys))
-    document = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
-    _write_aside(directory / "metadata.json", lambda temporary: temporary.write_text(document, encoding="utf-8"))
-
-
-def load_vectors(directory: str | Path) -> TextTable:
-    """Opens what `write_vectors` wrote; the vectors stay on disk, mapped into memory.
-
-    Raises:
-      TowersError: a file is missing or damaged.
-    """
-    directory = Path(directory)
-    try:
-        metadata = json.loads((directory / "metadata.json").read_text(encoding="utf-8"))
-        keys = np.load(directory / "keys.npy", allow_pickle=False)
-        vectors = np.load(directory / "vectors.npy", mmap_mode="r" if len(keys) else None, allow_pickle=False)
-        if keys.shape != (metadata["texts"], KEY_BYTES) or vectors.shape != (metadata["texts"], metadata["width"]):
-            raise ValueError(f"{keys.shape} keys and {vectors.shape} vectors for {metadata['texts']} texts")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise TowersError(
-            f"{directory}: cannot read the text embeddings ({error}). Delete the directory and run the pipeline again."
-        ) from None
-    return TextTable(keys, vectors, metadata)
-
-
 def _damaged(path: Path, reason: str) -> TowersError:
     return TowersError(
         f"{path}: a shard of the text store is damaged ({reason}). Delete the file: its texts are encoded again."
     )
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
+    """`np.save` under exactly that name."""
     with open(path, "wb") as file:
         np.save(file, array, allow_pickle=False)
 
 
-def _write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+def write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+    """Lets `write` fill a file beside `path` and renames it, so that `path` is whole or not there.
+
+    Raises:
+      TowersError: the disk is full or forbidden.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.npy")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,10 @@
 import hashlib
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.errors import TowersError
-from trainer.text.keys import SortedKeys, as_array, rows_of, sort_order, text_key
+from trainer.text.keys import SortedKeys, as_array, sort_order, text_key
 
 
 def test_key_is_of_the_utf8_bytes() -> None:
@@ -33,17 +31,3 @@ def test_find_agrees_with_a_dictionary(keys: list[bytes], strangers: list[bytes]
 def test_unsorted_keys_are_refused(keys: list[bytes]) -> None:
     with pytest.raises(ValueError, match="sorted and distinct"):
         SortedKeys(as_array(keys))
-
-
-def test_rows_of() -> None:
-    table = ["a", "书", "c"]
-    keys = as_array(text_key(text) for text in table)
-    order = sort_order(keys)
-    texts = np.array(["c", "", "a", "a", b"c", "书"], dtype=object)
-    rows = rows_of(keys[order], texts)
-    assert rows.dtype == np.int32
-    assert [None if row < 0 else table[order[row]] for row in rows] == ["c", None, "a", "a", "c", "书"]
-    assert rows_of(keys[order], np.array([], dtype=object)).shape == (0,)
-    assert rows_of(keys[:0], np.array(["", ""], dtype=object)).tolist() == [-1, -1]
-    with pytest.raises(TowersError, match=r"1 of 2 texts have no stored embedding \(the first: 'new'\)"):
-        rows_of(keys[order], np.array(["a", "new", "new"], dtype=object))

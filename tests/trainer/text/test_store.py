@@ -1,5 +1,4 @@
 import errno
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import pytest
 
 from trainer.errors import TowersError
 from trainer.text import store as store_module
-from trainer.text.keys import as_array, sort_order, text_key
-from trainer.text.store import EmbeddingStore, load_vectors, write_vectors
+from trainer.text.keys import as_array, text_key
+from trainer.text.store import EmbeddingStore
 
 
 def keys_of(*texts: str) -> np.ndarray:
@@ -101,52 +100,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module, "_save", full)
+    monkeypatch.setattr(store_module, "save_array", full)
     with pytest.raises(TowersError, match=r"cannot be written \(No space left on device\)"):
         store.append(keys_of("a"), vectors_of("a"))
     assert list((tmp_path / "f").iterdir()) == []
-
-
-def test_table_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_BLOCK", 2)
-    store = EmbeddingStore(tmp_path / "store", "f")
-    texts = ["one", "three", "fifteen", "a", "bb"]
-    store.append(keys_of(*texts), vectors_of(*texts))
-    keys = keys_of(*texts[:-1])
-    order = sort_order(keys)
-    write_vectors(tmp_path / "out", keys[order], store, {"texts": 4, "width": 4, "fingerprint": "f"})
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["keys.npy", "metadata.json", "vectors.npy"]
-    table = load_vectors(tmp_path / "out")
-    assert isinstance(table.vectors, np.memmap)
-    np.testing.assert_array_equal(table.keys, keys[order])
-    np.testing.assert_array_equal(table.vectors, vectors_of(*texts[:-1])[order])
-    assert table.metadata["fingerprint"] == "f"
-
-
-def test_table_of_no_texts(tmp_path: Path) -> None:
-    write_vectors(tmp_path / "out", keys_of(), EmbeddingStore(tmp_path, "f"), {"texts": 0, "width": 4})
-    table = load_vectors(tmp_path / "out")
-    assert table.keys.shape == (0, 16)
-    assert table.vectors.shape == (0, 4)
-
-
-def test_table_wants_every_text(tmp_path: Path) -> None:
-    with pytest.raises(TowersError, match="1 texts of this run are missing"):
-        write_vectors(tmp_path / "out", keys_of("a"), EmbeddingStore(tmp_path, "f"), {"texts": 1, "width": 4})
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated", "mixed"])
-def test_a_damaged_table_is_named(tmp_path: Path, damage: str) -> None:
-    store = EmbeddingStore(tmp_path / "store", "f")
-    store.append(keys_of("a"), vectors_of("a"))
-    write_vectors(tmp_path / "out", keys_of("a"), store, {"texts": 1, "width": 4})
-    if damage == "missing":
-        (tmp_path / "out" / "keys.npy").unlink()
-    elif damage == "truncated":
-        content = (tmp_path / "out" / "vectors.npy").read_bytes()
-        (tmp_path / "out" / "vectors.npy").write_bytes(content[:-2])
-    else:
-        (tmp_path / "out" / "metadata.json").write_text(json.dumps({"texts": 2, "width": 4}))
-    with pytest.raises(TowersError, match="cannot read the text embeddings"):
-        load_vectors(tmp_path / "out")
