@@ -196,6 +196,7 @@ class RankingConfig(_Strict):
 
     enabled: bool = True
     candidates: int = Field(100, gt=1, description="retrieved items that are re-ranked")
+    events_per_user: int = Field(3, gt=0, description="last train events of a user that are trained on")
     epochs: int = Field(3, gt=0)
     batch_size: int = Field(256, gt=0)
     learning_rate: float = Field(1e-3, gt=0)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from trainer.batches import Batch
 from trainer.errors import TowersError
+from trainer.graphs import OneGraph
 from trainer.progress import OnEpoch, print_epoch, steps
 
 METRIC = "ndcg@10"
@@ -46,7 +47,7 @@ def fit(
       TowersError: the loss is no longer a number.
     """
     report = on_epoch or print_epoch(title)
-    step = None
+    step = OneGraph(lambda batch: model.train_step(batch)["loss"])
     history: list[dict[str, Any]] = []
     best: dict[str, Any] = {}
     weights: list[np.ndarray] = []
@@ -54,10 +55,7 @@ def fit(
         started = time.monotonic()
         total, count = tf.constant(0.0), 0
         for batch in steps(batches(epoch), steps_per_epoch, f"{title} {epoch}/{epochs}"):
-            tensors = {name: tf.constant(value) for name, value in batch.items()}
-            if step is None:
-                step = _compiled(model, tensors)
-            total += step(tensors)
+            total += step(batch)
             count += 1
         loss = float(total) / max(count, 1)
         if not np.isfinite(loss):
@@ -78,16 +76,3 @@ def fit(
     for variable, value in zip(model.trainable_variables, weights, strict=bool(weights)):
         variable.assign(value)
     return history, best
-
-
-def _compiled(model: tf.keras.Model, example: dict[str, tf.Tensor]) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
-    """One graph for batches of every size: batches differ in users and length, and each trace costs seconds."""
-    signature = {
-        name: tf.TensorSpec([None] * value.shape.rank, value.dtype, name=name) for name, value in example.items()
-    }
-
-    @tf.function(input_signature=[signature])
-    def step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        return model.train_step(batch)["loss"]
-
-    return step

@@ -19,8 +19,9 @@ from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 from trainer.directories import written_aside
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
-from trainer.evaluation.evaluate import masked_top_k, rank_all, ranks_in, targets_of
+from trainer.evaluation.evaluate import rank_all, ranks_in, targets_of, top_k
 from trainer.fitting import fit
+from trainer.graphs import OneGraph
 from trainer.negatives import MixedNegatives
 from trainer.progress import OnEpoch
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, user_inputs
@@ -51,10 +52,12 @@ class RetrievalModel(tfrs.Model):
         self.user_tower = UserTower(config.model, user_in, self.stream)
         self._negatives: MixedNegatives | None = None
         self._candidates = self._row_of = self._texts = None
+        self._make_graphs()
 
     def attach(self, items: ItemTable, texts: TextVectors | None) -> None:
         """Gives the model the catalogue and the text vectors; neither becomes part of its weights."""
         self.item_tower.attach(items, texts)
+        self._make_graphs()
         user_in = self.user_tower.inputs
         if user_in.text_width or user_in.query_width:
             if texts is None:
@@ -75,6 +78,10 @@ class RetrievalModel(tfrs.Model):
         row_of = np.zeros(len(items) + 1, np.int32)
         row_of[rows] = np.arange(len(rows))
         self._candidates, self._row_of = tf.constant(rows.astype(np.int32)), tf.constant(row_of)
+
+    def _make_graphs(self) -> None:
+        self._some_vectors = OneGraph(self.item_tower.vectors)
+        self._search_graph = OneGraph(self._search, widths={1: self.config.model.dim})
 
     def features(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """A batch of `trainer.batches` as the user tower wants it: text vectors in place of their rows."""
@@ -124,20 +131,15 @@ class RetrievalModel(tfrs.Model):
         """Vectors of the whole catalogue, float32 [n + 1, dim], row 0 the unknown item; made in bounded pieces."""
         count = self.item_tower.inputs.items + 1
         pieces = [
-            self._some_item_vectors(tf.range(first, min(first + VECTORS_AT_ONCE, count)))
+            self._some_vectors(tf.range(first, min(first + VECTORS_AT_ONCE, count)))
             for first in range(0, count, VECTORS_AT_ONCE)
         ]
         return tf.concat(pieces, axis=0)
-
-    @tf.function(reduce_retracing=True)
-    def _some_item_vectors(self, index: tf.Tensor) -> tf.Tensor:
-        return self.item_tower.vectors(index)
 
     def encode(self, features: Mapping[str, tf.Tensor], item_vectors: tf.Tensor) -> tf.Tensor:
         """User vectors of requests, float32 [B, dim]; see `UserTower.encode`."""
         return self.user_tower.encode(features, item_vectors)
 
-    @tf.function(reduce_retracing=True)
     def search(
         self,
         batch: Mapping[str, tf.Tensor],
@@ -146,14 +148,24 @@ class RetrievalModel(tfrs.Model):
         excluded: tf.Tensor,
         k: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Exact search for a request batch of `trainer.batches`; see `masked_top_k` for the last three arguments.
+        """Exact search for a request batch of `trainer.batches`; see `top_k` for the last three arguments.
 
         Returns:
           (float32 [B, k] scores, int32 [B, k] item indices, float32 [B, dim] user vectors).
         """
+        return self._search_graph(dict(batch), item_vectors, allowed, excluded, k)
+
+    def _search(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        item_vectors: tf.Tensor,
+        allowed: tf.Tensor,
+        excluded: tf.Tensor,
+        k: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         users = self.encode(self.features(batch), item_vectors)
         scores = tf.matmul(users, item_vectors, transpose_b=True)  # [B, n + 1]
-        return (*masked_top_k(scores, allowed, excluded, k), users)
+        return (*top_k(scores, allowed, excluded, k), users)
 
     def save(self, directory: Path, items: ItemTable, history: list[dict[str, Any]]) -> None:
         """Writes what `load` and the export read. `directory` should exist and be empty."""

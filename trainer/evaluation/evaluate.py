@@ -14,6 +14,7 @@ from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable
 from trainer.evaluation import metrics
 from trainer.evaluation.baselines import BASELINES, Scorer
+from trainer.graphs import OneGraph
 
 if TYPE_CHECKING:
     from trainer.ranking import RankingModel
@@ -105,8 +106,7 @@ def rank_all(
     def own(rows: np.ndarray) -> tf.Tensor:
         if not config.data.exclude_history:
             return tf.zeros([0, 2], tf.int32)
-        place, row = _events(sequences.offsets[rows], stop[rows])
-        return tf.constant(np.stack([row, sequences.item[place]], axis=1), tf.int32)
+        return event_pairs(sequences, sequences.offsets[rows], stop[rows])
 
     if callable(getattr(model, "encode", None)):
         depth = k if ranking is None else min(max(k, config.ranking.candidates), len(items))
@@ -125,20 +125,19 @@ def rank_all(
             tensors = {name: tf.constant(value) for name, value in batch.items()}
             scores, best, user_vectors = model.search(tensors, vectors, allowed, own(rows), tf.constant(depth))
             if ranking is not None:
-                scores, best = ranking.reorder(tensors, user_vectors, scores, best, vectors, config.ranking.candidates)
+                history = {name: tensors[name] for name in ("item_index", "length")}
+                count = tf.constant(config.ranking.candidates)
+                scores, best = ranking.reorder(history, user_vectors, scores, best, count)
             yield _ranked(rows, scores[:, :k], best[:, :k])
     else:
         scorer = cast(Scorer, model)
         for first in range(0, len(users), batch_size):
             rows = users[first : first + batch_size]
-            scores, best = masked_top_k(tf.constant(scorer(sequences, rows)), allowed, own(rows), tf.constant(k))
+            scores, best = _top_k(tf.constant(scorer(sequences, rows)), allowed, own(rows), tf.constant(k))
             yield _ranked(rows, scores, best)
 
 
-@tf.function(reduce_retracing=True)
-def masked_top_k(
-    scores: tf.Tensor, allowed: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def top_k(scores: tf.Tensor, allowed: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The best allowed items: of equal scores the lower index comes first.
 
     Args:
@@ -154,6 +153,9 @@ def masked_top_k(
     scores = tf.tensor_scatter_nd_update(scores, excluded, tf.fill([tf.shape(excluded)[0]], -float("inf")))
     best, index = tf.math.top_k(scores, k)
     return best, tf.where(tf.math.is_finite(best), index, UNKNOWN_ITEM)
+
+
+_top_k = OneGraph(top_k)
 
 
 def ranks_in(ranked: Iterator[Ranked], targets: Targets) -> np.ndarray:
@@ -201,6 +203,12 @@ def evaluate(
         result[name] = metrics.from_ranks(ranks, targets.offsets, cutoffs)
         slice_result[name] = metrics.from_ranks(ranks[cold], cold_targets.offsets, cutoffs)
     return {**result, "cold": slice_result}
+
+
+def event_pairs(sequences: SequenceTable, start: np.ndarray, stop: np.ndarray) -> tf.Tensor:
+    """(i, item index) of the events at flat positions `start[i]..stop[i]`: int32 [pairs, 2]."""
+    place, row = _events(start, stop)
+    return tf.constant(np.stack([row, sequences.item[place]], axis=1), tf.int32)
 
 
 def _events(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,37 @@
+"""One graph for tensors of every size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+class OneGraph:
+    """A function compiled once for each set of argument names, whatever the tensors' sizes.
+
+    `tf.function` traces anew for each combination of sizes until it gives up on them one by one; a trace costs seconds,
+    and batches differ in users and in length.
+
+    Args:
+      function: takes tensors and dictionaries of tensors, returns tensors, without Python control flow on them.
+      widths: position of an argument -> its static last dimension, where the function needs to know it.
+    """
+
+    def __init__(self, function: Callable[..., Any], widths: dict[int, int] | None = None) -> None:
+        self._function, self._widths = function, widths or {}
+        self._graphs: dict[Any, Callable[..., Any]] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+        key = tuple(tuple(sorted(part)) if isinstance(part, dict) else None for part in arguments)
+        if key not in self._graphs:
+            signature = []
+            for i, part in enumerate(arguments):
+                specs = tf.nest.map_structure(lambda x: tf.TensorSpec([None] * x.shape.rank, x.dtype), part)
+                if i in self._widths:
+                    specs = tf.TensorSpec([*specs.shape[:-1], self._widths[i]], specs.dtype)
+                signature.append(specs)
+            self._graphs[key] = tf.function(self._function, input_signature=signature, autograph=False)
+        return self._graphs[key](*arguments)
