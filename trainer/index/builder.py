@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import IndexConfig
+from trainer.directories import written_aside
 from trainer.errors import TowersError
 from trainer.index.base import Index, check_vectors
 from trainer.index.brute_force import BruteForceIndex
@@ -38,22 +38,21 @@ def build(
 
     Args:
       config: the index section of the configuration; `k` is the k of recall@k.
-      item_vectors: float32 [n + 1, dim] as the item tower gives them: row 0 the unknown item, then items 1..n.
+      item_vectors: float32 [n, dim], of the items 1..n.
       query_vectors: float32 [q, dim], user vectors of held-out requests. The first 1000 are used.
-      directory: is written aside and renamed: `index.json`, `vectors.npy`, and ScaNN's parts. Must not exist.
+      directory: is written aside and renamed: `index.json`, `vectors.npy`, and ScaNN's parts. Must not exist, or be
+        empty.
 
     Returns:
-      The report, also in `index.json`: `kind`, `reason`, `items`, `k`, `recall_target` and `measured`, a list of
-      {kind, parameters, recall, p50_ms, p99_ms}, latency at batch 1, `recall` as a share of what exact search finds.
+      The report, also in `index.json`: `kind`, `parameters`, `reason`, `items`, `k`, `recall_target`, `queries` and
+      `measured`, a list of {kind, parameters, recall, p50_ms, p99_ms}: latency at batch 1, recall as the share of what
+      exact search finds.
 
     Raises:
-      TowersError: `directory` exists, or there are no queries to measure with where measuring is needed.
+      TowersError: `directory` holds something, or there are no queries to measure with where measuring is needed.
       ValueError: vectors of the wrong shape or dtype, or not finite.
     """
-    directory = Path(directory)
-    if directory.exists():
-        raise TowersError(f"{directory}: exists already. Give another directory for the index, or remove it.")
-    item_vectors = np.ascontiguousarray(item_vectors)
+    item_vectors = _with_unknown(np.asarray(item_vectors), None)
     check_vectors(item_vectors)
     if query_vectors.ndim != 2 or query_vectors.shape[1] != item_vectors.shape[1]:
         raise ValueError(
@@ -64,6 +63,7 @@ def build(
     index, reason, measured = _choose(config, item_vectors, queries)
     report = {
         "kind": index.kind,
+        "parameters": index.parameters,
         "reason": reason,
         "items": index.size,
         "k": config.k,
@@ -75,20 +75,31 @@ def build(
     return report
 
 
-def load(directory: str | os.PathLike[str]) -> Index:
+def load(directory: str | os.PathLike[str], unknown_vector: np.ndarray | None = None) -> Index:
     """The index that `build` wrote.
+
+    Args:
+      directory: as given to `build`.
+      unknown_vector: float32 [dim], row 0 of the index's `vectors`; zeros by default.
 
     Raises:
       TowersError: there is none, or it is of another format.
     """
     directory = Path(directory)
     described = read_description(directory)
-    vectors = np.load(directory / "vectors.npy")
+    vectors = _with_unknown(np.load(directory / "vectors.npy"), unknown_vector)
     if described["kind"] == BruteForceIndex.kind:
         return BruteForceIndex(vectors)
     from trainer.index.scann import ScannIndex
 
     return ScannIndex.load(vectors, described["parameters"], directory)
+
+
+def describe(report: dict[str, Any]) -> str:
+    """One line on what `build` chose and why."""
+    chosen = [m for m in report["measured"] if m["kind"] == report["kind"] and m["parameters"] == report["parameters"]]
+    figures = f", recall@{report['k']} {chosen[0]['recall']:.3f}, p50 {chosen[0]['p50_ms']:.2f} ms" if chosen else ""
+    return f"{report['kind']} over {report['items']} items{figures} ({report['reason']})"
 
 
 def read_description(directory: str | os.PathLike[str]) -> dict[str, Any]:
@@ -197,19 +208,15 @@ def _search_function(index: Index, k: int) -> Any:
     return search
 
 
-def _write(index: Index, report: dict[str, Any], directory: Path) -> None:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    aside = directory.with_name(f".{directory.name}.{os.getpid()}")
-    try:
-        aside.mkdir()
-        np.save(aside / "vectors.npy", index.vectors.numpy())
+def _with_unknown(vectors: np.ndarray, unknown: np.ndarray | None) -> np.ndarray:
+    """[n, dim] -> [n + 1, dim]."""
+    first = np.zeros_like(vectors[:1]) if unknown is None else unknown[np.newaxis].astype(vectors.dtype)
+    return np.concatenate([first, vectors]) if vectors.ndim == 2 else vectors
+
+
+def _write(index: Index, report: dict[str, Any], directory: str | os.PathLike[str]) -> None:
+    described = {"format": FORMAT, "kind": index.kind, "parameters": index.parameters, "report": report}
+    with written_aside(Path(directory)) as aside:
+        np.save(aside / "vectors.npy", index.vectors.numpy()[1:])
         index.save(aside)
-        described = {"format": FORMAT, "kind": index.kind, "parameters": index.parameters, "report": report}
         (aside / "index.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, directory)
-    except OSError as error:
-        raise TowersError(
-            f"{directory}: cannot write the index ({error.strerror}). Make room, or choose another."
-        ) from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,176 @@
+"""Towers, ranking model, index, vocabularies and BERT -> one SavedModel that TensorFlow Serving can load."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import tensorflow as tf
+
+from serving import warmup
+from serving.graph_ops import Target, check_ops
+from serving.signatures import Recommender
+from trainer import ranking
+from trainer.config import Config
+from trainer.data import ItemTable
+from trainer.directories import written_aside
+from trainer.errors import TowersError
+from trainer.index import builder
+from trainer.index.base import Index
+from trainer.index.brute_force import BruteForceIndex
+from trainer.text import encoder as text_encoder
+from trainer.transform import TransformGraph
+
+if TYPE_CHECKING:
+    from trainer.loading import Dataset
+
+# Beside the warm-up requests: TensorFlow Serving reads nothing else there.
+METADATA = Path("assets.extra", "interest_towers.json")
+_WARM_UP_BATCHES = (1, 4)
+_VERSIONS_OF = ("tensorflow", "tensorflow-text", "tensorflow-recommenders", "keras-nlp", "scann")
+
+
+def export(
+    config: Config,
+    towers: Any,
+    ranker: Any,
+    *,
+    index_directory: str | os.PathLike[str],
+    dataset: Dataset,
+    sequence_transform: str,
+    directory: str | os.PathLike[str],
+    target: Target | Literal["as_index"] = "as_index",
+) -> dict[str, Any]:
+    """Writes the SavedModel, its warm-up requests and `assets.extra/interest_towers.json`.
+
+    Args:
+      config: the run's configuration.
+      towers: the retrieval model, with its items attached.
+      ranker: the ranking model, or None for retrieval alone.
+      index_directory: as `trainer.index.builder.build` wrote it, from these towers.
+      dataset: its catalogue is served; whether it has texts decides whether BERT is exported.
+      sequence_transform: directory of the sequences' transform graph.
+      directory: is written aside and renamed; must not exist, or be empty.
+      target: `brute_force` exports for stock TensorFlow Serving whatever the index is, `scann` for servers with ScaNN's
+        ops; by default as the index was built.
+
+    Returns:
+      The metadata that is also written: see `describe`.
+
+    Raises:
+      TowersError: the index is of other towers or is no ScaNN index where one is wanted, an op is missing on the
+        target, or the directory cannot be written.
+    """
+    index = _index(towers, index_directory, target)
+    inputs = towers.user_tower.inputs
+    encoder = text_encoder.load(config.text.encoder, config.text.max_tokens) if dataset.texts is not None else None
+    categories = inputs.events or inputs.context or inputs.profile
+    transform = TransformGraph(sequence_transform) if categories else None
+    popularity = ranking.popularity(dataset.items) if ranker is not None else None
+    recommender = Recommender(config, towers, index, dataset.items.item_id, encoder, transform, ranker, popularity)
+    signatures = recommender.signatures
+    report = {
+        "name": config.name,
+        "model_name": config.serving.model_name,
+        "items": index.size,
+        "index": {"kind": index.kind, "parameters": index.parameters},
+        "index_report": builder.read_description(index_directory)["report"],
+        "target": index.kind,
+        "ranking": ranker is not None,
+        "encoder": None if encoder is None else {"name": encoder.encoder, "fingerprint": encoder.fingerprint},
+        "signatures": {
+            name: {
+                "inputs": _shapes(function.structured_input_signature[1]),
+                "outputs": sorted(function.structured_outputs),
+            }
+            for name, function in signatures.items()
+        },
+        "versions": {"interest-towers": _version("interest-towers")} | {name: _version(name) for name in _VERSIONS_OF},
+        "config": config.model_dump(mode="json"),
+    }
+    with written_aside(Path(directory)) as aside:
+        tf.saved_model.save(recommender, str(aside), signatures=signatures)
+        check_ops(aside, cast(Target, index.kind))
+        requests = warm_up_requests(recommender, dataset.items)
+        report["warm_up_requests"] = warmup.write(aside, config.serving.model_name, requests)
+        report["megabytes"] = round(sum(f.stat().st_size for f in aside.rglob("*") if f.is_file()) / 1e6, 1)
+        (aside / METADATA).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return report
+
+
+def describe(report: dict[str, Any]) -> str:
+    """One line on an export."""
+    names = ", ".join(name for name in report["signatures"] if name != "serving_default")
+    return (
+        f"{report['megabytes']} MB, {report['items']} items, index {report['index']['kind']}, "
+        f"{'ranking' if report['ranking'] else 'no ranking'}; signatures {names}; "
+        f"{report['warm_up_requests']} warm-up requests"
+    )
+
+
+def read_metadata(saved_model: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `export` returned, from the exported directory.
+
+    Raises:
+      TowersError: there is none.
+    """
+    path = Path(saved_model) / METADATA
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise TowersError(f"{path}: cannot be read. Was this model exported by `towers run`?") from None
+
+
+def warm_up_requests(recommender: Recommender, items: ItemTable) -> list[warmup.Request]:
+    """Requests for every signature: users with a history and users without, in a small and a larger batch."""
+    requests: list[warmup.Request] = []
+    for name, function in recommender.signatures.items():
+        for batch in _WARM_UP_BATCHES:
+            for events in (0, 3):
+                inputs = {
+                    spec.name: _warm_up_value(spec, batch, events, items)
+                    for spec in function.structured_input_signature[1].values()
+                }
+                requests.append((name, inputs))
+    return requests
+
+
+def _warm_up_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTable) -> np.ndarray:
+    shape = [batch] if spec.shape.rank == 1 else [batch, events]
+    if spec.dtype != tf.string:
+        return np.ones(shape, spec.dtype.as_numpy_dtype) if events else np.zeros(shape, spec.dtype.as_numpy_dtype)
+    picked = np.arange(int(np.prod(shape))) % len(items)
+    if spec.name == "history_item_id":
+        values = items.item_id[picked]
+    elif "text" in spec.name and events:
+        values = items.title[picked]
+    else:
+        values = np.full(len(picked), "", object)
+    return np.array([str(value).encode() for value in values], object).reshape(shape)
+
+
+def _index(towers: Any, directory: str | os.PathLike[str], target: str) -> Index:
+    vectors = np.asarray(towers.item_vectors())
+    index = builder.load(directory, unknown_vector=vectors[0])
+    if not np.allclose(index.vectors.numpy(), vectors, rtol=1e-4, atol=1e-5):
+        raise TowersError(f"{directory}: the index holds other item vectors than the towers make. Build it again.")
+    if target == "scann" and index.kind != "scann":
+        raise TowersError(
+            f"{directory}: a ScaNN export was asked for, the index is {index.kind}. Set index.kind: scann."
+        )
+    return BruteForceIndex(vectors) if target == "brute_force" and index.kind != "brute_force" else index
+
+
+def _shapes(specs: dict[str, tf.TensorSpec]) -> dict[str, str]:
+    return {name: f"{spec.dtype.name} {spec.shape.as_list()}".replace("None", "?") for name, spec in specs.items()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
