@@ -95,7 +95,9 @@ class RecommenderClient(PredictionClient):
                 self._key = read_key(pseudonym_key_env, pseudonym_key_file)
             except PseudonymKeyError as error:
                 raise ServingError("FAILED_PRECONDITION", str(error)) from None
-        self._known_item_ids = {self._sent_id(item_id): item_id for item_id in known_item_ids} if self._key else {}
+        self._known_item_ids = (
+            {self._sent_id("known_item_ids", item_id): item_id for item_id in known_item_ids} if self._key else {}
+        )
         super().__init__(address, model_name, timeout)
 
     def recommend(
@@ -139,15 +141,15 @@ class RecommenderClient(PredictionClient):
         if isinstance(exclude, str):
             raise _refused(f"`exclude` should be a list of item ids. Received: {exclude!r}")
         given: dict[str, Any] = {
-            "user_id": self._sent_id(user_id),
-            "history_item_id": [self._sent_id(event.item_id) for event in events],
+            "user_id": self._sent_id("user_id", user_id),
+            "history_item_id": [self._sent_id("history", event.item_id) for event in events],
             "history_text": [event.text for event in events],
             "history_timestamp": [event.timestamp for event in events],
             "history_event": [event.event for event in events],
             "history_rating": [event.rating for event in events],
             "query_text": query,
             "timestamp": timestamp,
-            "exclude_item_id": [self._sent_id(item_id) for item_id in exclude],
+            "exclude_item_id": [self._sent_id("exclude", item_id) for item_id in exclude],
         }
         given = {name: value for name, value in given.items() if _is_said(value)}
         for name, value in (features or {}).items():
@@ -189,9 +191,9 @@ class RecommenderClient(PredictionClient):
                 found.append(Recommendation(self._known_item_ids.get(text, text), score, retrieval_score))
         return found
 
-    def _sent_id(self, identifier: Any) -> str:
+    def _sent_id(self, argument: str, identifier: Any) -> str:
         if not isinstance(identifier, str):
-            raise _refused(f"ids should be strings. Received: {identifier!r}")
+            raise _refused(f"`{argument}` should hold strings. Received: {identifier!r}")
         if self._key is None or not identifier:  # "" means nobody, or nothing
             return identifier
         return pseudonym(self._key, identifier)

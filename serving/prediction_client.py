@@ -21,6 +21,7 @@ _METADATA_FIELD = "signature_def"
 # What a server answers when a request was built for another version's signature.
 _SIGNATURE_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 
+Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
 
@@ -84,9 +85,13 @@ class PredictionClient:
             ],
         )
         prediction, model = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
-        self._call_predict = self._method(prediction + "Predict", wire_pb2.PredictResponse)
-        self._call_metadata = self._method(prediction + "GetModelMetadata", wire_pb2.GetModelMetadataResponse)
-        self._call_status = self._method(model + "GetModelStatus", wire_pb2.GetModelStatusResponse)
+        self._call_predict = self._method(prediction + "Predict", wire_pb2.PredictRequest, wire_pb2.PredictResponse)
+        self._call_metadata = self._method(
+            prediction + "GetModelMetadata", wire_pb2.GetModelMetadataRequest, wire_pb2.GetModelMetadataResponse
+        )
+        self._call_status = self._method(
+            model + "GetModelStatus", wire_pb2.GetModelStatusRequest, wire_pb2.GetModelStatusResponse
+        )
 
     def predict(
         self,
@@ -200,10 +205,12 @@ class PredictionClient:
             spec.version.value = version
         return spec
 
-    def _method(self, path: str, response: type[Response]) -> Callable[[Message, float | None], Response]:
-        call = self._channel.unary_unary(path, Message.SerializeToString, response.FromString)
+    def _method(
+        self, path: str, request_type: type[Request], response_type: type[Response]
+    ) -> Callable[[Request, float | None], Response]:
+        call = self._channel.unary_unary(path, request_type.SerializeToString, response_type.FromString)
 
-        def method(request: Message, timeout: float | None) -> Response:
+        def method(request: Request, timeout: float | None) -> Response:
             try:
                 return call(request, timeout=self.timeout if timeout is None else timeout)
             except grpc.RpcError as error:

@@ -1,7 +1,7 @@
 """Starts the embedded model server: `python -m serving.server.main --model_base_path DIR ...`.
 
 Prints one line to stdout when it answers: `serving NAME version N on HOST:PORT (gRPC)`. Its log goes to stderr. SIGTERM
-and SIGINT end it once the calls in flight are answered.
+and SIGINT end it once the calls in flight are answered; at once while it is still loading.
 """
 
 import argparse
@@ -30,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     except ServerError as error:
         print(f"towers serve: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # while loading
+        return 128 + signal.SIGINT
     except SystemExit as ended:  # --help
         return ended.code if isinstance(ended.code, int) else 0
     return 0
@@ -49,14 +51,14 @@ def _replace_process(argv: Sequence[str], flags: argparse.Namespace) -> None:
 
 def _serve(flags: argparse.Namespace) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, level=logging.INFO)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     # Here, so that wrong usage is told without TensorFlow's start-up.
     from serving.server.lifecycle import start_server
 
     server = start_server(flags)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     print(server.readiness, flush=True)
     stop.wait()
     logging.getLogger(__name__).info("stopping: calls in flight have %.0f s", _GRACE_SECONDS)

@@ -1,0 +1,133 @@
+"""Tiny SavedModels and servers around them."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import serving  # noqa: F401 - before TensorFlow
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """`tiny_models(2)`: a SavedModel whose `half_plus` adds 2 and whose `recommend` names that version."""
+    import tensorflow as tf
+
+    class Tiny(tf.Module):
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self.number = tf.Variable(float(number))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def half_plus(self, x):
+            return {"y": x * 0.5 + self.number}
+
+        @tf.function(
+            input_signature=[tf.TensorSpec([None], tf.float32, name="a"), tf.TensorSpec([None, 2], tf.int64, name="b")]
+        )
+        def two(self, a, b):
+            return {"sum": tf.reduce_sum(a), "twice": 2 * b, "flags": a > 0}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="text")])
+        def echo(self, text):
+            return {"text": text, "bytes": tf.strings.length(text)}
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="steps")])
+        def slow(self, steps):
+            matrix = tf.eye(200)
+            for _ in tf.range(steps):
+                matrix = tf.matmul(matrix, matrix)
+            return {"trace": tf.linalg.trace(matrix)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="message")])
+        def refuse(self, message):
+            with tf.control_dependencies([tf.debugging.assert_less(tf.size(message), 0, message=message[0])]):
+                return {"message": tf.identity(message)}
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.string, name="user_id"),
+                tf.TensorSpec([None, None], tf.string, name="history_item_id"),
+                tf.TensorSpec([None, None], tf.string, name="history_text"),
+                tf.TensorSpec([None, None], tf.int64, name="history_timestamp"),
+                tf.TensorSpec([None], tf.string, name="query_text"),
+                tf.TensorSpec([None], tf.int64, name="timestamp"),
+                tf.TensorSpec([None, None], tf.string, name="exclude_item_id"),
+                tf.TensorSpec([None], tf.string, name="device"),
+                tf.TensorSpec([None], tf.float32, name="age"),
+            ]
+        )
+        def recommend(
+            self,
+            user_id,
+            history_item_id,
+            history_text,
+            history_timestamp,
+            query_text,
+            timestamp,
+            exclude_item_id,
+            device,
+            age,
+        ):
+            """Returns what it was told as item ids: the user, the history's items, the query, the device."""
+            told = [
+                user_id[:, None],
+                history_item_id + ":" + history_text + ":" + tf.strings.as_string(history_timestamp),
+                query_text[:, None] + "@" + tf.strings.as_string(timestamp)[:, None],
+                device[:, None] + "/" + tf.strings.as_string(tf.cast(age, tf.int32))[:, None],
+                "not " + tf.strings.reduce_join(exclude_item_id, -1, keepdims=True, separator=","),
+                tf.fill([tf.shape(user_id)[0], 2], ""),  # padding
+            ]
+            item_id = tf.concat(told, 1)
+            score = tf.cast(tf.range(tf.shape(item_id)[1], 0, -1), tf.float32)[None, :]
+            return {"item_id": item_id, "score": score, "retrieval_score": score + self.number}
+
+    directory = tmp_path_factory.mktemp("tiny_models")
+
+    def build(number: int) -> Path:
+        path = directory / str(number)
+        if not path.exists():
+            tiny = Tiny(number)
+            signatures = {
+                "serving_default": tiny.half_plus,
+                **{name: getattr(tiny, name) for name in ("two", "echo", "slow", "refuse", "recommend")},
+            }
+            tf.saved_model.save(tiny, str(path), signatures=signatures)
+        return path
+
+    return build
+
+
+@pytest.fixture
+def publish(tmp_path: Path, tiny_models: Callable[[int], Path]) -> Callable[..., Path]:
+    """`publish(2)` puts a tiny model into the base path as version 2, at once and whole; returns the base path."""
+    base_path = tmp_path / "models"
+
+    def put(version: int, number: int | None = None) -> Path:
+        aside = tmp_path / f"aside-{version}"
+        shutil.copytree(tiny_models(version if number is None else number), aside)
+        base_path.mkdir(exist_ok=True)
+        os.replace(aside, base_path / str(version))
+        return base_path
+
+    return put
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Callable]:
+    """`start(base_path, *flags)`: a server in this process, on a free port, polling each second."""
+    from serving.server.flags import parse_flags
+    from serving.server.lifecycle import RunningServer, start_server
+
+    servers: list[RunningServer] = []
+
+    def run(base_path: Path, *flags: str) -> RunningServer:
+        arguments = [f"--model_base_path={base_path}", "--model_name=tiny", "--port=0", *flags]
+        servers.append(start_server(parse_flags(arguments)))
+        return servers[-1]
+
+    yield run
+    for server in servers:
+        server.stop(0)

@@ -1,0 +1,94 @@
+"""Warm-up requests are answered before a version serves; one that is not keeps it from serving."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving.errors import ServerError
+from serving.server import servable
+from serving.server.statuses import RequestError
+from serving.server.warmup import MAX_RECORDS, WARMUP_FILE, warm_up
+
+
+def record(signature="", **inputs):
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        log.predict_log.request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return log
+
+
+def write(directory, logs):
+    path = directory / WARMUP_FILE
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for log in logs:
+            writer.write(log if isinstance(log, bytes) else log.SerializeToString())
+
+
+GOOD = record(x=np.ones([1], np.float32))
+
+
+@pytest.fixture
+def directory(publish):
+    return publish(1) / "1"
+
+
+@pytest.fixture
+def loaded(directory):
+    loaded = servable.load("tiny", 1, directory)
+    yield loaded
+    loaded.close()
+
+
+def test_every_record_is_replayed(directory, loaded):
+    write(directory, [GOOD, record("echo", text=[["a"]]), prediction_log_pb2.PredictionLog()])
+    assert warm_up(loaded, directory) == 2  # an empty log has nothing to replay
+
+
+def test_a_model_without_records_serves(directory, loaded):
+    assert warm_up(loaded, directory) == 0
+
+
+def test_too_many_records_are_refused(directory, loaded):
+    write(directory, [prediction_log_pb2.PredictionLog()] * (MAX_RECORDS + 1))
+    with pytest.raises(RequestError, match="exceeds the maximum"):
+        warm_up(loaded, directory)
+
+
+def test_as_many_records_as_allowed_are_fine(directory, loaded):
+    write(directory, [prediction_log_pb2.PredictionLog()] * MAX_RECORDS)
+    assert warm_up(loaded, directory) == 0
+
+
+def test_another_kind_of_record_is_refused(directory, loaded):
+    log = prediction_log_pb2.PredictionLog()
+    log.regress_log.SetInParent()
+    write(directory, [log])
+    with pytest.raises(RequestError, match="regress_log"):
+        warm_up(loaded, directory)
+
+
+def test_bytes_that_are_no_record_are_refused(directory, loaded):
+    write(directory, [b"\xff\xff"])
+    with pytest.raises(RequestError, match="record 0 is not a PredictionLog"):
+        warm_up(loaded, directory)
+
+
+def test_a_file_that_is_no_tfrecord_is_refused(directory, loaded):
+    write(directory, [])
+    (directory / WARMUP_FILE).write_bytes(b"not a record at all, and long enough for a header")
+    with pytest.raises(RequestError):
+        warm_up(loaded, directory)
+
+
+def test_a_record_that_is_not_answered_fails_the_load(directory, start):
+    write(directory, [GOOD, record(y=np.ones([1], np.float32))])
+    with pytest.raises(ServerError, match=r"did not become available: tiny version 1: warm-up record 1: .*input alias"):
+        start(directory.parent)
+
+
+def test_warm_up_can_be_turned_off(directory, start):
+    write(directory, [record(y=np.ones([1], np.float32))])
+    assert start(directory.parent, "--enable_model_warmup=false").core.models["tiny"].available_versions == [1]
