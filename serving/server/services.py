@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 _PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 _MODEL_SERVICE = "tensorflow.serving.ModelService"
 _METADATA_FIELD = "signature_def"
+_LONGEST_DEADLINE = 365 * 24 * 3600.0  # seconds; what is further off is none
 
 Request = TypeVar("Request", bound=Message)
 Method = Callable[[ServerCore, Any, grpc.ServicerContext], Message]
@@ -88,14 +89,18 @@ def _parse(message: type[Request], data: bytes) -> Request:
 def _predict(
     core: ServerCore, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
 ) -> predict_pb2.PredictResponse:
-    timeout_ms = None
-    remaining = context.time_remaining()
-    if remaining is not None:
-        timeout_ms = int(remaining * 1000)
-        if timeout_ms <= 0:
-            raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the call was run.")
+    timeout_ms = _timeout_ms(context)
     with core.servable(request.model_spec) as servable:
         return predict(servable, request, timeout_ms)
+
+
+def _timeout_ms(context: grpc.ServicerContext) -> int | None:
+    remaining = context.time_remaining()  # of a call without a deadline: centuries
+    if remaining is None or remaining > _LONGEST_DEADLINE:
+        return None
+    if remaining < 0.001:
+        raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the call was run.")
+    return int(remaining * 1000)
 
 
 def _get_model_metadata(

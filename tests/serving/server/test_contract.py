@@ -235,6 +235,11 @@ def test_deadline_cancels_the_run_and_the_next_call_is_answered(stub, server):
     assert stub.Predict(predict_request(x=FLOATS), timeout=10).model_spec.version.value == 3
 
 
+@pytest.mark.parametrize("timeout", [None, 3600.0, 1e9])
+def test_a_call_without_a_deadline_or_with_a_far_one(stub, timeout):
+    assert stub.Predict(predict_request(x=FLOATS), timeout=timeout).model_spec.version.value == 3
+
+
 def test_server_says_that_the_deadline_passed(server):
     from serving.server.predict import predict
     from serving.server.statuses import RequestError
