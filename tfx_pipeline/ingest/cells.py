@@ -114,17 +114,17 @@ def number(cell: Any) -> float | None:
         if not cell:
             return None
         if "_" in cell:
-            raise ValueError(cell)
+            raise ValueError("not a number")
     elif cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return None
     elif isinstance(cell, (bool, list, dict, bytes)):
-        raise ValueError(cell)
+        raise ValueError("not a number")
     try:
         value = float(cell)
     except (TypeError, OverflowError):
-        raise ValueError(cell) from None
+        raise ValueError("not a number") from None
     if not math.isfinite(value) or abs(value) > 3.4e38:  # beyond float32
-        raise ValueError(cell)
+        raise ValueError("not a number")
     return value
 
 
@@ -159,11 +159,11 @@ def vector(cell: Any, width: int, separator: str, notes: Counter) -> list[float]
             cell = json.loads(cell) if cell.startswith("[") else [part for part in cell.split(separator) if part]
         except ValueError:
             cell = [""]
-    if cell is None or len(cell) == 0:
+    if cell is None or cell == []:
         return None
     try:
-        numbers = [number(part) for part in cell]
-    except (ValueError, TypeError):
+        numbers = [number(part) for part in cell] if isinstance(cell, (list, tuple)) else []
+    except ValueError:
         numbers = []
     if len(numbers) != width or None in numbers:
         notes[reasons.UNPARSABLE_VECTOR] += 1

@@ -57,9 +57,9 @@ class SequenceEncoder:
             (feature["item_id"].bytes_list.value, sequence.item_id),
             (feature["timestamp"].int64_list.value, timestamps),
         ]
-        for (name, kind), values in zip(self._interaction_features, sequence.features, strict=True):
+        for (name, kind), column in zip(self._interaction_features, sequence.features, strict=True):
             feature_list = feature[name].bytes_list if kind == "bytes" else feature[name].float_list
-            columns.append((feature_list.value, values))
+            columns.append((feature_list.value, column))
         # Each part begins with the one before, so the lists only grow.
         done = 0
         for cut in cuts:

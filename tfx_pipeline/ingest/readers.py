@@ -106,6 +106,10 @@ class CsvReader(Reader):
 
     def _lines(self, stream: io.TextIOBase) -> Iterator[str]:
         again, keep = self._again, self._record.append
+        while again:
+            line = again.popleft()
+            keep(line)
+            yield line
         for line in iter(functools.partial(stream.readline, _LONGEST_LINE), ""):
             if "\0" in line:  # this csv module stops at NUL; any other control character is treated alike
                 line = line.replace("\0", "\x01")
@@ -122,24 +126,26 @@ class CsvReader(Reader):
             stream = io.TextIOWrapper(
                 _after_byte_order_mark(binary, self._file.path), encoding="utf-8", errors="surrogateescape", newline=""
             )
-            reader = csv.reader(self._lines(stream), delimiter=self._delimiter)
             try:
-                self.columns = next(reader, [])
+                self.columns = next(self._reader(stream), [])
             except csv.Error as error:
                 raise UnreadableFileError(f"{self._file.path}: the header cannot be read ({error})") from None
             if not self.columns:
                 return
             self._check_columns()
-            yield from self._body(reader)
+            self._record.clear()
+            yield from self._body(stream)
 
-    def _body(self, reader: Iterator[list[str]]) -> Iterator[tuple | str]:
+    def _reader(self, stream: io.TextIOBase) -> Iterator[list[str]]:
+        return csv.reader(self._lines(stream), delimiter=self._delimiter)
+
+    def _body(self, stream: io.TextIOBase) -> Iterator[tuple | str]:
         width = len(self.columns)
         pick = _picker([self.columns.index(column) for column in self._wanted])
         record = self._record
-        record.clear()
         while True:
             try:
-                for row in reader:
+                for row in self._reader(stream):
                     if len(record) > 1 and not self._is_well_quoted():
                         yield self._reject_first_line()
                     elif len(row) == width:
@@ -149,7 +155,8 @@ class CsvReader(Reader):
                         self.position += 1
                         yield WRONG_NUMBER_OF_FIELDS
                     record.clear()
-                return
+                if not self._again:  # a quote may have been open to the end of the file
+                    return
             except csv.Error:
                 if len(record) > 1:
                     yield self._reject_first_line()

@@ -47,13 +47,15 @@ def to_seconds(time: int, time_format: str) -> int:
 
 
 def _epoch(scale: int) -> Callable[[Any], int]:
+    latest = LATEST // scale
+
     def parse(value: Any) -> int:
         try:
             # `int` would also take digit groups ("1_000"), which no table means.
             whole = int(value) if type(value) is str and "_" not in value else _whole_or_decimal(value)
         except ValueError:
             whole = _decimal(value)
-        if not 0 <= whole * scale < LATEST:
+        if not 0 <= whole < latest:  # before it is scaled: a decimal may be too large for that
             raise BrokenRowError(TIME_OUT_OF_RANGE)
         return int(whole * scale)
 

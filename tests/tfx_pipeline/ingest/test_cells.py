@@ -1,0 +1,107 @@
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfx_pipeline.ingest import cells, reasons
+from tfx_pipeline.ingest.reasons import BrokenRowError
+
+anything = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.binary(max_size=9)
+)
+
+
+@given(anything)
+def test_an_id_is_clean_text_or_a_broken_row(cell):
+    ids = cells.Ids(reasons.MISSING_USER_ID)
+    try:
+        value = ids[cells.id_text(cell)]
+    except BrokenRowError:
+        return
+    text = value.decode("utf-8")
+    assert text.strip()
+    assert not any(ord(character) < 32 for character in text)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("", reasons.MISSING_USER_ID),
+        (" \t", reasons.MISSING_USER_ID),
+        (None, reasons.MISSING_USER_ID),
+        (math.nan, reasons.MISSING_USER_ID),
+        ("a\x07b", reasons.CONTROL_CHARACTER),
+        ("a\nb", reasons.CONTROL_CHARACTER),
+        ("a\x85b", reasons.CONTROL_CHARACTER),
+        ("x" * 1001, reasons.ID_TOO_LONG),
+        ("a\udcff", reasons.INVALID_UTF8),
+        ([1], reasons.ID_NOT_SCALAR),
+        (True, reasons.ID_NOT_SCALAR),
+        (1.5, reasons.ID_NOT_SCALAR),
+        (2.0**60, reasons.ID_NOT_SCALAR),
+    ],
+)
+def test_ids_that_cannot_be_used(cell, reason):
+    with pytest.raises(BrokenRowError) as error:
+        cells.Ids(reasons.MISSING_USER_ID)[cells.id_text(cell)]
+    assert error.value.reason == reason
+
+
+def test_ids_that_can():
+    ids = cells.Ids(reasons.MISSING_USER_ID)
+    assert [ids[cells.id_text(cell)].decode() for cell in (7, 7.0, "7", "👩‍🚀 书", b"x")] == [
+        "7",
+        "7",
+        "7",
+        "👩‍🚀 书",
+        "x",
+    ]
+
+
+def test_numbers():
+    assert [cells.number(cell) for cell in ("", None, math.nan, " 1.5 ", 3, "-1e3")] == [
+        None,
+        None,
+        None,
+        1.5,
+        3,
+        -1000,
+    ]
+    for cell in ("￥18", "1_000", "nan", "inf", 1e39, True, [1], {}):
+        with pytest.raises(ValueError, match=""):
+            cells.number(cell)
+    notes = Counter()
+    assert cells.number_or_missing("18元", notes) is None
+    assert notes == {reasons.UNPARSABLE_NUMBER: 1}
+
+
+def test_ratings():
+    assert cells.rating("4.5", None) == 4.5
+    assert math.isnan(cells.rating("0", 0))
+    assert math.isnan(cells.rating("", None))
+    with pytest.raises(BrokenRowError):
+        cells.rating("five", None)
+
+
+def test_texts():
+    notes = Counter()
+    assert cells.joined_text(["a ", None, "", "b"], notes) == b"a\nb"
+    assert cells.joined_text([["x", "y"]], notes) == b"x y"
+    assert not notes
+    assert len(cells.joined_text(["书" * 10**6], notes).decode()) == 100_000
+    assert notes == {reasons.TEXT_CUT: 1}
+
+
+def test_lists():
+    assert cells.values("a| b ||a", "|") == [b"a", b"b"]
+    assert cells.values(["x", 1, None], "|") == [b"x", b"1"]
+    notes = Counter()
+    assert cells.vector("[1, 2.5]", 2, "|", notes) == cells.vector("1|2.5", 2, "|", notes) == [1, 2.5]
+    assert cells.vector([1, 2.5], 2, "|", notes) == [1, 2.5]
+    assert cells.vector("", 2, "|", notes) is None
+    assert not notes
+    for cell in ("[1", "[1, 2, 3]", "1|x", [1, None], "{}", 5, {"a": 1, "b": 2}):
+        assert cells.vector(cell, 2, "|", notes) is None
+    assert notes == {reasons.UNPARSABLE_VECTOR: 7}
