@@ -1,9 +1,9 @@
 """Who reads what, and when, in the built-in bookshop: latent interests that drift, as numpy arrays.
 
-A reader's history is cut into phases of three to five events. A phase has a focus, one facet of one topic, and most
-books of the phase are drawn from it. What the reader writes runs ahead: in the last two to five events of a phase the
-texts name the focus of the *next* one. A model that sees ids alone meets each new focus unprepared; one that reads has
-been told.
+A reader's history is cut into phases of two to four events. A phase has a focus, one facet of one topic, and most
+books of the phase are drawn from it. What the reader writes runs ahead: in the last events of a phase the texts name
+the focus of the *next* one, and a reader who has a new wish writes more. A model that sees ids alone meets each new
+focus unprepared; one that reads has been told.
 """
 
 from __future__ import annotations
@@ -175,9 +175,9 @@ def simulate(catalogue: Catalogue, readers: Readers, first: int, last: int, rand
     reads = readers.reads[reader]
 
     # Phases. Every reader gets one more than its events can fill, so that the last one too has a successor to name.
-    phases = counts // 3 + 2
+    phases = counts // 2 + 2
     phase_reader = np.repeat(np.arange(last - first), phases) + first
-    length = random.integers(3, 6, size=len(phase_reader))
+    length = random.integers(2, 5, size=len(phase_reader))
     before = np.concatenate([[0], np.cumsum(length)])
     first_phase = np.concatenate([[0], np.cumsum(phases)])[:-1]
     position = before[1:] - before[np.repeat(first_phase, phases)]
@@ -208,13 +208,13 @@ def simulate(catalogue: Catalogue, readers: Readers, first: int, last: int, rand
     own = cell(writes, catalogue.topic[item].astype(np.int64), catalogue.facet[item])
 
     kind = random.choice(len(EVENTS), size=n, p=(0.25, 0.1, 0.65))
-    has_review = (kind == EVENTS.index("purchase")) & (random.random(n) < 0.55)
+    has_review = (kind == EVENTS.index("purchase")) & (random.random(n) < np.where(announces, 0.65, 0.3))
     liking = 0.9 * catalogue.quality[item] + 0.7 * on_focus + random.standard_normal(n)
     rating = 1 + np.searchsorted((-1.8, -0.9, 0.0, 1.1), liking)
     opinion = np.searchsorted((3, 4), rating, side="right")
     rated = has_review & (random.random(n) < 0.9) | (kind == EVENTS.index("purchase")) & (random.random(n) < 0.15)
-    asks = random.random(n) < 0.27
-    ahead = announces & (random.random(n) < 0.7)
+    asks = random.random(n) < np.where(announces, 0.32, 0.15)
+    ahead = announces & (random.random(n) < 0.85)
     speaks = announces & (random.random(n) < 0.95) | (random.random(n) < 0.5)
     return Events(
         reader=reader,
