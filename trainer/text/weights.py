@@ -210,13 +210,13 @@ def _assign(path: Path, pairs: list[tuple[tf.Variable, str]]) -> None:
             present = set(file.keys())
             for variable, name in pairs:
                 value = file.get_tensor(_find(name, present, path)).astype(np.float32)
-                if name.endswith(".weight") and value.ndim == 2 and "embeddings" not in name:
-                    value = value.T  # a linear layer's [out, in]; Keras keeps [in, out], cut into heads in attention
                 if value.size != np.prod(variable.shape):
                     raise TowersError(
-                        f"{path}: {name} has shape {list(value.shape)}, config.json asks for "
-                        f"{variable.shape.as_list()}. The two are of different models."
+                        f"{path}: {name} has shape {list(value.shape)}, which is not what config.json's sizes make "
+                        f"({variable.shape.as_list()} in Keras). The two files are of different models."
                     )
+                if name.endswith(".weight") and value.ndim == 2 and "embeddings" not in name:
+                    value = value.T  # a linear layer's [out, in]; Keras keeps [in, out], cut into heads in attention
                 variable.assign(value.reshape(variable.shape))
     except (safetensors.SafetensorError, OSError) as error:
         raise TowersError(f"{path}: cannot be read ({error}). Download the file again.") from None

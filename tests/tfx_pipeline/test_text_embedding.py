@@ -1,0 +1,180 @@
+import errno
+import json
+import os
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny_bert
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from tfx_pipeline import text_embedding
+from trainer.errors import TowersError
+from trainer.text import encoder, store
+from trainer.text.vectors import load_vectors, rows_of
+
+MAX_TOKENS = 16
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_bert.write(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_embedding, "CHUNK", 8)
+    monkeypatch.setattr(text_embedding, "_LOOKUP", 5)
+
+
+def make_pipeline() -> beam.Pipeline:
+    return beam.Pipeline(options=PipelineOptions(["--direct_running_mode=in_memory", "--direct_num_workers=1"]))
+
+
+def embed(texts: list[str | bytes], bert: str, directory: Path, store_directory: Path) -> dict:
+    with make_pipeline() as pipeline:
+        _ = (
+            pipeline
+            | beam.Create(texts)
+            | text_embedding.EmbedTexts(
+                encoder=bert,
+                max_tokens=MAX_TOKENS,
+                tokens_per_batch=64,
+                store_directory=str(store_directory),
+                directory=str(directory),
+            )
+        )
+    return load_vectors(str(directory)).metadata
+
+
+def words(count: int) -> list[str]:
+    rng = np.random.default_rng(3)
+    return [" ".join([f"n{number}", *rng.choice(tiny_bert.WORDS, rng.integers(1, 12))]) for number in range(count)]
+
+
+def test_every_distinct_text_once_and_only_new_ones_are_encoded(bert: str, tmp_path: Path) -> None:
+    texts: list[str | bytes] = [*words(30), "书", "书".encode(), "", b""]
+    metadata = embed(texts * 2, bert, tmp_path / "one", tmp_path / "store")
+    model = encoder.load(bert, MAX_TOKENS)
+    assert metadata.pop("seconds") > 0
+    assert metadata == {
+        "encoder": bert,
+        "fingerprint": model.fingerprint,
+        "max_tokens": MAX_TOKENS,
+        "width": tiny_bert.WIDTH,
+        "texts": 31,
+        "store_hits": 0,
+        "encoded": 31,
+    }
+    keys, vectors, _ = load_vectors(str(tmp_path / "one"))
+    rows = rows_of(keys, np.array(texts, dtype=object))
+    assert rows[-2:].tolist() == [-1, -1]
+    assert rows[-4] == rows[-3]
+    in_graph = model(tf.constant(texts[:-2])).numpy()
+    cosine = (in_graph * vectors[rows[:-2]].astype(np.float32)).sum(axis=1)
+    assert cosine.min() > 0.9999
+
+    again = embed([*texts, "one more"], bert, tmp_path / "two", tmp_path / "store")
+    assert (again["texts"], again["store_hits"], again["encoded"]) == (32, 31, 1)
+    keys_again, vectors_again, _ = load_vectors(str(tmp_path / "two"))
+    np.testing.assert_array_equal(
+        vectors_again[rows_of(keys_again, np.array(texts[:-2], dtype=object))], vectors[rows[:-2]]
+    )
+
+
+def test_texts_are_sorted_by_length_within_chunks(bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks: list[int] = []
+    encode_texts = encoder.TextEncoder.encode_texts
+
+    def spy(self: encoder.TextEncoder, texts: list, *arguments: object) -> np.ndarray:
+        chunks.append(len(texts))
+        return encode_texts(self, texts, *arguments)
+
+    monkeypatch.setattr(encoder.TextEncoder, "encode_texts", spy)
+    embed(words(40), bert, tmp_path / "out", tmp_path / "store")
+    assert sum(chunks) == 40
+    assert max(chunks) == 8  # whole chunks form, whatever the sources' bundles
+    assert len(chunks) <= 6
+
+
+def test_no_text_at_all(bert: str, tmp_path: Path) -> None:
+    metadata = embed(["", ""], bert, tmp_path / "out", tmp_path / "store")
+    assert metadata["texts"] == 0
+    assert load_vectors(str(tmp_path / "out")).vectors.shape == (0, tiny_bert.WIDTH)
+
+
+def write_examples(path: Path, rows: list[dict[str, list[str]]]) -> None:
+    path.parent.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for row in rows:
+            example = tf.train.Example()
+            for name, values in row.items():
+                example.features.feature[name].bytes_list.value.extend(value.encode() for value in values)
+            writer.write(example.SerializeToString())
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[tuple[str, list[str]]]:
+    write_examples(
+        tmp_path / "sequences" / "Split-train" / "part-0.gz",
+        [{"text": ["good book", ""], "query": ["war", "tea"], "user_id": ["u"]}, {"text": [], "query": []}],
+    )
+    write_examples(tmp_path / "items" / "Split-all" / "part-0.gz", [{"text": ["tea"], "title": ["unread"]}])
+    return [
+        (str(tmp_path / "sequences" / "Split-*" / "*.gz"), ["text", "query"]),
+        (str(tmp_path / "items" / "Split-*" / "*.gz"), ["text"]),
+        (str(tmp_path / "absent" / "*.gz"), []),
+    ]
+
+
+def embed_examples(sources: list, bert: str, tmp_path: Path, said: list[str] | None = None) -> dict:
+    return text_embedding.embed_examples(
+        sources,
+        encoder=bert,
+        max_tokens=MAX_TOKENS,
+        tokens_per_batch=64,
+        store_directory=str(tmp_path / "store"),
+        directory=str(tmp_path / "out"),
+        make_pipeline=make_pipeline,
+        on_progress=said.append if said is not None else None,
+    )
+
+
+def test_examples_in_table_out_with_progress(sources: list, bert: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    metadata = embed_examples(sources, bert, tmp_path, said)
+    assert metadata["texts"] == 3
+    keys = load_vectors(str(tmp_path / "out")).keys
+    assert sorted(rows_of(keys, np.array(["good book", "war", "tea"], dtype=object))) == [0, 1, 2]
+    assert said
+    assert said[0].split(" ")[1:4] == ["new", "texts", "encoded,"]
+    assert metadata == json.loads((tmp_path / "out" / "metadata.json").read_text())
+
+
+def test_nothing_in_the_data_is_text(bert: str, tmp_path: Path) -> None:
+    assert embed_examples([("nowhere*", [])], bert, tmp_path)["texts"] == 0
+
+
+def test_a_full_disk_is_one_line(sources: list, bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, array: np.ndarray) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "save_array", full)
+    with pytest.raises(TowersError, match=r"cannot be written \(No space left on device\)\.[^\n\[]*$"):
+        embed_examples(sources, bert, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_store_stops_before_the_pipeline(sources: list, bert: str, tmp_path: Path) -> None:
+    embed_examples(sources, bert, tmp_path)
+    (shard,) = (tmp_path / "store").glob("*/shard-*.npy")
+    shard.write_bytes(b"")
+    with pytest.raises(TowersError, match=f"{shard.name}: a shard of the text store is damaged"):
+        embed_examples(sources, bert, tmp_path)
+
+
+def test_an_unknown_encoder_stops_before_the_pipeline(sources: list, tmp_path: Path) -> None:
+    with pytest.raises(TowersError, match=r"`text\.encoder` should be"):
+        embed_examples(sources, "no-such-encoder", tmp_path)
