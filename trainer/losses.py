@@ -29,7 +29,7 @@ def full_softmax(queries: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor, 
     def loss_of(queries: tf.Tensor, candidates: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         count, size = tf.shape(queries)[0], tf.shape(candidates)[0]
         rows = tf.clip_by_value(CHUNK // tf.maximum(size, 1), 16, tf.maximum(count, 16))
-        chunks = (count + rows - 1) // rows
+        chunks = tf.maximum((count + rows - 1) // rows, 1)
         scaled = queries / temperature
 
         def chunk(i: tf.Tensor, total: tf.Tensor, query_grads: tf.TensorArray, grads: tf.Tensor) -> tuple:

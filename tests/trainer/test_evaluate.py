@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import tables
+
+from trainer.evaluation import evaluate
+from trainer.evaluation.baselines import popularity
+
+
+def lists(config: evaluate.Config, counts: list[int], sequences: evaluate.SequenceTable, **options: int) -> dict:
+    """User -> list by popularity, where items with a count of 0 occur nowhere."""
+    items = tables.item_table(len(counts), np.array(counts), occurs=np.array(counts) > 0)
+    ranked = evaluate.rank_all(config, popularity(items), items, sequences, **options)
+    return {int(u): list(row) for batch in ranked for u, row in zip(batch.users, batch.items, strict=True)}
+
+
+def test_own_items_are_left_out_and_the_tail_is_padded() -> None:
+    sequences = tables.sequence_table([[1, 2, 3], [4, 4]], targets=1)
+    found = lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=4)
+    assert found == {0: [3, 4, 0, 0], 1: [1, 2, 3, 0]}
+
+
+def test_own_items_stay_where_purchases_repeat() -> None:
+    sequences = tables.sequence_table([[1, 2, 3]], targets=1)
+    config = tables.make_config("order", data={"exclude_history": False})
+    assert lists(config, [9, 8, 7, 6], sequences, k=3) == {0: [1, 2, 3]}
+
+
+def test_items_that_never_occur_are_no_candidates_unless_wanted() -> None:
+    sequences = tables.sequence_table([[1]], targets=0)
+    counts = [9, 0, 7]
+    assert lists(tables.make_config("order"), counts, sequences, k=3) == {0: [3, 0, 0]}
+    config = tables.make_config("order", evaluation={"candidates": "all"})
+    assert lists(config, counts, sequences, k=3) == {0: [3, 2, 0]}
+
+
+def test_equal_scores_rank_in_catalogue_order() -> None:
+    sequences = tables.sequence_table([[1]], targets=1)
+    assert lists(tables.make_config("order"), [2, 5, 2, 5], sequences, k=4) == {0: [2, 4, 1, 3]}
+
+
+def test_ranks_of_several_targets() -> None:
+    sequences = tables.sequence_table([[1, 4, 2, 4], [3], []], targets=0)
+    sequences.target_count[:] = [3, 1, 0]
+    targets = evaluate.targets_of(sequences)
+    assert targets.item.tolist() == [2, 4, 3]  # an item that comes twice is one target
+    assert targets.offsets.tolist() == [0, 2, 3, 3]
+    items = tables.item_table(4, np.array([9, 1, 8, 7]))
+    ranked = evaluate.rank_all(tables.make_config("order"), popularity(items), items, sequences, k=2)
+    assert evaluate.ranks_in(ranked, targets).tolist() == [0, 2, 2]  # 3, 4 before 2; and 1, 3
+
+
+def test_an_unknown_target_is_a_miss() -> None:
+    sequences = tables.sequence_table([[1, 2, 0]], targets=1)
+    items = tables.item_table(2)
+    ranked = evaluate.rank_all(tables.make_config("order"), popularity(items), items, sequences, k=2)
+    assert evaluate.ranks_in(ranked, evaluate.targets_of(sequences)).tolist() == [0]

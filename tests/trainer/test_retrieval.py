@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tables
+
+from trainer import retrieval
+from trainer.config import Config
+from trainer.errors import TowersError
+from trainer.evaluation.evaluate import evaluate, rank_all
+
+MODEL = {"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.1}
+
+
+def learn(config: Config, directory: Path, data: tuple) -> tuple[dict[str, Any], retrieval.RetrievalModel]:
+    items, train, validation, _ = data
+    records: list[dict] = []
+    result = retrieval.train(config, items, train, validation, None, directory, on_epoch=records.append)
+    assert records == result["epochs"]
+    return result, retrieval.load(directory, items, None)
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple:
+    return tables.markov()
+
+
+SETTINGS = {"learning_rate": 0.01, "epochs": 12, "batch_size": 32}
+
+
+@pytest.fixture(scope="module")
+def trained(data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    config = tables.make_config("order", model=MODEL, retrieval=SETTINGS)
+    directory = tmp_path_factory.mktemp("trained") / "retrieval"
+    return config, directory, *learn(config, directory, data)
+
+
+def test_learns_what_popularity_cannot(data: tuple, trained: tuple) -> None:
+    config, _, result, model = trained
+    values = evaluate(config, model, data[0], data[3])
+    assert values["retrieval"]["ndcg@10"] > values["popularity"]["ndcg@10"] + 0.3
+    assert result["ndcg@10"] == max(record["ndcg@10"] for record in result["epochs"])
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ({}, {"loss": "sampled_softmax", "sampled_negatives": 32}),
+        ({"similarity": "cosine"}, {"temperature": 0.1}),
+    ],
+)
+def test_the_other_losses_learn_too(data: tuple, tmp_path: Path, model: dict, settings: dict) -> None:
+    config = tables.make_config("order", model=MODEL | model, retrieval=SETTINGS | settings)
+    _, loaded = learn(config, tmp_path / "model", data)
+    values = evaluate(config, loaded, data[0], data[3])
+    assert values["retrieval"]["ndcg@10"] > values["popularity"]["ndcg@10"] + 0.25
+
+
+def test_what_is_written_is_enough(data: tuple, trained: tuple) -> None:
+    _, directory, result, model = trained
+    vectors = np.load(directory / "item_vectors.npy")
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, model.item_tower.all_vectors(), atol=1e-6)
+    assert json.loads((directory / "item_ids.json").read_text()) == list(data[0].item_id)
+    assert json.loads((directory / "history.json").read_text()) == result["epochs"]
+    assert not [path for path in directory.parent.iterdir() if path != directory], "nothing is left beside it"
+
+
+def test_same_seed_same_model_other_seed_another(data: tuple, tmp_path: Path) -> None:
+    vectors = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = tables.make_config("order", seed=seed, model=MODEL, retrieval=SETTINGS | {"epochs": 2})
+        learn(config, tmp_path / name, data)
+        vectors.append(np.load(tmp_path / name / "item_vectors.npy"))
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+    assert np.abs(vectors[0] - vectors[2]).max() > 0.01
+
+
+def test_every_input_trains_saves_and_loads(tmp_path: Path) -> None:
+    items, sequences, texts = tables.everything(users=30)
+    validation = tables.everything(users=30)[1]
+    validation.target_count[:] = 1
+    config = tables.make_config(model=MODEL, retrieval={"epochs": 2}, evaluation={"with_query": True})
+    retrieval.train(config, items, sequences, validation, texts, tmp_path / "model")
+    one = retrieval.load(tmp_path / "model", items, texts)
+    lists = list(rank_all(config, one, items, validation, k=5))
+    assert sorted(np.concatenate([batch.users for batch in lists])) == list(range(30))
+    np.testing.assert_allclose(np.load(tmp_path / "model" / "item_vectors.npy"), one.item_vectors(), atol=1e-6)
+
+
+def test_without_validation_every_epoch_is_run(data: tuple, tmp_path: Path) -> None:
+    config = tables.make_config("order", model=MODEL, retrieval=SETTINGS | {"epochs": 3})
+    result, _ = learn(config, tmp_path / "model", (*data[:2], None, None))
+    assert [record["epoch"] for record in result["epochs"]] == [1, 2, 3]
+    assert "ndcg@10" not in result
+
+
+def test_a_catalogue_of_five_items(tmp_path: Path) -> None:
+    items = tables.item_table(5, np.array([3, 3, 3, 3, 0]))
+    train = tables.sequence_table([[1, 2, 3, 4]] * 3 + [[2]])
+    validation = tables.sequence_table([[1, 2, 3, 4], [5, 1, 2]], targets=1)
+    config = tables.make_config("order", model=MODEL, retrieval={"epochs": 2})
+    _, model = learn(config, tmp_path / "model", (items, train, validation, None))
+    for batch in rank_all(config, model, items, validation, k=100):
+        for user, row in zip(batch.users, batch.items, strict=True):
+            start, stop = validation.offsets[user], validation.offsets[user + 1] - 1
+            own = set(validation.item[start:stop])
+            assert [item for item in row if item] == [item for item in row if item not in own and item]
+            assert {int(item) for item in row if item} == set(range(1, 6)) - own
+
+
+def test_nothing_half_written_when_training_fails(data: tuple, tmp_path: Path) -> None:
+    items, train, validation, _ = data
+    config = tables.make_config("order", model=MODEL, retrieval=SETTINGS)
+
+    def fail(_: dict) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrieval.train(config, items, train, validation, None, tmp_path / "model", on_epoch=fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_user_errors_are_one_line(data: tuple, trained: tuple, tmp_path: Path) -> None:
+    config, directory, _, _ = trained
+    items, train, validation, _ = data
+    with pytest.raises(TowersError, match="not empty"):
+        retrieval.train(config, items, train, validation, None, directory)
+    with pytest.raises(TowersError, match="no retrieval model"):
+        retrieval.load(tmp_path, items, None)
+    with pytest.raises(TowersError, match="another catalogue"):
+        retrieval.load(directory, tables.item_table(3), None)
+    with pytest.raises(TowersError, match="no events"):
+        retrieval.train(config, items, tables.sequence_table([]), None, None, tmp_path / "empty")
