@@ -121,7 +121,7 @@ def number(cell: Any) -> float | None:
         raise ValueError("not a number")
     try:
         value = float(cell)
-    except (TypeError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("not a number") from None
     if not math.isfinite(value) or abs(value) > 3.4e38:  # beyond float32
         raise ValueError("not a number")
