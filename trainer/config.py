@@ -151,15 +151,15 @@ class TextConfig(_Strict):
 class ModelConfig(_Strict):
     """The two towers (trainer/towers)."""
 
-    dim: int = Field(64, gt=0, description="width of item and user vectors")
+    dim: int = Field(128, gt=0, description="width of item and user vectors")
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     max_history: int = Field(50, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.4, ge=0, lt=1)
     id_dropout: float = Field(0.1, ge=0, lt=1, description="share of item ids hidden in training, so content is learnt")
     min_id_count: int = Field(1, ge=0, description="ids with fewer train events share one embedding, as unknown ids do")
     similarity: Literal["dot", "cosine"] = Field(
-        "dot", description="cosine goes with a retrieval.temperature near 0.05"
+        "cosine", description="cosine goes with a retrieval.temperature near 0.05"
     )
     request_dropout: float = Field(
         0.5, ge=0, le=1, description="share of queries and request times hidden in training: both may be missing later"
@@ -188,7 +188,7 @@ class RetrievalConfig(_Strict):
     window_overlap: float = Field(
         0.5, ge=0, lt=1, description="sequences over max_history: share of a window that repeats the one before"
     )
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(0.06, gt=0, description="of the softmax over scores; similarity dot wants 1")
 
 
 class RankingConfig(_Strict):

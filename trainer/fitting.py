@@ -17,6 +17,15 @@ from trainer.progress import OnEpoch, print_epoch, steps
 METRIC = "ndcg@10"
 
 
+def adam(learning_rate: float, weight_decay: float = 0.0) -> tf.keras.optimizers.Optimizer:
+    """Adam, with decoupled weight decay of all but biases and normalisation (Loshchilov & Hutter, 2019)."""
+    if not weight_decay:
+        return tf.keras.optimizers.Adam(learning_rate)
+    optimizer = tf.keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "norm"])
+    return optimizer
+
+
 def fit(
     model: tf.keras.Model,
     batches: Callable[[int], Iterable[Batch]],

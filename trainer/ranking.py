@@ -19,7 +19,7 @@ from trainer.directories import written_aside
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
 from trainer.evaluation.evaluate import event_pairs, rank_all, ranks_in, targets_of
-from trainer.fitting import fit
+from trainer.fitting import adam, fit
 from trainer.graphs import OneGraph
 from trainer.progress import OnEpoch
 from trainer.retrieval import RetrievalModel
@@ -280,7 +280,7 @@ def train(
         validate = _Validation(config, retrieval_model, items, validation, item_vectors)
         retrieve = validate(None)
     with written_aside(directory) as aside:
-        model.compile(optimizer=tf.keras.optimizers.Adam(settings.learning_rate))
+        model.compile(optimizer=adam(settings.learning_rate))
         history, best = fit(
             model,
             examples.batches,

@@ -20,7 +20,7 @@ from trainer.directories import written_aside
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
 from trainer.evaluation.evaluate import rank_all, ranks_in, targets_of, top_k
-from trainer.fitting import fit
+from trainer.fitting import adam, fit
 from trainer.graphs import OneGraph
 from trainer.negatives import MixedNegatives
 from trainer.progress import OnEpoch
@@ -225,7 +225,7 @@ def train(
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")
     with written_aside(directory) as aside:
-        model.compile(optimizer=tf.keras.optimizers.Adam(settings.learning_rate))
+        model.compile(optimizer=adam(settings.learning_rate, settings.weight_decay))
 
         def batches(epoch: int) -> Any:
             return training_batches(train, model.user_tower.inputs, windows, settings.batch_size, config.seed, epoch)

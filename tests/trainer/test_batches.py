@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trainer import tables
 from trainer.batches import request_batches, training_batches, training_windows
 from trainer.towers.inputs import UserInputs
 

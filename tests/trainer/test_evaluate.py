@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import tables
 
+from tests.trainer import tables
 from trainer.evaluation import evaluate
 from trainer.evaluation.baselines import popularity
 

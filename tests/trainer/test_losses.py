@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tables
 import tensorflow as tf
 
+from tests.trainer import tables
 from trainer import losses
 from trainer.negatives import MixedNegatives
 from trainer.towers.transformer import RandomStream

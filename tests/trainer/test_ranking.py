@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tables
 import tensorflow as tf
 
+from tests.trainer import tables
 from trainer import ranking, retrieval
 from trainer.errors import TowersError
 from trainer.evaluation.evaluate import evaluate, rank_all
@@ -112,7 +112,7 @@ def test_score_reads_no_padding_and_gives_missing_candidates_no_chance(trained: 
 def test_graph_and_eager_agree(trained: tuple) -> None:
     _, model, _ = trained
     features = {name: tf.constant(value) for name, value in request().items()}
-    graph = tf.function(model.score)(features)
+    graph = tf.function(model.score, autograph=False)(features)
     for name, value in model.score(features).items():
         np.testing.assert_allclose(graph[name], value, atol=1e-5)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tables
 
+from tests.trainer import tables
 from trainer import retrieval
 from trainer.config import Config
 from trainer.errors import TowersError
@@ -50,7 +50,7 @@ def test_learns_what_popularity_cannot(data: tuple, trained: tuple) -> None:
     ("model", "settings"),
     [
         ({}, {"loss": "sampled_softmax", "sampled_negatives": 32}),
-        ({"similarity": "cosine"}, {"temperature": 0.1}),
+        ({"similarity": "dot"}, {"temperature": 1.0, "weight_decay": 0.01}),
     ],
 )
 def test_the_other_losses_learn_too(data: tuple, tmp_path: Path, model: dict, settings: dict) -> None:
@@ -70,14 +70,17 @@ def test_what_is_written_is_enough(data: tuple, trained: tuple) -> None:
     assert not [path for path in directory.parent.iterdir() if path != directory], "nothing is left beside it"
 
 
-def test_same_seed_same_model_other_seed_another(data: tuple, tmp_path: Path) -> None:
-    vectors = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        config = tables.make_config("order", seed=seed, model=MODEL, retrieval=SETTINGS | {"epochs": 2})
-        learn(config, tmp_path / name, data)
-        vectors.append(np.load(tmp_path / name / "item_vectors.npy"))
-    np.testing.assert_array_equal(vectors[0], vectors[1])
-    assert np.abs(vectors[0] - vectors[2]).max() > 0.01
+def test_same_seed_same_model_other_seed_another(data: tuple, trained: tuple, tmp_path: Path) -> None:
+    config, directory, result, model = trained
+    again, _ = learn(config, tmp_path / "again", data)
+    assert [record["loss"] for record in again["epochs"]] == [record["loss"] for record in result["epochs"]]
+    files = [np.load(path / "item_vectors.npy") for path in (directory, tmp_path / "again")]
+    np.testing.assert_array_equal(*files)
+    other = retrieval.RetrievalModel(
+        config.model_copy(update={"seed": 2}), model.item_tower.inputs, model.user_tower.inputs
+    )
+    same = retrieval.RetrievalModel(config, model.item_tower.inputs, model.user_tower.inputs)
+    assert np.abs(other.item_tower.id_embedding - same.item_tower.id_embedding).max() > 0.01
 
 
 def test_every_input_trains_saves_and_loads(tmp_path: Path) -> None:
@@ -92,19 +95,14 @@ def test_every_input_trains_saves_and_loads(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "model" / "item_vectors.npy"), one.item_vectors(), atol=1e-6)
 
 
-def test_without_validation_every_epoch_is_run(data: tuple, tmp_path: Path) -> None:
-    config = tables.make_config("order", model=MODEL, retrieval=SETTINGS | {"epochs": 3})
-    result, _ = learn(config, tmp_path / "model", (*data[:2], None, None))
-    assert [record["epoch"] for record in result["epochs"]] == [1, 2, 3]
-    assert "ndcg@10" not in result
-
-
 def test_a_catalogue_of_five_items(tmp_path: Path) -> None:
     items = tables.item_table(5, np.array([3, 3, 3, 3, 0]))
     train = tables.sequence_table([[1, 2, 3, 4]] * 3 + [[2]])
     validation = tables.sequence_table([[1, 2, 3, 4], [5, 1, 2]], targets=1)
     config = tables.make_config("order", model=MODEL, retrieval={"epochs": 2})
-    _, model = learn(config, tmp_path / "model", (items, train, validation, None))
+    result, model = learn(config, tmp_path / "model", (items, train, None, None))
+    assert [record["epoch"] for record in result["epochs"]] == [1, 2], "without validation every epoch is run"
+    assert "ndcg@10" not in result
     for batch in rank_all(config, model, items, validation, k=100):
         for user, row in zip(batch.users, batch.items, strict=True):
             start, stop = validation.offsets[user], validation.offsets[user + 1] - 1
@@ -113,15 +111,17 @@ def test_a_catalogue_of_five_items(tmp_path: Path) -> None:
             assert {int(item) for item in row if item} == set(range(1, 6)) - own
 
 
-def test_nothing_half_written_when_training_fails(data: tuple, tmp_path: Path) -> None:
+def test_nothing_half_written_when_training_fails(data: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items, train, validation, _ = data
     config = tables.make_config("order", model=MODEL, retrieval=SETTINGS)
+    monkeypatch.setattr(retrieval, "fit", lambda *_, **__: ([], {}))
 
-    def fail(_: dict) -> None:
-        raise KeyboardInterrupt
+    def full_disk(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
 
-    with pytest.raises(KeyboardInterrupt):
-        retrieval.train(config, items, train, validation, None, tmp_path / "model", on_epoch=fail)
+    monkeypatch.setattr(np, "save", full_disk)
+    with pytest.raises(TowersError, match="No space left"):
+        retrieval.train(config, items, train, validation, None, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 

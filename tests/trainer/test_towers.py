@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tables
 import tensorflow as tf
 
+from tests.trainer import tables
 from trainer.batches import training_batches, training_windows
 from trainer.config import Config
 from trainer.retrieval import RetrievalModel
@@ -70,7 +70,7 @@ def test_graph_and_eager_agree(built: tuple) -> None:
     model, _, sequences, _ = built
     features, vectors = all_positions(model, sequences), model.item_vectors()
     features = {name: tf.constant(value) for name, value in features.items()}
-    graph = tf.function(model.user_tower.call, reduce_retracing=True)
+    graph = tf.function(model.user_tower.call, autograph=False)
     np.testing.assert_allclose(graph(features, vectors), model.user_tower(features, vectors), atol=1e-5)
 
 
