@@ -164,7 +164,8 @@ class Recommender(tf.Module):
 
     def _concrete(self, function: Callable[..., Tensors], specs: Specs) -> Any:
         named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
-        return tf.function(function, autograph=False).get_concrete_function(**named)
+        # Keyword arguments stay keyword arguments, whatever names the function gives its own.
+        return tf.function(lambda **inputs: function(**inputs), autograph=False).get_concrete_function(**named)
 
     def _read(self, inputs: Tensors) -> tuple[Tensors, tf.Tensor]:
         """A request as the towers want it, and the indices of what must not be answered, int64 [B, X]."""

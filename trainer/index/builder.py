@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from trainer.index.brute_force import BruteForceIndex
 FORMAT = 1  # of the directory
 RECALL_QUERIES = 1000
 LATENCY_QUERIES = 200
+WARM_UP_QUERIES = 20
 BATCH = 64  # queries of one recall measurement step
 
-# Of the leaves, the share that is searched; of k, the multiple that is re-scored exactly. From fast to thorough.
+Search = Callable[[tf.Tensor], tf.Tensor]  # queries [B, dim] -> items [B, k]
+
+# Of the leaves, the share that is searched; of k, the multiple that is re-scored exactly. In order of work.
 SETTINGS = ((0.03, 3), (0.06, 5), (0.12, 5), (0.25, 10), (0.5, 10), (1.0, 10))
 
 
@@ -131,14 +135,15 @@ def _choose(config: IndexConfig, vectors: np.ndarray, queries: np.ndarray) -> tu
             "index: no held-out queries to measure recall with. Hold out some users (data.split), "
             "or set index.kind: brute_force."
         )
-    truth = _items_found(exact, queries, config.k)
+    truth = _items_found(_search_function(exact, config.k), queries)
     exact_measured = _measure(exact, queries, truth, config.k)
     candidates = [(index, _measure(index, queries, truth, config.k)) for index in _scann_candidates(vectors, config.k)]
     measured = [exact_measured, *(result for _, result in candidates)]
     meeting = [pair for pair in candidates if pair[1]["recall"] >= config.recall_target]
     best = max(candidates, key=lambda pair: pair[1]["recall"])
     if meeting:
-        fastest = min(meeting, key=lambda pair: pair[1]["p50_ms"])
+        # They are in order of work. Measured times would say the same but for noise, and noise must not choose a model.
+        fastest = meeting[0]
         if config.kind == "scann" or fastest[1]["p50_ms"] < exact_measured["p50_ms"]:
             return fastest[0], f"the fastest ScaNN setting with recall@{config.k} >= {config.recall_target}", measured
         return exact, "no ScaNN setting that meets the recall target is faster than brute force", measured
@@ -170,21 +175,20 @@ def _scann_candidates(vectors: np.ndarray, k: int) -> list[Index]:
     return [first.with_parameters(parameters) for parameters in settings]
 
 
-def _items_found(index: Index, queries: np.ndarray, k: int) -> np.ndarray:
-    search = _search_function(index, k)
+def _items_found(search: Search, queries: np.ndarray) -> np.ndarray:
     return np.concatenate([search(tf.constant(queries[i : i + BATCH])).numpy() for i in range(0, len(queries), BATCH)])
 
 
 def _measure(index: Index, queries: np.ndarray, truth: np.ndarray | None, k: int) -> dict[str, Any]:
+    search = _search_function(index, k)
     recall = 1.0
     if truth is not None and not isinstance(index, BruteForceIndex):
-        found = _items_found(index, queries, k)
+        found = _items_found(search, queries)
         # Items are distinct in a row, and 0 stands for "no item" in both.
         hits = sum(len(np.intersect1d(f, t[t > 0])) for f, t in zip(found, truth, strict=True))
         recall = hits / int((truth > 0).sum())
-    search = _search_function(index, k)
     singles = [tf.constant(query[None]) for query in queries[:LATENCY_QUERIES]]
-    for query in singles[:20]:
+    for query in singles[:WARM_UP_QUERIES]:
         search(query)
     times = []
     for query in singles:
@@ -200,7 +204,7 @@ def _measure(index: Index, queries: np.ndarray, truth: np.ndarray | None, k: int
     }
 
 
-def _search_function(index: Index, k: int) -> Any:
+def _search_function(index: Index, k: int) -> Search:
     @tf.function(input_signature=[tf.TensorSpec([None, index.dim], tf.float32)])
     def search(queries: tf.Tensor) -> tf.Tensor:
         return index.search(queries, k)[1]

@@ -1,0 +1,224 @@
+"""A small but complete model, untrained, and the ways in which an export of it can be called."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tiny_bert
+
+from trainer.config import Config
+from trainer.data import ItemTable, TextVectors
+from trainer.features import sequence_features
+from trainer.index import builder
+from trainer.ranking import RankingModel
+from trainer.retrieval import RetrievalModel
+from trainer.towers.inputs import ItemInputs, UserInputs
+
+K = 5
+CANDIDATES = 8
+TITLES = ("a story of love and war", "the history of music", "guitar songs", "科幻小说", "你好 世界", "a cat and a dog")
+
+
+def make_config(
+    encoder: str = "none",
+    *,
+    everything: bool = True,
+    exclude_history: bool = True,
+    k: int = K,
+    candidates: int = CANDIDATES,
+) -> Config:
+    """A dataset with every kind of column, or with ids and order numbers alone."""
+    interactions: dict[str, Any] = {
+        "path": "i.csv",
+        "user_id": "u",
+        "item_id": "i",
+        "time": "t",
+        "time_format": "epoch_seconds" if everything else "order",
+    }
+    data: dict[str, Any] = {"interactions": interactions, "exclude_history": exclude_history}
+    if everything:
+        interactions |= {"event": "e", "rating": "r", "missing_rating": -1, "text": ["x"], "query": ["q"]}
+        interactions["context"] = ["device"]
+        data["users"] = {"path": "u.csv", "user_id": "u", "categorical": ["language"], "numeric": ["age"]}
+    return Config.model_validate(
+        {
+            "name": "small",
+            "data": data,
+            "text": {"encoder": encoder, "max_tokens": 32},
+            "model": {"dim": 16, "layers": 1, "max_history": 6},
+            "serving": {"k": k, "max_history": 4},
+            "ranking": {"candidates": candidates},
+            "index": {"k": CANDIDATES},
+        }
+    )
+
+
+def make_items(count: int) -> ItemTable:
+    return ItemTable(
+        item_id=np.array([f"item-{i:04d}" for i in range(count)], object),
+        title=np.array([TITLES[i % len(TITLES)] for i in range(count)], object),
+        text_row=np.full(count, -1, np.int32),
+        train_count=np.arange(count) % 50,
+        occurs=np.ones(count, bool),
+    )
+
+
+def make_towers(config: Config, items: ItemTable, *, everything: bool = True) -> RetrievalModel:
+    """Random weights, large enough that every input moves the answer."""
+    width = tiny_bert.WIDTH
+    user_inputs = (
+        UserInputs(
+            text_width=width,
+            events=3,
+            rating=True,
+            rating_mean=3.0,
+            clock=True,
+            query_width=width,
+            context={"device": 3},
+            profile={"language": 3, "age": 5},
+        )
+        if everything
+        else UserInputs()
+    )
+    towers = RetrievalModel(config, ItemInputs(items=len(items)), user_inputs)
+    towers.attach(items, TextVectors(np.zeros([1, width], np.float16), "tiny"))
+    random = np.random.default_rng(5)
+    for variable in towers.item_tower.weights + towers.user_tower.weights:
+        variable.assign_add(0.3 * random.normal(size=variable.shape).astype(np.float32))
+    return towers
+
+
+class _Transform(tf.Module):
+    """Stands in for TFT's graph: the ids of `phone`, `view`, ... are 1, of `web`, `buy`, ... 2."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        specs = {}
+        for feature in sequence_features(config.data):
+            dtype = {"bytes": tf.string, "int": tf.int64, "float": tf.float32}[feature.kind]
+            specs[feature.name] = (
+                tf.TensorSpec([None, 1], dtype)
+                if feature.scalar
+                else tf.RaggedTensorSpec([None, None], dtype, row_splits_dtype=tf.int64)
+            )
+        known = {"view": 1, "phone": 1, "zh": 1, "buy": 2, "web": 2, "en": 2}
+        self.table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(list(known), np.array(list(known.values()), np.int64)), 0
+        )
+        self.transform_fn = tf.function(self._transform, input_signature=[specs])
+
+    def _transform(self, inputs):
+        outputs = {}
+        for name, value in inputs.items():
+            if name == "event" or name.startswith("context_") or name == "profile_language":
+                ragged = isinstance(value, tf.RaggedTensor)
+                outputs[name] = (
+                    value.with_flat_values(self.table.lookup(value.flat_values)) if ragged else self.table.lookup(value)
+                )
+            elif name == "profile_age":
+                outputs[name] = value.with_flat_values(tf.cast(value.flat_values / 20.0, tf.int64) + 1).to_tensor(0)
+            else:
+                outputs[name] = value
+        return outputs
+
+
+def make_ranker(config: Config) -> RankingModel:
+    """Random weights, so that it orders otherwise than retrieval does."""
+    ranker = RankingModel(config, config.model.dim, rated=False, rating_mean=0.0, rating_std=1.0)
+    random = np.random.default_rng(7)
+    for variable in ranker.trainable_variables:
+        variable.assign_add(0.3 * random.normal(size=variable.shape).astype(np.float32))
+    return ranker
+
+
+def make_transform(config: Config, directory: Path) -> str:
+    tf.saved_model.save(_Transform(config), str(directory / "transform_fn"))
+    return str(directory)
+
+
+def make_index(config: Config, towers: RetrievalModel, directory: Path, kind: str) -> Path:
+    vectors = towers.item_vectors().numpy()
+    queries = np.random.default_rng(1).normal(size=(20, vectors.shape[1])).astype(np.float32)
+    index_config = config.index.model_copy(update={"kind": kind})
+    builder.build(index_config, vectors[1:], queries, directory)
+    return directory
+
+
+def make_dataset(items: ItemTable, *, texts: bool = True) -> Any:
+    vectors = TextVectors(np.zeros([1, tiny_bert.WIDTH], np.float16), "tiny") if texts else None
+    return types.SimpleNamespace(items=items, texts=vectors)
+
+
+def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.ndarray]:
+    """A request to the model with every kind of input; `changed` replaces or adds inputs."""
+    inputs: dict[str, Any] = {
+        "user_id": [f"user-{b}" for b in range(batch)],
+        "history_item_id": [[f"item-{(b + 2 * e) % 9:04d}" for e in range(events)] for b in range(batch)],
+        "history_text": [[TITLES[(b + e) % 4] for e in range(events)] for b in range(batch)],
+        "history_event": [["view", "buy", ""][(b + e) % 3] for b in range(batch) for e in range(events)],
+        "history_rating": [float((b + e) % 5 + 1) for b in range(batch) for e in range(events)],
+        "history_timestamp": [1_700_000_000 + 1000 * e for b in range(batch) for e in range(events)],
+        "timestamp": [1_700_100_000] * batch,
+        "query_text": ["guitar music"] * batch,
+        "context_device": ["phone"] * batch,
+        "profile_language": ["zh"] * batch,
+        "profile_age": [30.0] * batch,
+        "exclude_item_id": [[]] * batch,
+        **changed,
+    }
+    arrays = {}
+    for name, value in inputs.items():
+        dtype: Any = object
+        if name.endswith("timestamp"):
+            dtype = np.int64
+        elif name in ("history_rating", "profile_age"):
+            dtype = np.float32
+        array = np.array(value, dtype)
+        if dtype is object:
+            array = np.array([str(text).encode() for text in array.reshape(-1)], object).reshape(array.shape)
+        if name.startswith("history_"):
+            array = array.reshape(batch, events) if array.size == batch * events else array
+        elif name == "exclude_item_id":
+            array = array.reshape(batch, array.size // max(1, batch))
+        arrays[name] = array
+    return arrays
+
+
+def ids_only(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: inputs[name] for name in ("user_id", "history_item_id", "exclude_item_id")}
+
+
+class Reloaded:
+    """An export through `tf.saved_model.load`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._model = tf.saved_model.load(str(directory))
+
+    def __call__(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        tensors = {name: tf.constant(value.tolist(), _dtype(value), value.shape) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in self._model.signatures[signature](**tensors).items()}
+
+
+class Session:
+    """An export through the v1 loader, as TensorFlow Serving loads it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.session = tf.compat.v1.Session(graph=tf.Graph())
+        with self.session.graph.as_default():
+            self.definition = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(directory))
+
+    def __call__(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        signature_def = self.definition.signature_def[signature]
+        if set(signature_def.inputs) != set(inputs):
+            raise ValueError(f"inputs should be {sorted(signature_def.inputs)}. Received: {sorted(inputs)}")
+        feeds = {signature_def.inputs[name].name: value for name, value in inputs.items()}
+        fetches = {name: tensor.name for name, tensor in signature_def.outputs.items()}
+        return self.session.run(fetches, feeds)
+
+
+def _dtype(value: np.ndarray) -> tf.DType:
+    return tf.string if value.dtype == object else tf.as_dtype(value.dtype)
