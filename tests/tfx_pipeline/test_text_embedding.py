@@ -7,9 +7,9 @@ import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
-import tiny_bert
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from tests import tiny_bert
 from tfx_pipeline import text_embedding
 from trainer.errors import TowersError
 from trainer.text import encoder, store

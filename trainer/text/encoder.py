@@ -57,9 +57,9 @@ class TextEncoder(tf.Module):
         self._weights = list(bert.weights)
         # In a namespace, because saving traces and writes out every tf.function that is an attribute of a module.
         self._compiled = types.SimpleNamespace(
-            clean=tf.function(clean, input_signature=[tf.TensorSpec([None], tf.string)]),
-            tokenize=tf.function(self._packer, input_signature=[tf.TensorSpec([None], tf.string)]),
-            embed=tf.function(self.embed_tokens, input_signature=[tf.TensorSpec([None, None], tf.int32)]),
+            clean=_compiled(clean, tf.TensorSpec([None], tf.string)),
+            tokenize=_compiled(self._packer, tf.TensorSpec([None], tf.string)),
+            embed=_compiled(self.embed_tokens, tf.TensorSpec([None, None], tf.int32)),
         )
 
     @tf.autograph.experimental.do_not_convert
@@ -203,6 +203,10 @@ def describe(name: str, max_tokens: int) -> tuple[int, str]:
     files = weights.read(name)
     _check_max_tokens(max_tokens, files.max_positions, name)
     return files.width, _fingerprint(files.identity(), max_tokens)
+
+
+def _compiled(function: Callable, *signature: tf.TensorSpec) -> Callable:
+    return tf.function(function, input_signature=signature, autograph=False)
 
 
 def _is_preset(name: str) -> bool:

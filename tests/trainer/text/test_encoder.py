@@ -8,12 +8,12 @@ import keras_nlp
 import numpy as np
 import pytest
 import tensorflow as tf
-import tiny_bert
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_bert import embed, wordpiece
 from tensorflow.python.saved_model import loader_impl
 
+from tests import tiny_bert
+from tests.trainer.text.reference_bert import embed, wordpiece
 from trainer.errors import TowersError, UsageError
 from trainer.text import encoder, weights
 from trainer.text.encoder import TextEncoder, batches_by_length
