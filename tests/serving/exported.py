@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tiny_bert
 
+from tests import tiny_bert
 from trainer.config import Config
 from trainer.data import ItemTable, TextVectors
 from trainer.features import sequence_features

@@ -4,16 +4,16 @@ import sys
 import textwrap
 from pathlib import Path
 
-import exported
 import numpy as np
 import pytest
 import tensorflow as tf
-import tiny_bert
-from exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving import export, warmup
 from serving.graph_ops import SCANN_PREFIX, check_ops, missing_ops, used_ops
+from tests import tiny_bert
+from tests.serving import exported
+from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request
 from trainer import ranking
 from trainer.errors import TowersError
 
