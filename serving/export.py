@@ -154,15 +154,15 @@ def _warm_up_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTabl
 
 
 def _index(towers: Any, directory: str | os.PathLike[str], target: str) -> Index:
-    vectors = np.asarray(towers.item_vectors())
-    index = builder.load(directory, unknown_vector=vectors[0])
-    if not np.allclose(index.vectors.numpy(), vectors, rtol=1e-4, atol=1e-5):
+    index = builder.load(directory)
+    built, made = index.vectors.numpy(), np.asarray(towers.item_vectors())
+    if built.shape != made.shape or not np.allclose(built, made, rtol=1e-4, atol=1e-5):
         raise TowersError(f"{directory}: the index holds other item vectors than the towers make. Build it again.")
     if target == "scann" and index.kind != "scann":
         raise TowersError(
             f"{directory}: a ScaNN export was asked for, the index is {index.kind}. Set index.kind: scann."
         )
-    return BruteForceIndex(vectors) if target == "brute_force" and index.kind != "brute_force" else index
+    return BruteForceIndex(built) if target == "brute_force" and index.kind != "brute_force" else index
 
 
 def _shapes(specs: dict[str, tf.TensorSpec]) -> dict[str, str]:

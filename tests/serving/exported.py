@@ -144,7 +144,7 @@ def make_index(config: Config, towers: RetrievalModel, directory: Path, kind: st
     vectors = towers.item_vectors().numpy()
     queries = np.random.default_rng(1).normal(size=(20, vectors.shape[1])).astype(np.float32)
     index_config = config.index.model_copy(update={"kind": kind})
-    builder.build(index_config, vectors[1:], queries, directory)
+    builder.build(index_config, vectors, queries, directory)
     return directory
 
 

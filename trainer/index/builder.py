@@ -42,7 +42,7 @@ def build(
 
     Args:
       config: the index section of the configuration; `k` is the k of recall@k.
-      item_vectors: float32 [n, dim], of the items 1..n.
+      item_vectors: float32 [n + 1, dim], as the retrieval model gives them: row 0 the unknown item, then items 1..n.
       query_vectors: float32 [q, dim], user vectors of held-out requests. The first 1000 are used.
       directory: is written aside and renamed: `index.json`, `vectors.npy`, and ScaNN's parts. Must not exist, or be
         empty.
@@ -56,7 +56,7 @@ def build(
       TowersError: `directory` holds something, or there are no queries to measure with where measuring is needed.
       ValueError: vectors of the wrong shape or dtype, or not finite.
     """
-    item_vectors = _with_unknown(np.asarray(item_vectors), None)
+    item_vectors = np.ascontiguousarray(item_vectors)
     check_vectors(item_vectors)
     if query_vectors.ndim != 2 or query_vectors.shape[1] != item_vectors.shape[1]:
         raise ValueError(
@@ -79,19 +79,15 @@ def build(
     return report
 
 
-def load(directory: str | os.PathLike[str], unknown_vector: np.ndarray | None = None) -> Index:
+def load(directory: str | os.PathLike[str]) -> Index:
     """The index that `build` wrote.
-
-    Args:
-      directory: as given to `build`.
-      unknown_vector: float32 [dim], row 0 of the index's `vectors`; zeros by default.
 
     Raises:
       TowersError: there is none, or it is of another format.
     """
     directory = Path(directory)
     described = read_description(directory)
-    vectors = _with_unknown(np.load(directory / "vectors.npy"), unknown_vector)
+    vectors = np.load(directory / "vectors.npy")
     if described["kind"] == BruteForceIndex.kind:
         return BruteForceIndex(vectors)
     from trainer.index.scann import ScannIndex
@@ -212,15 +208,9 @@ def _search_function(index: Index, k: int) -> Search:
     return search
 
 
-def _with_unknown(vectors: np.ndarray, unknown: np.ndarray | None) -> np.ndarray:
-    """[n, dim] -> [n + 1, dim]."""
-    first = np.zeros_like(vectors[:1]) if unknown is None else unknown[np.newaxis].astype(vectors.dtype)
-    return np.concatenate([first, vectors]) if vectors.ndim == 2 else vectors
-
-
 def _write(index: Index, report: dict[str, Any], directory: str | os.PathLike[str]) -> None:
     described = {"format": FORMAT, "kind": index.kind, "parameters": index.parameters, "report": report}
     with written_aside(Path(directory)) as aside:
-        np.save(aside / "vectors.npy", index.vectors.numpy()[1:])
+        np.save(aside / "vectors.npy", index.vectors.numpy())
         index.save(aside)
         (aside / "index.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

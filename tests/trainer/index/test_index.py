@@ -111,7 +111,7 @@ def test_vectors_are_checked():
 class TestBuilder:
     def test_small_catalogue_is_searched_exactly(self, tmp_path):
         vectors, queries = make_vectors(5), make_queries(7)
-        report = builder.build(IndexConfig(), vectors[1:], queries, tmp_path / "index")
+        report = builder.build(IndexConfig(), vectors, queries, tmp_path / "index")
         assert report["kind"] == "brute_force"
         assert "brute_force_limit" in report["reason"]
         assert report["measured"][0]["recall"] == 1.0
@@ -120,7 +120,7 @@ class TestBuilder:
 
     def test_forced_scann_comes_back_the_same(self, tmp_path):
         vectors, queries = make_vectors(1500), make_queries(40)
-        report = builder.build(IndexConfig(kind="scann", k=20), vectors[1:], queries, tmp_path / "index")
+        report = builder.build(IndexConfig(kind="scann", k=20), vectors, queries, tmp_path / "index")
         chosen = builder.read_description(tmp_path / "index")
         assert report["kind"] == chosen["kind"] == "scann"
         (measured,) = [m for m in report["measured"] if m["parameters"] == chosen["parameters"]]
@@ -135,7 +135,7 @@ class TestBuilder:
 
     def test_auto_measures_a_larger_catalogue_against_brute_force(self, tmp_path):
         config = IndexConfig(kind="auto", brute_force_limit=1000, k=20)
-        report = builder.build(config, make_vectors(1500)[1:], make_queries(40), tmp_path / "index")
+        report = builder.build(config, make_vectors(1500), make_queries(40), tmp_path / "index")
         assert [m["kind"] for m in report["measured"]].count("scann") == len(builder.SETTINGS)
         exact, *settings = report["measured"]
         least_work = next(m for m in settings if m["recall"] >= config.recall_target)
@@ -146,34 +146,34 @@ class TestBuilder:
     def test_recall_that_cannot_be_reached_means_brute_force(self, tmp_path, monkeypatch):
         monkeypatch.setattr(builder, "SETTINGS", ((0.01, 1),))
         config = IndexConfig(kind="auto", brute_force_limit=1000, recall_target=1.0)
-        report = builder.build(config, make_vectors(3000, seed=3)[1:], make_queries(40), tmp_path / "index")
+        report = builder.build(config, make_vectors(3000, seed=3), make_queries(40), tmp_path / "index")
         assert report["kind"] == "brute_force"
         assert "no ScaNN setting reaches" in report["reason"]
         assert report["measured"][1]["recall"] < 1.0
 
     def test_nothing_to_measure_with(self, tmp_path):
         with pytest.raises(TowersError, match="no held-out queries"):
-            builder.build(IndexConfig(kind="scann"), make_vectors(50)[1:], make_queries(0), tmp_path / "index")
+            builder.build(IndexConfig(kind="scann"), make_vectors(50), make_queries(0), tmp_path / "index")
         assert list(tmp_path.iterdir()) == []
-        report = builder.build(IndexConfig(), make_vectors(50)[1:], make_queries(0), tmp_path / "index")
+        report = builder.build(IndexConfig(), make_vectors(50), make_queries(0), tmp_path / "index")
         assert report["measured"] == []
 
     def test_the_report_fits_one_line(self, tmp_path):
-        report = builder.build(IndexConfig(), make_vectors(5)[1:], make_queries(2), tmp_path / "index")
+        report = builder.build(IndexConfig(), make_vectors(5), make_queries(2), tmp_path / "index")
         line = builder.describe(report)
         assert "brute_force over 5 items, recall@100 1.000" in line
         assert "\n" not in line
 
-    def test_the_unknown_item_is_known_to_whoever_loads(self, tmp_path):
+    def test_the_unknown_item_keeps_its_vector(self, tmp_path):
         vectors = make_vectors(5)
-        builder.build(IndexConfig(), vectors[1:], make_queries(2), tmp_path / "index")
-        index = builder.load(tmp_path / "index", unknown_vector=vectors[0])
+        builder.build(IndexConfig(), vectors, make_queries(2), tmp_path / "index")
+        index = builder.load(tmp_path / "index")
         np.testing.assert_array_equal(index.vectors.numpy(), vectors)
 
     def test_an_existing_directory_is_left_alone(self, tmp_path):
         (tmp_path / "something").touch()
         with pytest.raises(TowersError, match="not empty"):
-            builder.build(IndexConfig(), make_vectors(5)[1:], make_queries(1), tmp_path)
+            builder.build(IndexConfig(), make_vectors(5), make_queries(1), tmp_path)
 
     def test_directory_without_an_index(self, tmp_path):
         with pytest.raises(TowersError, match="no readable index"):
@@ -185,5 +185,5 @@ class TestBuilder:
 
         monkeypatch.setattr(builder.np, "save", full)
         with pytest.raises(TowersError, match="No space left"):
-            builder.build(IndexConfig(), make_vectors(5)[1:], make_queries(1), tmp_path / "index")
+            builder.build(IndexConfig(), make_vectors(5), make_queries(1), tmp_path / "index")
         assert list(tmp_path.iterdir()) == []
