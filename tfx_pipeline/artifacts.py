@@ -1,7 +1,7 @@
 """Artifact types of this pipeline that TFX has no standard type for.
 
-On Kubeflow a type's name is the path its class is imported from, and may hold one dot: hence `tfx_pipeline.<class>`, which
-the package's `__getattr__` resolves.
+On Kubeflow a type's name is the path its class is imported from, and may hold one dot: hence `tfx_pipeline.<class>`,
+which the package's `__getattr__` resolves.
 """
 
 from tfx.types import artifact

@@ -20,9 +20,9 @@ def resolve(arguments: list[str]) -> list[str]:
       UsageError: an argument is none of Beam's. Beam itself would ignore it, and a typing error with it.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for options in [PipelineOptions, *_subclasses(PipelineOptions)]:
+    for options in _subclasses(PipelineOptions):
         if "_add_argparse_args" in vars(options):
-            options._add_argparse_args(parser)
+            options._add_argparse_args(parser)  # type: ignore[arg-type]
     _, unknown = parser.parse_known_args(arguments)
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
@@ -33,5 +33,8 @@ def resolve(arguments: list[str]) -> list[str]:
     return arguments + [f"{name}={value}" for name, value in DEFAULTS.items() if name not in given]
 
 
-def _subclasses(base: type) -> list[type]:
-    return [found for child in base.__subclasses__() for found in (child, *_subclasses(child))]
+def _subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:
+    found: list[type[PipelineOptions]] = []
+    for child in base.__subclasses__():
+        found += [child, *_subclasses(child)]
+    return found

@@ -23,6 +23,7 @@ from tfx_pipeline.components.ranking_trainer import RankingTrainer
 from tfx_pipeline.components.retrieval_trainer import RetrievalTrainer
 from tfx_pipeline.components.schema import DatasetSchema
 from tfx_pipeline.components.text_embedding import EmbedTexts
+from tfx_pipeline.fingerprint import code_fingerprint
 from trainer.config import Config
 
 
@@ -73,7 +74,7 @@ def create_pipeline(
     Returns:
       A TFX pipeline.
     """
-    ingest = Ingest(config, paths.data_root, fingerprint)
+    ingest = Ingest(config, paths.data_root, fingerprint, f"{paths.pipeline_root}/quarantine")
     sequences = _prepare(ingest, config, "sequences", ["train"], sequence_splits(config))
     items = _prepare(ingest, config, "items", ["all"], ["all"])
     embed = EmbedTexts(
@@ -104,22 +105,26 @@ def create_pipeline(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=paths.serving_directory)
         ),
     )
+    components = [
+        ingest,
+        *sequences.components,
+        *items.components,
+        embed,
+        retrieval,
+        index,
+        *ranking,
+        evaluator,
+        exporter,
+        infra_validator,
+        pusher,
+    ]
+    for component in components:
+        # Part of what a cached result is found by. TFX looks at inputs and settings alone, not at the code between.
+        component.executor_spec.add_extra_flags([f"--code={code_fingerprint()}"])
     return Pipeline(
         pipeline_name=config.name.replace("_", "-"),
         pipeline_root=paths.pipeline_root,
-        components=[
-            ingest,
-            *sequences.components,
-            *items.components,
-            embed,
-            retrieval,
-            index,
-            *ranking,
-            evaluator,
-            exporter,
-            infra_validator,
-            pusher,
-        ],
+        components=components,
         enable_cache=enable_cache,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(metadata_path) if metadata_path else None,
         beam_pipeline_args=beam_pipeline_args or [],

@@ -15,7 +15,7 @@ class TrainedRun:
     config: Config
     dataset: Dataset
     towers: retrieval.RetrievalModel
-    ranker: ranking.RankingModel | None  # None where the run trained none
+    ranker: ranking.RankingModel | None  # None where `recommend` is served without one
 
 
 def load(directory: RunDirectory, splits: tuple[str, ...]) -> TrainedRun:
@@ -35,7 +35,7 @@ def load(directory: RunDirectory, splits: tuple[str, ...]) -> TrainedRun:
     dataset = loading.load(config, paths, splits)
     towers = retrieval.load(directory.output("RetrievalTrainer", "towers"), dataset.items, dataset.texts)
     ranker = None
-    if config.ranking.enabled:
+    if config.ranking.enabled and ranking.is_used(config.serving, directory.output("RankingTrainer", "ranker")):
         ranker = ranking.load(directory.output("RankingTrainer", "ranker"))
         ranker.attach(towers.item_vectors(), ranking.popularity(dataset.items))
     return TrainedRun(config, dataset, towers, ranker)

@@ -81,7 +81,7 @@ class ItemsConfig(TableConfig):
     multi_valued: Columns
     separator: str = Field("|", min_length=1, description="between the values of a multi-valued column")
     numeric: Columns
-    dense: dict[str, Annotated[int, Field(gt=0)]] = Field(
+    dense: Annotated[dict[str, Annotated[int, Field(gt=0)]], pydantic.AfterValidator(_check_feature_names)] = Field(
         default_factory=dict, description="column -> length; a JSON list, or numbers divided by the separator"
     )
 

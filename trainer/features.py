@@ -29,6 +29,16 @@ class Feature:
     kind: Kind
     scalar: bool = False
 
+    @property
+    def is_bucketed(self) -> bool:
+        """Whether Transform makes one bucket id of it, whether or not there is a number."""
+        return self.kind == "float" and self.name.startswith(("profile_", "numeric_"))
+
+    @property
+    def transformed_key(self) -> str:
+        """Its key in a transformed tf.Example: TFT writes the values of a ragged tensor under a name of their own."""
+        return self.name if self.scalar or self.is_bucketed else f"{self.name}$ragged_values"
+
 
 def sequence_features(data: DataConfig) -> list[Feature]:
     """Features of a user's example; lists are aligned, one value an event."""

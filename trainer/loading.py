@@ -148,11 +148,13 @@ def _read(directory: str, split: str, features: list[Feature], keys: np.ndarray)
         raise TowersError(
             f"{directory}: holds no examples of split `{split}`. Run the pipeline's Transform step again."
         )
-    spec = {feature.name: _parsing(feature) for feature in features}
-    chunks: dict[str, list[np.ndarray]] = {name: [] for name in spec}
-    lengths: dict[str, list[np.ndarray]] = {name: [] for name in spec}
+    spec = {feature.transformed_key: _parsing(feature) for feature in features}
+    names = [feature.name for feature in features]
+    chunks: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    lengths: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_PARSE_BATCH):
-        for name, value in tf.io.parse_example(records, spec).items():
+        parsed = tf.io.parse_example(records, spec)
+        for name, value in ((feature.name, parsed[feature.transformed_key]) for feature in features):
             if isinstance(value, tf.RaggedTensor):
                 lengths[name].append(value.row_lengths().numpy())
                 value = value.flat_values
@@ -160,7 +162,7 @@ def _read(directory: str, split: str, features: list[Feature], keys: np.ndarray)
             # Rows at once, batch by batch: a table's texts are never all in memory.
             chunks[name].append(rows_of(keys, flat) if name in _TEXT_NAMES else flat)
     columns = {}
-    for name in spec:
+    for name in names:
         values = np.concatenate(chunks[name]) if chunks[name] else np.zeros(0)
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths[name]))]) if lengths[name] else None
         columns[name] = _Column(values, offsets)
@@ -171,8 +173,9 @@ def _parsing(feature: Feature) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
     dtype = {"bytes": tf.string, "int": tf.int64, "float": tf.float32}[feature.kind]
     if feature.name.startswith(_ID_PREFIXES):
         dtype = tf.int64
-    one_value = feature.scalar or feature.name.startswith(("profile_", "numeric_"))  # numbers are bucketed by now
-    return tf.io.FixedLenFeature([1], dtype) if one_value else tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
+    if feature.scalar or feature.is_bucketed:
+        return tf.io.FixedLenFeature([1], dtype)
+    return tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
 
 
 def _strip(prefix: str, columns: dict) -> dict:

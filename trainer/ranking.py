@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from trainer.batches import Batch, request_batch
-from trainer.config import Config
+from trainer.config import Config, ServingConfig
 from trainer.data import ItemTable, SequenceTable, TextVectors
 from trainer.directories import written_aside
 from trainer.errors import TowersError
@@ -27,6 +27,7 @@ from trainer.towers.transformer import Dropout, RandomStream
 
 CONFIG, INPUTS, WEIGHTS, HISTORY = "config.json", "inputs.json", "weights", "history.json"
 POPULARITY = "item_popularity.npy"
+VERDICT = "verdict.json"
 RECENCY_STEPS = 64  # history events further back than this share one attention bias
 RATING_WEIGHT = 0.1  # of the rating's squared error beside the softmax over candidates
 
@@ -292,15 +293,32 @@ def train(
             on_epoch=on_epoch,
         )
         model.save(aside, history)
-    recommend = {key: value for key, value in best.items() if "@" in key} or None
+        recommend = {key: value for key, value in best.items() if "@" in key} or None
+        wins = bool(retrieve and recommend and recommend["ndcg@10"] > retrieve["ndcg@10"])
+        verdict = {"retrieve": retrieve, "recommend": recommend, "use_ranking": wins}
+        (aside / VERDICT).write_text(json.dumps(verdict, indent=1), encoding="utf-8")
     return {
         "epochs": history,
         "best_epoch": best["best_epoch"],
-        "retrieve": retrieve,
-        "recommend": recommend,
-        "use_ranking": bool(retrieve and recommend and recommend["ndcg@10"] > retrieve["ndcg@10"]),
+        **verdict,
         "seconds": time.monotonic() - started,
     }
+
+
+def is_used(config: ServingConfig, directory: str | Path) -> bool:
+    """Whether `recommend` re-ranks with the model in `directory`: as `use_ranking` says, or if it won on validation.
+
+    Raises:
+      TowersError: the directory does not hold a model.
+    """
+    if config.use_ranking != "auto":
+        return config.use_ranking == "always"
+    try:
+        return json.loads((Path(directory) / VERDICT).read_text(encoding="utf-8"))["use_ranking"]
+    except (OSError, ValueError, KeyError) as error:
+        raise TowersError(
+            f"{directory}: holds no ranking model ({error}). Give a directory written by training."
+        ) from None
 
 
 def load(directory: str | Path) -> RankingModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from trainer import config as configuration
@@ -11,7 +10,7 @@ from trainer import config as configuration
 EPILOG = """\
 example:
   towers data demo --out bookshop --events 1000000 --users 50000 --items 20000
-  towers data validate --config configs/demo.yaml --data bookshop
+  towers data validate --config configs/demo.yaml --data bookshop --out checked
 """
 
 
@@ -26,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     validate = verbs.add_parser("validate", help="read, validate and split a dataset; train nothing")
     validate.add_argument("--config", required=True)
     validate.add_argument("--data", default=".", metavar="DIR")
+    validate.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the result and quarantine go")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,12 +54,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _validate(arguments: argparse.Namespace) -> int:
     config = configuration.load(arguments.config)
-    import apache_beam as beam
-
+    from tfx_pipeline import beam_options
     from tfx_pipeline.ingest import dataset
 
-    with tempfile.TemporaryDirectory(prefix="towers-validate-") as aside:
-        paths = dataset.OutputPaths(*(str(Path(aside, name)) for name in ("sequences", "items", "quarantine")))
-        report = dataset.ingest(config, arguments.data, paths, make_pipeline=beam.Pipeline)
-        print(report.table())
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    paths = dataset.OutputPaths(*(str(arguments.out / name) for name in ("sequences", "items", "quarantine")))
+    report = dataset.ingest(config, arguments.data, paths, beam_options.resolve([]))
+    print(report.table())
+    print(f"quarantine    {paths.quarantine}")
     return 0

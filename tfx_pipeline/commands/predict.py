@@ -15,8 +15,9 @@ example:
   towers predict --run runs/amazon --split next --stage retrieval --k 20 --out next.jsonl
 
 One line a user, best first: {"user_id": ..., "item_ids": [...], "scores": [...]}. `next` is after everything known, for
-every user; `test` and `validation` are just before the held-out events. Where the run made pseudonyms, give --data: the
-answer then has your own ids.
+every user; `test` and `validation` are just before the held-out events. `recommend` is what is served under that name:
+the ranking model re-orders what retrieval finds, where that won on validation (serving.use_ranking). Where the run made
+pseudonyms, give --data: the answer then has your own ids.
 """
 
 
@@ -45,8 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.run}: was run without a test split (data.split.test). Give --split validation.")
     held_out = ("validation", "test") if config.data.split.test else ("validation",)
     loaded = trained_run.load(directory, held_out if arguments.split == "next" else (arguments.split,))
-    if arguments.stage == "recommend" and loaded.ranker is None:
-        raise UsageError(f"{arguments.run}: has no ranking model (ranking.enabled). Give --stage retrieval.")
     ids = known_ids.own_ids(config.data, arguments.data) if arguments.data else {}
     splits = loaded.dataset.splits
     sequences = everything_known(list(splits.values())) if arguments.split == "next" else splits[arguments.split]

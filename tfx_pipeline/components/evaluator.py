@@ -29,13 +29,15 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
         split = "test" if config.data.split.test else "validation"
         dataset = loading.load(config, dataset_paths(input_dict), (split,))
         towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
-        ranker = None
+        ranker, served = None, True
         if "ranker" in input_dict:
-            ranker = ranking.load(artifact_utils.get_single_uri(input_dict["ranker"]))
+            trained = artifact_utils.get_single_uri(input_dict["ranker"])
+            ranker, served = ranking.load(trained), ranking.is_used(config.serving, trained)
+            ranker.attach(towers.item_vectors(), ranking.popularity(dataset.items))
         result = evaluate.evaluate(config, towers, dataset.items, dataset.splits[split], ranker)
         directory = artifact_utils.get_single_uri(output_dict["evaluation"])
         with open(os.path.join(directory, "evaluation.json"), "w", encoding="utf-8") as file:
-            json.dump({"split": split, **result}, file, indent=2, ensure_ascii=False)
+            json.dump({"split": split, "ranking_is_served": served, **result}, file, indent=2, ensure_ascii=False)
         progress.summary(describe.line(result))
 
 

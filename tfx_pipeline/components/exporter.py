@@ -31,7 +31,8 @@ class ExporterExecutor(base_executor.BaseExecutor):
         towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
         ranker = None
         if "ranker" in input_dict:
-            ranker = ranking.load(artifact_utils.get_single_uri(input_dict["ranker"]))
+            trained = artifact_utils.get_single_uri(input_dict["ranker"])
+            ranker = ranking.load(trained) if ranking.is_used(config.serving, trained) else None
         directory = path_utils.serving_model_dir(artifact_utils.get_single_uri(output_dict["model"]))
         os.makedirs(os.path.dirname(directory), exist_ok=True)
         report = export.export(

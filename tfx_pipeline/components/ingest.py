@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils
 
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Quarantine
 from tfx_pipeline.ingest import dataset
 from trainer.config import Config
+from trainer.errors import TowersError
 
 
 def sequence_splits(config: Config) -> list[str]:
@@ -33,18 +37,26 @@ class IngestExecutor(base_beam_executor.BaseBeamExecutor):
         sequences, items, quarantine = (
             artifact_utils.get_single_instance(output_dict[key]) for key in ("sequences", "items", "quarantine")
         )
-        report = dataset.ingest(
-            config,
-            exec_properties["data_root"],
-            dataset.OutputPaths(sequences=sequences.uri, items=items.uri, quarantine=quarantine.uri),
-            make_pipeline=self._make_beam_pipeline,
-        )
+        try:
+            report = dataset.ingest(
+                config,
+                exec_properties["data_root"],
+                dataset.OutputPaths(sequences=sequences.uri, items=items.uri, quarantine=quarantine.uri),
+                make_pipeline=self._make_beam_pipeline,
+            )
+        except TowersError as error:
+            # TFX removes a failed step's outputs, and with them the rows that the message tells the person to look at.
+            kept = exec_properties["kept_quarantine"]
+            if not fileio.exists(os.path.join(quarantine.uri, dataset.COUNTS_FILE)):
+                raise
+            io_utils.copy_dir(quarantine.uri, kept)
+            raise TowersError(str(error).replace(quarantine.uri, kept)) from error
         for examples, splits in ((sequences, sequence_splits(config)), (items, ["all"])):
             examples.split_names = artifact_utils.encode_split_names(splits)
             examples.span = 0
             examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
             examples_utils.set_file_format(examples, "tfrecords_gzip")
-        broken = sum(sum(table.quarantined.values()) for table in report.tables.values())
+        broken = sum(sum(table.broken.values()) for table in report.tables.values())
         progress.summary(
             f"{report.events['all']:,} events, {report.users:,} users, {report.items:,} items; "
             f"{broken:,} rows quarantined"
@@ -56,6 +68,7 @@ class IngestSpec(component_spec.ComponentSpec):
         "config": component_spec.ExecutionParameter(type=str),
         "data_root": component_spec.ExecutionParameter(type=str),
         "fingerprint": component_spec.ExecutionParameter(type=str),
+        "kept_quarantine": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict = {}
     OUTPUTS = {
@@ -72,17 +85,19 @@ class Ingest(base_beam_component.BaseBeamComponent):
       config: the run's configuration.
       data_root: what relative paths in it are relative to.
       fingerprint: changes whenever the files do (`tfx_pipeline.fingerprint`), so that cached results are not stale.
+      kept_quarantine: where the quarantine goes if the step fails because of it.
     """
 
     SPEC_CLASS = IngestSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(IngestExecutor)
 
-    def __init__(self, config: Config, data_root: str, fingerprint: str):
+    def __init__(self, config: Config, data_root: str, fingerprint: str, kept_quarantine: str):
         super().__init__(
             IngestSpec(
                 config=config.restricted().to_json(),
                 data_root=data_root,
                 fingerprint=fingerprint,
+                kept_quarantine=kept_quarantine,
                 sequences=types.Channel(type=standard_artifacts.Examples),
                 items=types.Channel(type=standard_artifacts.Examples),
                 quarantine=types.Channel(type=Quarantine),

@@ -26,7 +26,7 @@ class EmbedTextsExecutor(base_beam_executor.BaseBeamExecutor):
         config = Config.from_json(exec_properties["config"])
         sources = []
         for key, features in (("sequences", sequence_features), ("items", item_features)):
-            names = [feature.name for feature in features(config.data) if feature.name in _TEXT_NAMES]
+            names = [feature.transformed_key for feature in features(config.data) if feature.name in _TEXT_NAMES]
             sources.append((f"{artifact_utils.get_single_uri(input_dict[key])}/Split-*/*.gz", names))
         metadata = text_embedding.embed_examples(
             sources,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
@@ -86,7 +87,7 @@ def _set_resources(pipeline: Pipeline, kubeflow: KubeflowConfig) -> None:
             component.with_platform_config(_resource_spec(resources))
 
 
-def _resource_spec(resources: StepResources) -> _ResourceSpec:
+def _resource_spec(resources: StepResources) -> Any:
     spec = _ResourceSpec()
     if resources.cpu:
         spec.cpu_limit = resources.cpu

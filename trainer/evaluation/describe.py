@@ -21,8 +21,9 @@ def table(evaluation: dict[str, Any]) -> str:
         columns = [name for name in _COLUMNS if name in part["retrieval"]]
         heading = f"{evaluation['split']}, {title} ({part['users']:,} users)"
         lines.append(f"{heading:<36}" + "".join(f"{name:>12}" for name in columns))
+        marks = {} if evaluation["ranking_is_served"] else {"recommend": "recommend (not served)"}
         lines += [
-            f"  {stage:<34}" + "".join(f"{part[stage][name]:>12.4f}" for name in columns)
+            f"  {marks.get(stage, stage):<34}" + "".join(f"{part[stage][name]:>12.4f}" for name in columns)
             for stage in _STAGES
             if stage in part
         ]

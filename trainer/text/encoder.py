@@ -7,13 +7,13 @@ import json
 import types
 from collections.abc import Callable, Iterator, Sequence
 
-import keras_nlp
 import numpy as np
 import tensorflow as tf
 
 from trainer.errors import TowersError, UsageError
 from trainer.text import weights
 from trainer.text.cleaning import CLEANING_VERSION, clean
+from trainer.text.quiet_keras_nlp import keras_nlp
 from trainer.text.tokenizer import Packer
 
 ENCODING_VERSION = "1"  # part of every fingerprint: raise it when packing, pooling or normalisation changes

