@@ -12,6 +12,7 @@ from trainer.config import Config, DataConfig
 from trainer.data import UNKNOWN_ITEM, ItemTable, Ragged, SequenceTable, TextVectors, list_positions
 from trainer.errors import TowersError
 from trainer.features import NUM_BUCKETS, Feature, item_features, sequence_features
+from trainer.text.keys import SortedKeys
 from trainer.text.vectors import load_vectors, rows_of
 
 _PARSE_BATCH = 512
@@ -50,8 +51,9 @@ def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...]) -> Datase
       TowersError: a split is missing, or a text has no embedding.
     """
     keys, vectors, metadata = load_vectors(paths.texts)
-    items = _load_items(config.data, paths, keys)
-    train = _load_sequences(config.data, paths, "train", items, keys)
+    sorted_keys = SortedKeys(keys)
+    items = _load_items(config.data, paths, sorted_keys)
+    train = _load_sequences(config.data, paths, "train", items, sorted_keys)
     if train.rating is not None and np.isfinite(train.rating).any():
         train = replace(
             train, rating_mean=float(np.nanmean(train.rating)), rating_std=float(np.nanstd(train.rating)) or 1.0
@@ -59,13 +61,13 @@ def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...]) -> Datase
     tables = {"train": train}
     for split in splits:
         if split not in tables:
-            table = _load_sequences(config.data, paths, split, items, keys)
+            table = _load_sequences(config.data, paths, split, items, sorted_keys)
             tables[split] = replace(table, rating_mean=train.rating_mean, rating_std=train.rating_std)
     texts = TextVectors(vectors=vectors, encoder=metadata["encoder"]) if len(keys) else None
     return Dataset(items=items, splits=tables, texts=texts)
 
 
-def _load_items(data: DataConfig, paths: DatasetPaths, keys: np.ndarray) -> ItemTable:
+def _load_items(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> ItemTable:
     features = item_features(data)
     columns = _read(paths.items, "all", features, keys)
     order = np.argsort(columns["item_id"].values, kind="stable")  # of bytes, as the catalogue's order is defined
@@ -142,7 +144,7 @@ class _Column:
         return self.offsets is None
 
 
-def _read(directory: str, split: str, features: list[Feature], keys: np.ndarray) -> dict[str, _Column]:
+def _read(directory: str, split: str, features: list[Feature], keys: SortedKeys) -> dict[str, _Column]:
     files = sorted(tf.io.gfile.glob(os.path.join(directory, f"Split-{split}", "*.gz")))
     if not files:
         raise TowersError(
