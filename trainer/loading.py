@@ -97,7 +97,7 @@ def _load_items(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> Item
 
 
 def _load_sequences(
-    data: DataConfig, paths: DatasetPaths, split: str, items: ItemTable, keys: np.ndarray
+    data: DataConfig, paths: DatasetPaths, split: str, items: ItemTable, keys: SortedKeys
 ) -> SequenceTable:
     columns = _read(paths.sequences, split, sequence_features(data), keys)
     order = np.argsort(columns["user_id"].values, kind="stable")

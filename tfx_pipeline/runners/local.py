@@ -14,6 +14,7 @@ from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import execution_lib
 
 from tfx_pipeline.fingerprint import fingerprint
 from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
@@ -91,10 +92,10 @@ def run(
                     ) from None
                 except Exception as error:
                     raise _failure(step, str(log), error) from error
-                if _is_cached(metadata_config, execution):
+                is_cached, outputs[step] = _recorded(metadata_config, execution.execution_id)
+                if is_cached:
                     cached.append(step)
                     line.summarise("unchanged, from the cache")
-            outputs[step] = execution.output_dict
         evaluation = _publish(directory, outputs)
     (pushed,) = outputs["AtomicPusher"]["pushed_model"]
     if not pushed.get_int_custom_property("pushed"):
@@ -104,10 +105,15 @@ def run(
     )
 
 
-def _is_cached(config: metadata_store_pb2.ConnectionConfig, execution: object) -> bool:
+def _recorded(config: metadata_store_pb2.ConnectionConfig, execution_id: int) -> tuple[bool, dict[str, list]]:
+    """Whether an execution came from the cache, and its outputs.
+
+    The launcher's own answer has neither what the executor noted on its outputs nor, from the cache, where they lie.
+    """
     with metadata.Metadata(config) as handle:
-        (record,) = handle.store.get_executions_by_id([execution.execution_id])  # type: ignore[attr-defined]
-    return record.last_known_state == metadata_store_pb2.Execution.CACHED
+        (record,) = handle.store.get_executions_by_id([execution_id])
+        outputs = execution_lib.get_output_artifacts(handle, execution_id)
+    return record.last_known_state == metadata_store_pb2.Execution.CACHED, outputs
 
 
 def _failure(step: str, log: str, error: BaseException) -> TowersError:
