@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 
+from tfx_pipeline.fingerprint import code_fingerprint
 from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
+from tfx_pipeline.run_directory import replace_file
+from tfx_pipeline.runners import kubeflow_step
 from trainer.config import Config, KubeflowConfig, StepResources
 from trainer.errors import UsageError
 
@@ -33,10 +38,19 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
 
     Image, pipeline root, data root and each step's CPU, memory and accelerator come from `config.kubeflow`. Files are
     not looked at: they lie in the cluster, so Kubeflow's cache is keyed by the configuration; change `data_root` (a
-    dated directory) when the data changes.
+    dated directory) when the data changes. The sources' fingerprint is part of each command, and so of that key too.
+
+    Args:
+      config: dataset and model.
+      output: .yaml for Kubeflow Pipelines, .json for Vertex AI.
+      beam_pipeline_args: options for every step that runs on Beam.
+
+    Returns:
+      The file that was written.
 
     Raises:
-      UsageError: `config.kubeflow.resources` names a step that the pipeline does not have, or `output` is no .yaml.
+      UsageError: `config.kubeflow.resources` names a step that the pipeline does not have, `pipeline_root` is no place
+        to push to, or `output` is neither .yaml nor .json.
     """
     output = Path(output).absolute()
     if output.suffix not in (".yaml", ".yml", ".json"):
@@ -47,30 +61,43 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
         PipelinePaths(
             pipeline_root=f"{root}/artifacts",
             data_root=config.kubeflow.data_root,
-            text_store=f"{config.kubeflow.data_root.rstrip('/')}/text_store",
+            text_store=_text_store(config.kubeflow.data_root),
             serving_directory=f"{root}/serving/{config.serving.model_name}",
         ),
         fingerprint=config.kubeflow.data_root,
         beam_pipeline_args=beam_pipeline_args,
     )
+    _check_root(root)
     _set_resources(pipeline, config.kubeflow)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    aside = output.with_name(f".partial-{output.name}")
-    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+    job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
             display_name=config.name,
             default_image=config.kubeflow.image,
+            default_commands=["python", "-m", kubeflow_step.__name__, "--code", code_fingerprint()],
             use_pipeline_spec_2_1=True,  # what Kubeflow Pipelines 2 accepts; TFX still defaults to 2.0
-        ),
-        output_dir=str(output.parent),
-        output_filename=aside.name,
-    )
-    try:
-        runner.run(pipeline)
-        aside.replace(output)
-    finally:
-        aside.unlink(missing_ok=True)
+        )
+    ).run(pipeline, write_out=False)
+    spec = job["pipelineSpec"]
+    spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root  # TFX states it to Vertex AI alone
+    if output.suffix == ".json":
+        replace_file(output, json.dumps(job, indent=2, sort_keys=True))
+    else:
+        replace_file(output, yaml.safe_dump(spec))
     return output
+
+
+def _check_root(root: str) -> None:
+    # Kubeflow itself takes s3:// and minio:// too, but TensorFlow pushes the model and cannot write there.
+    if "://" in root and not root.startswith("gs://"):
+        raise UsageError(
+            f"`kubeflow.pipeline_root` should begin with gs:// or be a directory that every step sees. "
+            f"Received: {root!r}"
+        )
+
+
+def _text_store(data_root: str) -> str:
+    """Beside the data if that is a directory; otherwise it ends with the step, unless `text.store` names a place."""
+    return "/tmp/text_store" if "://" in data_root else f"{data_root.rstrip('/')}/text_store"
 
 
 def _set_resources(pipeline: Pipeline, kubeflow: KubeflowConfig) -> None:
