@@ -6,24 +6,61 @@ import hashlib
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
 
+from serving.pseudonyms import PseudonymKeyError
 from tfx_pipeline.ingest import files
+from tfx_pipeline.ingest.read_table import pseudonymiser
 from trainer.config import DataConfig
+from trainer.errors import TowersError, UsageError
 
 
 def fingerprint(data: DataConfig, data_root: str) -> str:
-    """A digest of every input file's path, size and time of change. Files are not read.
+    """A digest of every input file's path, size and time of change, and of the key for pseudonyms. Files are not read.
 
     Raises:
+      UsageError: the key for pseudonyms cannot be read.
       TowersError: a table has no file.
     """
-    digest = hashlib.sha256()
+    try:
+        to_pseudonym = pseudonymiser(data.pseudonymise)
+    except PseudonymKeyError as error:
+        raise UsageError(str(error)) from None
+    # The key must not be written, not even its digest; a pseudonym changes with it and gives away no more than any.
+    digest = hashlib.sha256(to_pseudonym("").encode() if to_pseudonym else b"")
     for table in ("interactions", "items", "users"):
         config = getattr(data, table)
         for source in files.find(table, config, data_root) if config else []:
             changed = FileSystems.last_updated(source.path)
             digest.update(f"{table}\0{source.path}\0{source.size}\0{changed}\n".encode())
     return digest.hexdigest()
+
+
+def schema_fingerprint(data: DataConfig) -> str:
+    """A digest of the frozen schema's two files; "" where the configuration has none.
+
+    Raises:
+      TowersError: one is missing or is no schema.
+    """
+    digest = hashlib.sha256()
+    for table in ("sequences", "items") if data.frozen_schema else ():
+        path = Path(data.frozen_schema or "") / f"{table}.pbtxt"
+        try:
+            content = path.read_bytes()
+            text_format.Parse(content.decode("utf-8"), schema_pb2.Schema())
+        except OSError as error:
+            raise TowersError(
+                f"{path}: cannot read the schema ({error.strerror}). `data.frozen_schema` should be a directory with "
+                "sequences.pbtxt and items.pbtxt, like OUT/schema of a finished run."
+            ) from None
+        except (UnicodeDecodeError, text_format.ParseError) as error:
+            raise TowersError(
+                f"{path}: is not a schema in text format ({' '.join(str(error).split())}). "
+                "Begin with OUT/schema of a finished run."
+            ) from None
+        digest.update(content)
+    return digest.hexdigest()[:16] if data.frozen_schema else ""
 
 
 def code_fingerprint() -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from serving.pseudonyms import PseudonymKeyError
 from tfx_pipeline.ingest import files, readers
 from tfx_pipeline.ingest.read_table import pseudonymiser
 from trainer.config import DataConfig
+from trainer.errors import UsageError
 
 
 def own_ids(data: DataConfig, data_root: str) -> dict[str, str]:
     """Pseudonym -> id, for every user and item of the raw tables; empty where the configuration makes no pseudonyms.
 
     Raises:
-      PseudonymKeyError: the key cannot be read.
+      UsageError: the key cannot be read.
       TowersError: a table is missing.
     """
-    to_pseudonym = pseudonymiser(data.pseudonymise)
+    try:
+        to_pseudonym = pseudonymiser(data.pseudonymise)
+    except PseudonymKeyError as error:
+        raise UsageError(str(error)) from None
     if to_pseudonym is None:
         return {}
     wanted = [("interactions", ["user_id", "item_id"])]

@@ -57,6 +57,7 @@ def create_pipeline(
     paths: PipelinePaths,
     *,
     fingerprint: str,
+    schema_fingerprint: str = "",
     metadata_path: str | None = None,
     beam_pipeline_args: list[str] | None = None,
     enable_cache: bool = True,
@@ -67,6 +68,7 @@ def create_pipeline(
       config: dataset and model.
       paths: where to read and write.
       fingerprint: of the input files; a change makes ingestion run again.
+      schema_fingerprint: of the frozen schema's files; a change makes them be read again.
       metadata_path: SQLite file for ML Metadata; None where the runner brings its own.
       beam_pipeline_args: options for every step that runs on Beam.
       enable_cache: reuse the results of steps whose inputs did not change.
@@ -119,8 +121,12 @@ def create_pipeline(
         pusher,
     ]
     for component in components:
-        # Part of what a cached result is found by. TFX looks at inputs and settings alone, not at the code between.
-        component.executor_spec.add_extra_flags([f"--code={code_fingerprint()}"])
+        # Part of what a cached result is found by. TFX looks at inputs and settings alone, not at the code between,
+        # and of an imported schema at its path.
+        flags = [f"--code={code_fingerprint()}"]
+        if isinstance(component, ImportSchemaGen):
+            flags.append(f"--schema={schema_fingerprint}")
+        component.executor_spec.add_extra_flags(flags)
     return Pipeline(
         pipeline_name=config.name.replace("_", "-"),
         pipeline_root=paths.pipeline_root,

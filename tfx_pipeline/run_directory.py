@@ -15,6 +15,7 @@ from trainer.errors import TowersError
 
 _CONFIG = "config.yaml"
 _OUTPUTS = "outputs.json"
+_LOCK = ".lock"
 
 
 class RunDirectory:
@@ -54,7 +55,7 @@ class RunDirectory:
         return self.path / "serving" / model_name
 
     def config(self) -> Config:
-        """The configuration of the run that was made here.
+        """The configuration of the last run that was started here, finished or not.
 
         Raises:
           TowersError: there is no run here.
@@ -66,8 +67,20 @@ class RunDirectory:
         return configuration.load(self.path / _CONFIG)
 
     def record_outputs(self, outputs: dict[str, dict[str, str]]) -> None:
-        """Notes where each step of the finished run left its outputs: step -> key -> directory."""
-        replace_file(self.path / _OUTPUTS, json.dumps(outputs, indent=2))
+        """Notes where each step of the run that is now finished left its outputs: step -> key -> directory.
+
+        Its configuration is kept with them: a later run with another one may stop half-way.
+        """
+        record = {"config": json.loads(self.config().to_json()), "outputs": outputs}
+        replace_file(self.path / _OUTPUTS, json.dumps(record, indent=2, ensure_ascii=False))
+
+    def finished_config(self) -> Config:
+        """The configuration of the last finished run, whose outputs `output` finds.
+
+        Raises:
+          TowersError: no run was finished here.
+        """
+        return Config.from_json(json.dumps(self._finished()["config"]))
 
     def output(self, step: str, key: str) -> str:
         """Directory of a step's output in the last finished run.
@@ -75,13 +88,18 @@ class RunDirectory:
         Raises:
           TowersError: no run was finished here.
         """
-        path = self.path / _OUTPUTS
-        if not path.exists():
-            raise TowersError(f"{self.path}: holds no finished run. Make one with `towers run --out {self.path}`.")
-        outputs = json.loads(path.read_text(encoding="utf-8"))
+        outputs = self._finished()["outputs"]
         if key not in outputs.get(step, {}):
             raise TowersError(f"{self.path}: its last run had no {step}. Run it again with that step.")
         return outputs[step][key]
+
+    def _finished(self) -> dict:
+        if not self.path.exists():
+            raise TowersError(f"{self.path}: there is no such directory. Give the --out of a `towers run`.")
+        path = self.path / _OUTPUTS
+        if not path.exists():
+            raise TowersError(f"{self.path}: holds no finished run. Make one with `towers run --out {self.path}`.")
+        return json.loads(path.read_text(encoding="utf-8"))
 
     @contextlib.contextmanager
     def opened(self, config: Config) -> Iterator[None]:
@@ -92,10 +110,10 @@ class RunDirectory:
         """
         if self.path.exists() and not self.path.is_dir():
             raise TowersError(f"{self.path}: is a file. Give --out a directory.")
-        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / _CONFIG).exists():
+        if self.path.is_dir() and not (self.path / _CONFIG).exists() and self._holds_others():
             raise TowersError(f"{self.path}: is not empty and not the directory of a run. Give --out another one.")
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+", encoding="utf-8") as lock:
+        with open(self.path / _LOCK, "a+", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -110,11 +128,20 @@ class RunDirectory:
             replace_file(self.path / _CONFIG, config.to_yaml())
             yield
 
+    def _holds_others(self) -> bool:
+        """Whether anything here is not ours. A run killed in its first moment leaves a lock and a partial file."""
+        ours = {_LOCK, _partial(self.path / _CONFIG).name}
+        return any(entry.name not in ours for entry in self.path.iterdir())
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
 
 def replace_file(path: Path, text: str) -> None:
     """Writes a file aside and renames it, so that a reader sees the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
+    aside = _partial(path)
     try:
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import TextIO
 
 from absl import logging
 from rich.console import Console
@@ -92,9 +93,20 @@ def captured(path: str) -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            _flush_or_drop(stream)
         for number, descriptor in zip((1, 2), saved, strict=True):
             os.dup2(descriptor, number)
             os.close(descriptor)
         os.close(log)
+
+
+def _flush_or_drop(stream: TextIO) -> None:
+    """What a full disk does not let into the log must not come to the screen later, with the message about it."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        stream.flush()

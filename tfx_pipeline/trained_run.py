@@ -24,7 +24,7 @@ def load(directory: RunDirectory, splits: tuple[str, ...]) -> TrainedRun:
     Raises:
       TowersError: there is no finished run.
     """
-    config = directory.config()
+    config = directory.finished_config()
     paths = DatasetPaths(
         sequences=directory.output("SequencesTransform", "transformed_examples"),
         items=directory.output("ItemsTransform", "transformed_examples"),

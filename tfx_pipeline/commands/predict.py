@@ -41,12 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     from trainer.evaluation.evaluate import rank_all
 
     directory = RunDirectory(arguments.run)
-    config = directory.config()
+    config = directory.finished_config()
     if arguments.split == "test" and not config.data.split.test:
         raise UsageError(f"{arguments.run}: was run without a test split (data.split.test). Give --split validation.")
     held_out = ("validation", "test") if config.data.split.test else ("validation",)
-    loaded = trained_run.load(directory, held_out if arguments.split == "next" else (arguments.split,))
     ids = known_ids.own_ids(config.data, arguments.data) if arguments.data else {}
+    loaded = trained_run.load(directory, held_out if arguments.split == "next" else (arguments.split,))
     splits = loaded.dataset.splits
     sequences = everything_known(list(splits.values())) if arguments.split == "next" else splits[arguments.split]
     ranker = loaded.ranker if arguments.stage == "recommend" else None

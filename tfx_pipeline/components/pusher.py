@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import time
@@ -41,8 +42,8 @@ class AtomicPusherExecutor(pusher_executor.Executor):
             super().Do(input_dict, output_dict, exec_properties)
             return
         model = self.GetModelPath(input_dict)
-        target = push(model, base)
         shutil.copytree(model, pushed.uri, dirs_exist_ok=True)
+        target = push(model, base)  # last: what is served is the one thing that a failed step cannot take back
         self._MarkPushed(pushed, pushed_destination=target, pushed_version=os.path.basename(target))
         progress.summary(f"version {os.path.basename(target)}")
 
@@ -50,6 +51,8 @@ class AtomicPusherExecutor(pusher_executor.Executor):
 def push(model: str, base: str) -> str:
     """Copies a SavedModel to `base`/<version>, the version being the time in seconds, or one more than the newest."""
     os.makedirs(base, exist_ok=True)
+    for left_behind in glob.glob(os.path.join(glob.escape(base), ".*.partial")):  # by a push that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
     present = [int(name) for name in os.listdir(base) if name.isdigit()]
     version = max([int(time.time()), *(number + 1 for number in present)])
     aside = os.path.join(base, f".{version}.partial")  # not a number: no server takes it for a version

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
-from tfx_pipeline.fingerprint import fingerprint
+from tfx_pipeline.fingerprint import fingerprint, schema_fingerprint
 from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
 from tfx_pipeline.run_directory import RunDirectory, replace_file
 from tfx_pipeline.screen import Screen, captured
 from trainer.config import Config
 from trainer.errors import TowersError
+
+_NO_ROOM = re.compile("No space left on device|Disk quota exceeded|File too large|database or disk is full")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def run(
                 serving_directory=str(directory.serving(config.serving.model_name)),
             ),
             fingerprint=fingerprint(config.data, data_root),
+            schema_fingerprint=schema_fingerprint(config.data),
             metadata_path=str(directory.metadata),
             beam_pipeline_args=beam_pipeline_args,
         )
@@ -70,6 +74,7 @@ def run(
         deployment = runner_utils.extract_local_deployment_config(ir)
         connection = deployment.metadata_connection_config
         metadata_config = getattr(connection, connection.WhichOneof("connection_config"))
+        _clear_unfinished(directory, metadata_config)
         outputs: dict[str, dict] = {}
         cached = []
         for number, node in enumerate(ir.nodes, 1):
@@ -87,6 +92,7 @@ def run(
                             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, step),
                         ).launch()
                 except KeyboardInterrupt:
+                    _clear_unfinished(directory, metadata_config)
                     raise TowersError(
                         f"stopped during {step}. The same command goes on from there; finished steps are kept."
                     ) from None
@@ -116,19 +122,61 @@ def _recorded(config: metadata_store_pb2.ConnectionConfig, execution_id: int) ->
     return record.last_known_state == metadata_store_pb2.Execution.CACHED, outputs
 
 
+def _clear_unfinished(directory: RunDirectory, config: metadata_store_pb2.ConnectionConfig) -> None:
+    """Removes what steps of a stopped or killed run had written, which nothing would ever read, and notes them failed.
+
+    Raises:
+      TowersError: ML Metadata's file cannot be used.
+    """
+    try:
+        with metadata.Metadata(config) as handle:
+            unfinished = [e for e in handle.store.get_executions() if execution_lib.is_execution_active(e)]
+            for execution in unfinished:
+                for path in directory.artifacts.glob(f"*/*/{execution.id}*"):  # `<id>.incomplete-...` beside `<id>`
+                    if path.name.split(".")[0] == str(execution.id):
+                        shutil.rmtree(path, ignore_errors=True)
+                execution.last_known_state = metadata_store_pb2.Execution.FAILED
+            if unfinished:
+                handle.store.put_executions(unfinished)
+    except Exception as error:
+        if full := _full_disk([error]):
+            raise TowersError(
+                f"{directory.metadata}: cannot be written ({full}). Make room, then try again."
+            ) from error
+        raise TowersError(
+            f"{directory.metadata}: cannot be used as ML Metadata's file ({_first_line(error)}). Restore it, or give "
+            "--out another directory."
+        ) from error
+
+
 def _failure(step: str, log: str, error: BaseException) -> TowersError:
     """What to tell the person: a cause that is theirs in its own words, any other with its type."""
+    chain = []
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, (TowersError, OSError, MemoryError)):
+    while cause is not None and cause not in chain:
+        chain.append(cause)
         cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, TowersError):
-        what, remedy = str(cause), "Then run the same command: finished steps are kept."
+    own = next((cause for cause in chain if isinstance(cause, TowersError)), None)
+    full = _full_disk(chain)
+    if own:
+        what, remedy = str(own).rstrip("."), "Then run the same command: finished steps are kept."
+    elif full:
+        what = f"could not write its output ({full})"
+        remedy = "Make room, then run the same command: finished steps are kept."
     else:
-        shown = cause or error
-        first_line = next((line for line in str(shown).splitlines() if line.strip()), "")
-        what = f"{type(shown).__name__}: {first_line[:300]}"
+        shown = next((cause for cause in chain if isinstance(cause, (OSError, MemoryError))), error)
+        what = f"{type(shown).__name__}: {_first_line(shown)}".rstrip(".")
         remedy = "Read the log's end, mend the cause and run the same command: finished steps are kept."
-    return TowersError(f"step {step} failed: {what} Log: {log}. {remedy}")
+    return TowersError(f"step {step} failed: {what}. Log: {log}. {remedy}")
+
+
+def _full_disk(errors: list[BaseException]) -> str | None:
+    """What says in one of the errors that there is no room; TensorFlow, SQLite and Beam each raise their own type."""
+    return next((found[0] for error in errors if (found := _NO_ROOM.search(str(error)))), None)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:300]
 
 
 def _publish(directory: RunDirectory, outputs: dict[str, dict]) -> dict:
@@ -142,10 +190,10 @@ def _publish(directory: RunDirectory, outputs: dict[str, dict]) -> dict:
     directory.record_outputs(
         {step: {key: artifacts[0].uri for key, artifacts in found.items()} for step, found in outputs.items()}
     )
-    directory.schema.mkdir(exist_ok=True)
     for table in ("sequences", "items"):
         source = os.path.join(_uri(outputs, f"{table.capitalize()}Schema", "schema"), "schema.pbtxt")
-        shutil.copyfile(source, directory.schema / f"{table}.pbtxt")
+        with open(source, encoding="utf-8") as file:
+            replace_file(directory.schema / f"{table}.pbtxt", file.read())
     return evaluation
 
 
