@@ -19,7 +19,7 @@ from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 from trainer.directories import written_aside
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
-from trainer.evaluation.evaluate import rank_all, ranks_in, targets_of, top_k
+from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of, top_k
 from trainer.fitting import adam, fit
 from trainer.graphs import OneGraph
 from trainer.negatives import MixedNegatives

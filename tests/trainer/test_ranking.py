@@ -9,7 +9,9 @@ import tensorflow as tf
 from tests.trainer import tables
 from trainer import ranking, retrieval
 from trainer.errors import TowersError
-from trainer.evaluation.evaluate import evaluate, rank_all
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.full_ranking import rank_all
+from trainer.ranking_examples import RankingExamples
 
 CONFIG = tables.make_config(
     "order",
@@ -120,7 +122,7 @@ def test_graph_and_eager_agree(trained: tuple) -> None:
 def test_later_events_are_neither_seen_nor_held_against_anyone(data: tuple, trained: tuple) -> None:
     items, train, _, _ = data
     model, _, _ = trained
-    examples = ranking._Examples(CONFIG, model, items, train, model.item_vectors())
+    examples = RankingExamples(CONFIG, model, items, train, model.item_vectors())
     for i in range(0, len(examples), 7):
         user, place = examples.user[i], examples.place[i]
         begin, end = train.offsets[user], train.offsets[user + 1]

@@ -11,7 +11,8 @@ from tests.trainer import tables
 from trainer import retrieval
 from trainer.config import Config
 from trainer.errors import TowersError
-from trainer.evaluation.evaluate import evaluate, rank_all
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.full_ranking import rank_all
 
 MODEL = {"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.1}
 

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tfx_pipeline import known_ids, trained_run
     from tfx_pipeline.run_directory import RunDirectory
     from trainer.data import everything_known
-    from trainer.evaluation.evaluate import rank_all
+    from trainer.evaluation.full_ranking import rank_all
 
     directory = RunDirectory(arguments.run)
     config = directory.finished_config()

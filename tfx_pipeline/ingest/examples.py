@@ -8,15 +8,13 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
 
+from tfx_pipeline.ingest import splits, user_sequence
 from tfx_pipeline.ingest.records import Feature
-
-if TYPE_CHECKING:
-    from tfx_pipeline.ingest import sequences, splits
 
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # higher levels cost more than all the rest
 
@@ -36,7 +34,7 @@ class SequenceEncoder:
         self._no_profile = (b"", 0, *[b"" if feature.kind == "bytes" else None for feature in user_features])
 
     def encode(
-        self, sequence: sequences.Sequence, timestamps: list[int], profile: tuple | None, cuts: Sequence[splits.Cut]
+        self, sequence: user_sequence.Sequence, timestamps: list[int], profile: tuple | None, cuts: Sequence[splits.Cut]
     ) -> Iterator[tuple[str, bytes]]:
         """The sequence's part in each split: (split, tf.Example). The cuts' lengths ascend.
 

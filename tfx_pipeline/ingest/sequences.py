@@ -1,49 +1,17 @@
-"""One user's interactions to one chronological sequence, and its part in each split."""
+"""Users' interactions, grouped, to the examples of each split."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import apache_beam as beam
 
-from tfx_pipeline.ingest import blocks, examples, reasons, records, splits, times
+from tfx_pipeline.ingest import blocks, examples, reasons, records, splits, times, user_sequence
 from tfx_pipeline.ingest.blocks import BlockBuffer
 from tfx_pipeline.ingest.quarantine import Quarantine
 from tfx_pipeline.ingest.tags import ITEM_COUNTS, ITEM_COUNTS_BLOCK, QUARANTINE, TALLY, USERS_BLOCK
 from trainer.config import DataConfig
-
-
-class Sequence(NamedTuple):
-    """A user's events, oldest first, column by column."""
-
-    user_id: bytes
-    time: tuple[int, ...]  # as `times.time_parser` gives it
-    item_id: tuple[bytes, ...]
-    features: tuple[tuple, ...]  # one tuple an interaction feature
-
-
-def build(user_id: bytes, events: list[tuple], repeats: str) -> Sequence:
-    """Orders a user's interaction records by time, equal times as they stand in the files.
-
-    With `repeats='earliest'`, later events with an item that the user already has are left out.
-    """
-    events.sort(key=_time_and_order)
-    if repeats == "earliest":
-        seen: set[bytes] = set()
-        first = []
-        for event in events:
-            if event[3] not in seen:
-                seen.add(event[3])
-                first.append(event)
-        events = first
-    _, time, _, item_id, *features = zip(*events, strict=True)
-    return Sequence(user_id, time, item_id, tuple(features))
-
-
-def _time_and_order(event: tuple) -> tuple[int, int]:
-    return event[1:3]
 
 
 class BuildSequences(beam.PTransform):
@@ -81,7 +49,7 @@ class _BuildSequences(beam.DoFn):
         clock = self._config.interactions.time_format
         for user_id in sorted(events):
             rows = events.pop(user_id)
-            sequence = build(user_id, rows, self._config.repeats)
+            sequence = user_sequence.build(user_id, rows, self._config.repeats)
             tally["interactions", "notes", reasons.REPEATED_PAIR] += len(rows) - len(sequence.time)
             tally["events", "all"] += len(sequence.time)
             tally["users", "with events"] += 1

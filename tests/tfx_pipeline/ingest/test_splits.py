@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_pipeline.ingest import sequences
+from tfx_pipeline.ingest import user_sequence
 from tfx_pipeline.ingest.splits import Splitter
 from trainer.config import SplitConfig
 from trainer.errors import UsageError
@@ -58,7 +58,7 @@ def test_leave_one_out(moments, test):
 def test_sequences_are_chronological_whatever_order_rows_arrive_in(events, random, repeats):
     shuffled = list(events)
     random.shuffle(shuffled)
-    sequence = sequences.build(b"u", shuffled, repeats)
+    sequence = user_sequence.build(b"u", shuffled, repeats)
     place = list(zip(sequence.time, sequence.features[0], strict=True))  # the feature is the file order
     assert place == sorted(place)
     if repeats == "all":

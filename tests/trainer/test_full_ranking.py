@@ -3,14 +3,16 @@ from __future__ import annotations
 import numpy as np
 
 from tests.trainer import tables
-from trainer.evaluation import evaluate
+from trainer.config import Config
+from trainer.data import SequenceTable
+from trainer.evaluation import full_ranking
 from trainer.evaluation.baselines import popularity
 
 
-def lists(config: evaluate.Config, counts: list[int], sequences: evaluate.SequenceTable, **options: int) -> dict:
+def lists(config: Config, counts: list[int], sequences: SequenceTable, **options: int) -> dict:
     """User -> list by popularity, where items with a count of 0 occur nowhere."""
     items = tables.item_table(len(counts), np.array(counts), occurs=np.array(counts) > 0)
-    ranked = evaluate.rank_all(config, popularity(items), items, sequences, **options)
+    ranked = full_ranking.rank_all(config, popularity(items), items, sequences, **options)
     return {int(u): list(row) for batch in ranked for u, row in zip(batch.users, batch.items, strict=True)}
 
 
@@ -42,16 +44,16 @@ def test_equal_scores_rank_in_catalogue_order() -> None:
 def test_ranks_of_several_targets() -> None:
     sequences = tables.sequence_table([[1, 4, 2, 4], [3], []], targets=0)
     sequences.target_count[:] = [3, 1, 0]
-    targets = evaluate.targets_of(sequences)
+    targets = full_ranking.targets_of(sequences)
     assert targets.item.tolist() == [2, 4, 3]  # an item that comes twice is one target
     assert targets.offsets.tolist() == [0, 2, 3, 3]
     items = tables.item_table(4, np.array([9, 1, 8, 7]))
-    ranked = evaluate.rank_all(tables.make_config("order"), popularity(items), items, sequences, k=2)
-    assert evaluate.ranks_in(ranked, targets).tolist() == [0, 2, 2]  # 3, 4 before 2; and 1, 3
+    ranked = full_ranking.rank_all(tables.make_config("order"), popularity(items), items, sequences, k=2)
+    assert full_ranking.ranks_in(ranked, targets).tolist() == [0, 2, 2]  # 3, 4 before 2; and 1, 3
 
 
 def test_an_unknown_target_is_a_miss() -> None:
     sequences = tables.sequence_table([[1, 2, 0]], targets=1)
     items = tables.item_table(2)
-    ranked = evaluate.rank_all(tables.make_config("order"), popularity(items), items, sequences, k=2)
-    assert evaluate.ranks_in(ranked, evaluate.targets_of(sequences)).tolist() == [0]
+    ranked = full_ranking.rank_all(tables.make_config("order"), popularity(items), items, sequences, k=2)
+    assert full_ranking.ranks_in(ranked, full_ranking.targets_of(sequences)).tolist() == [0]
