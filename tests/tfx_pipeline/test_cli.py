@@ -54,7 +54,7 @@ def test_version() -> None:
         (["run", "--config", "configs/demo.yaml", "--set", "model.dmi=3"], "did you mean `dim`?"),
         (["run", "--config", "configs/demo.yaml", "--oot", "x"], "neither an option of this command nor one of Beam's"),
         (["data", "demo", "--out", "x", "--users", "0"], "`users`"),
-        (["serve", "--modelbasepath", "x"], "--modelbasepath"),
+        (["serve", "--modelbasepath", "x"], "--model_base_path"),
     ],
 )
 def test_bad_usage_is_exit_code_2(arguments: list[str], words: str) -> None:

@@ -68,13 +68,14 @@ def _packages() -> Iterator[Check]:
 
 
 def _keras() -> Iterator[Check]:
-    import keras_nlp
     import tensorflow as tf
     import tensorflow_recommenders as tfrs
 
+    from trainer.text.quiet_keras_nlp import keras_nlp
+
     one = issubclass(keras_nlp.models.BertBackbone, tf.keras.Model) and issubclass(tfrs.Model, tf.keras.Model)
     remedy = "KerasNLP and TFRS see different Keras; set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported"
-    yield "one Keras for all", one, f"tf_keras {tf.keras.__version__}" if one else remedy
+    yield "one Keras for all", one, f"tf-keras {version('tf-keras')}" if one else remedy
 
 
 def _devices() -> Iterator[Check]:
