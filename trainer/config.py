@@ -237,6 +237,11 @@ class KubeflowConfig(_Strict):
     image: str = "interest-towers:0.1.0"
     pipeline_root: str = "gs://YOUR-BUCKET/interest-towers"
     data_root: str = Field("/data", description="what --data is inside the cluster")
+    serving_directory: str | None = Field(
+        None,
+        description="where versions are pushed: gs://, or a directory mounted into the pusher's step; default: "
+        "PIPELINE_ROOT/serving/MODEL_NAME",
+    )
     resources: dict[str, StepResources] = Field(default_factory=dict, description="step id, or 'default', -> resources")
 
 

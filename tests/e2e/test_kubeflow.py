@@ -95,7 +95,7 @@ def test_a_step_waits_for_those_whose_outputs_it_reads(steps: KubeflowSteps) -> 
     ("settings", "named"),
     [
         ({"kubeflow.resources": {"Trainer": {"cpu": 1}}}, "Received: ['Trainer']"),
-        ({"kubeflow.pipeline_root": "s3://bucket/towers"}, "Received: 's3://bucket/towers'"),
+        ({"kubeflow.pipeline_root": "s3://bucket/towers"}, "Received: 's3://bucket/towers/serving/recommender'"),
     ],
 )
 def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any], named: str) -> None:

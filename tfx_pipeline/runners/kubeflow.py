@@ -49,8 +49,8 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
       The file that was written.
 
     Raises:
-      UsageError: `config.kubeflow.resources` names a step that the pipeline does not have, `pipeline_root` is no place
-        to push to, or `output` is neither .yaml nor .json.
+      UsageError: `config.kubeflow.resources` names a step that the pipeline does not have, `serving_directory` is no
+        place to push to, or `output` is neither .yaml nor .json.
     """
     output = Path(output).absolute()
     if output.suffix not in (".yaml", ".yml", ".json"):
@@ -62,12 +62,11 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
             pipeline_root=f"{root}/artifacts",
             data_root=config.kubeflow.data_root,
             text_store=_text_store(config.kubeflow.data_root),
-            serving_directory=f"{root}/serving/{config.serving.model_name}",
+            serving_directory=_serving_directory(config),
         ),
         fingerprint=config.kubeflow.data_root,
         beam_pipeline_args=beam_pipeline_args,
     )
-    _check_root(root)
     _set_resources(pipeline, config.kubeflow)
     job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
@@ -86,13 +85,16 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
     return output
 
 
-def _check_root(root: str) -> None:
-    # Kubeflow itself takes s3:// and minio:// too, but TensorFlow pushes the model and cannot write there.
-    if "://" in root and not root.startswith("gs://"):
+def _serving_directory(config: Config) -> str:
+    root = config.kubeflow.pipeline_root.rstrip("/")
+    directory = config.kubeflow.serving_directory or f"{root}/serving/{config.serving.model_name}"
+    # Kubeflow keeps artifacts in s3:// and minio:// too, but TensorFlow pushes the model and cannot write there.
+    if "://" in directory and not directory.startswith("gs://"):
         raise UsageError(
-            f"`kubeflow.pipeline_root` should begin with gs:// or be a directory that every step sees. "
-            f"Received: {root!r}"
+            "`kubeflow.serving_directory` (by default below `pipeline_root`) should begin with gs:// or be a directory "
+            f"that the pusher's step sees. Received: {directory!r}"
         )
+    return directory
 
 
 def _text_store(data_root: str) -> str:
