@@ -19,8 +19,9 @@ a second call repeats only what changed.
 """
 
 _CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
-_QUERIES = {"zh": "想看看天文和星空的书", "en": "a book about the deep sea"}
+_QUERIES = {"zh": "想看看天文和星空的书", "en": "a book about ancient Rome and its emperors"}
 _SHOWN_HISTORY = 4
+_SECONDS = 30.0  # far more than a call takes, on a machine that may be busy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"\n{user_id} ({language}), of {len(user.history)} events the last:")
             for event in user.history[-_SHOWN_HISTORY:]:
                 print(f"      {event.item_id}  {titles[event.item_id]}  {event.text[:60]}")
-            for query in ("", _QUERIES[language]):
-                print(f'   asks "{query}":' if query else "   recommended:")
-                found = client.recommend(
-                    user_id=user_id, history=user.history, query=query, features=user.features, k=5, timeout=30.0
-                )
-                print("\n".join(lines(found, titles)))
+            print("   recommended:")
+            answer = client.recommend(
+                user_id=user_id, history=user.history, features=user.features, k=5, timeout=_SECONDS
+            )
+            print("\n".join(lines(answer, titles)))
+            print(f'   recommended to a newcomer who reads the same language and asks "{_QUERIES[language]}":')
+            answer = client.recommend(query=_QUERIES[language], features=user.features, k=5, timeout=_SECONDS)
+            print("\n".join(lines(answer, titles)))
     print(
         f"\nserve it:  towers serve --model_base_path {directory.serving(name)} --model_name {name}"
         f"\nask it:    towers recommend --run {directory.path} --user {user_id}"
