@@ -11,7 +11,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, transform_pb2
 
-from tfx_pipeline.components.dataset_inputs import DatasetChannels
+from tfx_pipeline.components.dataset_step import DatasetChannels
 from tfx_pipeline.components.evaluator import Evaluator
 from tfx_pipeline.components.example_validator import StrictExampleValidator
 from tfx_pipeline.components.exporter import Exporter

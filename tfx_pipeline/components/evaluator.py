@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import Any
+from pathlib import Path
 
 from tfx import types
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
 
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Ranker, Towers
-from tfx_pipeline.components.dataset_inputs import DATASET_INPUTS, DatasetChannels, dataset_paths
-from trainer import loading, ranking, retrieval
+from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
+from tfx_pipeline.run_directory import replace_file
+from trainer import ranking
 from trainer.config import Config
 from trainer.evaluation import describe, evaluate
 
 
-class EvaluatorExecutor(base_executor.BaseExecutor):
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        config = Config.from_json(exec_properties["config"])
-        split = "test" if config.data.split.test else "validation"
-        dataset = loading.load(config, dataset_paths(input_dict), (split,))
-        towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
-        ranker, served = None, True
-        if "ranker" in input_dict:
-            trained = artifact_utils.get_single_uri(input_dict["ranker"])
-            ranker, served = ranking.load(trained), ranking.is_used(config.serving, trained)
+class EvaluatorExecutor(DatasetExecutor):
+    def run(self, step: Step) -> None:
+        split = "test" if step.config.data.split.test else "validation"
+        dataset = step.dataset(split)
+        towers, ranker = step.towers(dataset), None
+        if "ranker" in step.inputs:
+            ranker = ranking.load(step.inputs["ranker"])
             ranker.attach(towers.item_vectors(), ranking.popularity(dataset.items))
-        result = evaluate.evaluate(config, towers, dataset.items, dataset.splits[split], ranker)
-        directory = artifact_utils.get_single_uri(output_dict["evaluation"])
-        with open(os.path.join(directory, "evaluation.json"), "w", encoding="utf-8") as file:
-            json.dump({"split": split, "ranking_is_served": served, **result}, file, indent=2, ensure_ascii=False)
+        result = evaluate.evaluate(step.config, towers, dataset.items, dataset.splits[split], ranker)
+        result = {"split": split, "ranking_is_served": step.ranking_is_served(), **result}
+        replace_file(Path(step.outputs["evaluation"], "evaluation.json"), json.dumps(result, indent=2))
         progress.summary(describe.line(result))
 
 

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from tfx import types
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from serving import export
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Ranker, Towers, VectorIndex
-from tfx_pipeline.components.dataset_inputs import DATASET_INPUTS, DatasetChannels, dataset_paths
-from trainer import loading, ranking, retrieval
+from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
+from trainer import ranking
 from trainer.config import Config
 
 
-class ExporterExecutor(base_executor.BaseExecutor):
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        config = Config.from_json(exec_properties["config"])
-        paths = dataset_paths(input_dict)
-        dataset = loading.load(config, paths, ())
-        towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
-        ranker = None
-        if "ranker" in input_dict:
-            trained = artifact_utils.get_single_uri(input_dict["ranker"])
-            ranker = ranking.load(trained) if ranking.is_used(config.serving, trained) else None
-        directory = path_utils.serving_model_dir(artifact_utils.get_single_uri(output_dict["model"]))
+class ExporterExecutor(DatasetExecutor):
+    def run(self, step: Step) -> None:
+        dataset = step.dataset()
+        directory = path_utils.serving_model_dir(step.outputs["model"])
         os.makedirs(os.path.dirname(directory), exist_ok=True)
         report = export.export(
-            config,
-            towers,
-            ranker,
-            index_directory=artifact_utils.get_single_uri(input_dict["index"]),
+            step.config,
+            step.towers(dataset),
+            ranking.load(step.inputs["ranker"]) if step.ranking_is_served() else None,
+            index_directory=step.inputs["index"],
             dataset=dataset,
-            sequence_transform=paths.sequence_transform,
+            sequence_transform=step.inputs["sequence_transform"],
             directory=directory,
         )
         progress.summary(export.describe(report))

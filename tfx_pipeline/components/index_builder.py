@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfx import types
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils, component_spec
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec
 
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Towers, VectorIndex
-from tfx_pipeline.components.dataset_inputs import DATASET_INPUTS, DatasetChannels, dataset_paths
-from trainer import loading, retrieval
+from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from trainer.config import Config
 from trainer.index import builder
 from trainer.index.queries import user_vectors
@@ -19,20 +16,13 @@ from trainer.index.queries import user_vectors
 _MAX_QUERIES = 1_000  # held-out users to measure recall and latency on
 
 
-class IndexBuilderExecutor(base_executor.BaseExecutor):
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        config = Config.from_json(exec_properties["config"])
-        dataset = loading.load(config, dataset_paths(input_dict), ("validation",))
-        towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
-        vectors = user_vectors(config, towers, dataset.splits["validation"], limit=_MAX_QUERIES)
-        directory = artifact_utils.get_single_uri(output_dict["index"])
-        report = builder.build(config.index, towers.item_vectors().numpy(), vectors, directory)
-        progress.summary(f"{report['kind']}: {report['reason']}")
+class IndexBuilderExecutor(DatasetExecutor):
+    def run(self, step: Step) -> None:
+        dataset = step.dataset("validation")
+        towers = step.towers(dataset)
+        queries = user_vectors(step.config, towers, dataset.splits["validation"], limit=_MAX_QUERIES)
+        report = builder.build(step.config.index, towers.item_vectors().numpy(), queries, step.outputs["index"])
+        progress.summary(builder.describe(report))
 
 
 class IndexBuilderSpec(component_spec.ComponentSpec):

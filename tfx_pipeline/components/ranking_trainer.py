@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfx import types
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils, component_spec
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec
 
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Ranker, Towers
-from tfx_pipeline.components.dataset_inputs import DATASET_INPUTS, DatasetChannels, dataset_paths
-from trainer import loading, ranking, retrieval
+from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
+from trainer import ranking
 from trainer.config import Config
 
 
-class RankingTrainerExecutor(base_executor.BaseExecutor):
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        config = Config.from_json(exec_properties["config"])
-        dataset = loading.load(config, dataset_paths(input_dict), ("train", "validation"))
-        towers = retrieval.load(artifact_utils.get_single_uri(input_dict["towers"]), dataset.items, dataset.texts)
+class RankingTrainerExecutor(DatasetExecutor):
+    def run(self, step: Step) -> None:
+        dataset = step.dataset("validation")
         result = ranking.train(
-            config,
-            towers,
+            step.config,
+            step.towers(dataset),
             dataset.items,
             dataset.train,
             dataset.splits["validation"],
             dataset.texts,
-            artifact_utils.get_single_uri(output_dict["ranker"]),
+            step.outputs["ranker"],
             on_epoch=progress.epoch,
         )
         if result["retrieve"] is None:

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfx import types
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils, component_spec
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec
 
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Towers
-from tfx_pipeline.components.dataset_inputs import DATASET_INPUTS, DatasetChannels, dataset_paths
-from trainer import loading, retrieval
+from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
+from trainer import retrieval
 from trainer.config import Config
 
 
-class RetrievalTrainerExecutor(base_executor.BaseExecutor):
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        config = Config.from_json(exec_properties["config"])
-        dataset = loading.load(config, dataset_paths(input_dict), ("train", "validation"))
+class RetrievalTrainerExecutor(DatasetExecutor):
+    def run(self, step: Step) -> None:
+        dataset = step.dataset("validation")
         result = retrieval.train(
-            config,
+            step.config,
             dataset.items,
             dataset.train,
             dataset.splits["validation"],
             dataset.texts,
-            artifact_utils.get_single_uri(output_dict["towers"]),
+            step.outputs["towers"],
             on_epoch=progress.epoch,
         )
         progress.summary(

@@ -1,0 +1,76 @@
+"""What every component that trains or evaluates has in common: a transformed dataset as its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from tfx_pipeline.artifacts import TextEmbeddings
+from trainer import loading, ranking, retrieval
+from trainer.config import Config
+from trainer.loading import Dataset, DatasetPaths
+
+DATASET_INPUTS = {
+    "sequences": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+    "items": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+    "sequence_transform": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
+    "item_transform": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
+    "texts": component_spec.ChannelParameter(type=TextEmbeddings),
+}
+
+
+@dataclass(frozen=True)
+class DatasetChannels:
+    """What a component is given; `vars(channels)` fits `DATASET_INPUTS`."""
+
+    sequences: types.BaseChannel
+    items: types.BaseChannel
+    sequence_transform: types.BaseChannel
+    item_transform: types.BaseChannel
+    texts: types.BaseChannel
+
+
+@dataclass(frozen=True)
+class Step:
+    """One execution: its configuration, and where its artifacts lie."""
+
+    config: Config
+    inputs: dict[str, str]  # directories; a key is absent where an optional input is
+    outputs: dict[str, str]
+
+    @property
+    def paths(self) -> DatasetPaths:
+        return DatasetPaths(**{name: self.inputs[name] for name in DATASET_INPUTS})
+
+    def dataset(self, *splits: str) -> Dataset:
+        return loading.load(self.config, self.paths, splits)
+
+    def towers(self, dataset: Dataset) -> retrieval.RetrievalModel:
+        return retrieval.load(self.inputs["towers"], dataset.items, dataset.texts)
+
+    def ranking_is_served(self) -> bool:
+        """Whether there is a ranking model and `recommend` uses it."""
+        return "ranker" in self.inputs and ranking.is_used(self.config.serving, self.inputs["ranker"])
+
+
+class DatasetExecutor(base_executor.BaseExecutor):
+    """An executor that works on a transformed dataset. Subclasses implement `run`."""
+
+    def run(self, step: Step) -> None:
+        raise NotImplementedError
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        def directories(artifacts: dict[str, list[types.Artifact]]) -> dict[str, str]:
+            return {key: artifact_utils.get_single_uri(found) for key, found in artifacts.items() if found}
+
+        config = Config.from_json(exec_properties["config"])
+        self.run(Step(config, directories(input_dict), directories(output_dict)))
