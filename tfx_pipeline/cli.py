@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
+import os
 import sys
 import textwrap
 import traceback
 import warnings
 from importlib.metadata import version
+from types import ModuleType
 
 from serving.errors import ServerError, ServerUsageError, ServingError
 from trainer.errors import TowersError
@@ -65,6 +68,19 @@ def main(argv: list[str] | None = None) -> int:
     if rest and not getattr(module, "PASSES_THROUGH", False):
         parser.error(f"unrecognized arguments: {' '.join(rest)}; see `towers {arguments.command} --help`")
     arguments.rest = rest
+    exit_code = _run(module, arguments)
+    if exit_code and not arguments.debug:
+        atexit.register(_mute)
+    return exit_code
+
+
+def _mute() -> None:
+    """Ends standard error: TensorFlow functions a failed step left behind print tracebacks as the interpreter ends."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _run(module: ModuleType, arguments: argparse.Namespace) -> int:
     try:
         return module.run(arguments)
     except TowersError as error:
