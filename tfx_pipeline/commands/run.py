@@ -44,11 +44,14 @@ def execute(
     config: Config, data: str | Path, out: str | Path, beam_pipeline_args: list[str], screen: Screen
 ) -> RunResult:
     """Runs the pipeline and prints what came of it; shared with `towers demo`."""
+    from tfx_pipeline.fingerprint import fingerprint
     from tfx_pipeline.run_directory import RunDirectory
-    from tfx_pipeline.runners import local
     from trainer.evaluation.describe import table
 
+    fingerprint(config.data, str(data))  # a missing file is said at once: importing TFX takes longer than all of this
     directory = RunDirectory(out)
+    from tfx_pipeline.runners import local
+
     result = local.run(config, str(data), directory, beam_pipeline_args, screen)
     cached = f", {len(result.cached)} steps unchanged" if result.cached else ""
     screen.say(f"done in {result.seconds:.0f} s{cached}")
