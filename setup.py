@@ -33,7 +33,17 @@ INSTALL_REQUIRES = [
 
 EXTRAS = {
     "gpu": ["tensorflow[and-cuda]==2.16.2"],
-    "dev": ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML", "types-psutil", "types-protobuf"],
+    "dev": [
+        "pytest",
+        "pytest-timeout",
+        "pytest-xdist",
+        "hypothesis",
+        "ruff",
+        "mypy",
+        "types-PyYAML",
+        "types-psutil",
+        "types-protobuf",
+    ],
 }
 
 setup(

@@ -63,8 +63,6 @@ def test_a_change_of_one_section_repeats_only_what_depends_on_it(shop: Shop) -> 
     before = versions(shop)
     done = shop.again("--set", "serving.k=9")
     assert done.returncode == 0, done.stderr
-    repeated = [line.split()[-1] for line in done.stderr.splitlines() if "cache" not in line]
-    assert "unchanged" not in repeated
     for step in ("Ingest", "SequencesTransform", "EmbedTexts", "RetrievalTrainer", "IndexBuilder"):
         assert re.search(rf"{step} .*from the cache", done.stderr), step
     for step in ("Exporter", "EmbeddedInfraValidator", "AtomicPusher"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ PASSES_THROUGH = True
 ADD_HELP = False  # --help is pytest's
 
 _ROOT = Path(__file__).parents[2]
+_MOST_WORKERS = 4  # each takes up to 3 GiB
+_ONE_PROCESS = ("-n", "--numprocesses", "--pdb", "--trace", "-h", "--help")  # the caller decides, or needs the terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,4 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (_ROOT / "tests").is_dir():
         print(f"towers: {_ROOT}: holds no tests; run this in a clone of the project.", file=sys.stderr)
         return 1
-    return subprocess.call([sys.executable, "-m", "pytest", *arguments.rest], cwd=_ROOT)
+    workers = ["-n", str(min(os.cpu_count() or 1, _MOST_WORKERS)), "--dist=loadgroup"]
+    if any(argument.split("=")[0] in _ONE_PROCESS for argument in arguments.rest):
+        workers = []
+    return subprocess.call([sys.executable, "-m", "pytest", *workers, *arguments.rest], cwd=_ROOT)
