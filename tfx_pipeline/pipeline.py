@@ -60,7 +60,6 @@ def create_pipeline(
     schema_fingerprint: str = "",
     metadata_path: str | None = None,
     beam_pipeline_args: list[str] | None = None,
-    enable_cache: bool = True,
 ) -> Pipeline:
     """The whole path from raw tables to a pushed model.
 
@@ -71,7 +70,6 @@ def create_pipeline(
       schema_fingerprint: of the frozen schema's files; a change makes them be read again.
       metadata_path: SQLite file for ML Metadata; None where the runner brings its own.
       beam_pipeline_args: options for every step that runs on Beam.
-      enable_cache: reuse the results of steps whose inputs did not change.
 
     Returns:
       A TFX pipeline.
@@ -131,7 +129,7 @@ def create_pipeline(
         pipeline_name=config.name.replace("_", "-"),
         pipeline_root=paths.pipeline_root,
         components=components,
-        enable_cache=enable_cache,
+        enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(metadata_path) if metadata_path else None,
         beam_pipeline_args=beam_pipeline_args or [],
     )
