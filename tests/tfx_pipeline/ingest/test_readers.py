@@ -113,6 +113,7 @@ def test_missing_column_is_named_with_the_nearest(tmp_path):
         (gzip.compress(b"user,item\n" + b"1,2\n" * 5000)[:-20], "gzip"),
         (b"\x1f\x8bnot gzip at all", "gzip"),
     ],
+    ids=["UTF-16", "gzip cut short", "gzip in its first bytes only"],
 )
 def test_files_that_cannot_be_read(tmp_path, content, message):
     path = tmp_path / "t.csv"
