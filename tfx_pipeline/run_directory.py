@@ -82,6 +82,15 @@ class RunDirectory:
         """
         return Config.from_json(json.dumps(self._finished()["config"]))
 
+    def finished_data_config(self) -> Config:
+        """Its name, seed, `data` and `text` alone: readable where the settings of models have other names by now.
+
+        Raises:
+          TowersError: no run was finished here.
+        """
+        record = self._finished()["config"]
+        return Config.from_json(json.dumps({key: record[key] for key in ("name", "seed", "data", "text")}))
+
     def output(self, step: str, key: str) -> str:
         """Directory of a step's output in the last finished run.
 

@@ -18,6 +18,21 @@ class TrainedRun:
     ranker: ranking.RankingModel | None  # None where `recommend` is served without one
 
 
+def dataset_paths(directory: RunDirectory) -> DatasetPaths:
+    """Where a finished run left its dataset.
+
+    Raises:
+      TowersError: there is no finished run.
+    """
+    return DatasetPaths(
+        sequences=directory.output("SequencesTransform", "transformed_examples"),
+        items=directory.output("ItemsTransform", "transformed_examples"),
+        sequence_transform=directory.output("SequencesTransform", "transform_graph"),
+        item_transform=directory.output("ItemsTransform", "transform_graph"),
+        texts=directory.output("EmbedTexts", "texts"),
+    )
+
+
 def load(directory: RunDirectory, splits: tuple[str, ...]) -> TrainedRun:
     """Loads a run's configuration, data and models.
 
@@ -25,14 +40,7 @@ def load(directory: RunDirectory, splits: tuple[str, ...]) -> TrainedRun:
       TowersError: there is no finished run.
     """
     config = directory.finished_config()
-    paths = DatasetPaths(
-        sequences=directory.output("SequencesTransform", "transformed_examples"),
-        items=directory.output("ItemsTransform", "transformed_examples"),
-        sequence_transform=directory.output("SequencesTransform", "transform_graph"),
-        item_transform=directory.output("ItemsTransform", "transform_graph"),
-        texts=directory.output("EmbedTexts", "texts"),
-    )
-    dataset = loading.load(config, paths, splits)
+    dataset = loading.load(config, dataset_paths(directory), splits)
     towers = retrieval.load(directory.output("RetrievalTrainer", "towers"), dataset.items, dataset.texts)
     ranker = None
     if config.ranking.enabled and ranking.is_used(config.serving, directory.output("RankingTrainer", "ranker")):

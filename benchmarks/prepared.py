@@ -1,0 +1,70 @@
+"""Datasets ready to train on, for the benchmarks: raw files through ingestion, Transform and text embeddings, once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfx_pipeline import trained_run
+from tfx_pipeline.run_directory import RunDirectory
+from trainer import config as configuration
+from trainer import loading
+from trainer.config import Config
+from trainer.errors import TowersError
+from trainer.loading import Dataset
+from trainer.text.vectors import load_vectors
+
+ROOT = Path(__file__).parents[1]
+CHEAPEST = (
+    "retrieval.epochs=1",
+    "ranking.enabled=false",
+)  # `towers run` prepares, and also trains a model to throw away
+SPLITS = ("train", "validation", "test")
+
+
+def prepared(
+    config_path: str | Path, data_dir: str | Path, out_dir: str | Path, overrides: Sequence[str] = ()
+) -> tuple[Config, Dataset]:
+    """The configuration and the data of one set, all three splits.
+
+    The pipeline runs only where `out_dir` holds no finished run over the same columns and texts (the sections `data`
+    and `text`); files that changed since are not looked at. Paths in `out_dir` are read, never written, after that.
+
+    Args:
+      config_path: the dataset's YAML file.
+      data_dir: what paths in it are relative to, as for `towers run --data`.
+      out_dir: the run's directory.
+      overrides: `"section.key=value"`, as for `towers run --set`.
+
+    Raises:
+      TowersError: the pipeline failed; it has said why.
+      UsageError: the configuration does not fit.
+    """
+    config = configuration.load(config_path, list(overrides))
+    directory = RunDirectory(out_dir)
+    if not _holds(directory, config):
+        print(f"{config.name}: preparing in {out_dir}", file=sys.stderr, flush=True)
+        sets = [argument for override in (*overrides, *CHEAPEST) for argument in ("--set", override)]
+        command = [str(ROOT / "towers"), "run", "--config", str(config_path), "--data", str(data_dir)]
+        if subprocess.run([*command, "--out", str(out_dir), *sets], check=False, stdout=sys.stderr).returncode:
+            raise TowersError(f"{config.name}: could not be prepared in {out_dir}, see above.")
+    return config, loading.load(config, trained_run.dataset_paths(directory), SPLITS)
+
+
+def encoding_seconds(out_dir: str | Path) -> float | None:
+    """What encoding all texts of a prepared run takes: as measured, and None if most came out of the store."""
+    metadata = load_vectors(RunDirectory(out_dir).output("EmbedTexts", "texts")).metadata
+    texts, encoded = metadata["texts"], metadata["encoded"]
+    if texts == 0:
+        return 0.0
+    return metadata["seconds"] * texts / encoded if encoded * 2 >= texts else None
+
+
+def _holds(directory: RunDirectory, config: Config) -> bool:
+    try:
+        made_with = directory.finished_data_config()
+    except TowersError:
+        return False
+    return (made_with.data, made_with.text) == (config.data, config.text)
