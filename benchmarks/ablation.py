@@ -1,0 +1,124 @@
+"""What each kind of input adds to retrieval: ids only, + item text, + the user's own text, + context, + all the rest.
+
+Every line is a model trained anew with one more kind of input, on the test split in full ranking, and is held against
+the line before, seed by seed. A gain that is not larger than its own standard deviation over seeds is no gain. The data
+sets are those of retrieval_quality.py, and the built-in bookshop (`demo`), which is written to WORK if need be; results
+of the last line are shared with that script where --out is the same file.
+
+Command:  .venv/bin/python benchmarks/ablation.py --sets demo --work DIR --out quality.json
+          .venv/bin/python benchmarks/ablation.py --data DIR --work DIR --out quality.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from experiment import Result, Results, mean_and_spread, train_and_test
+from prepared import ROOT, prepared
+
+from tfx_pipeline import bookshop
+from trainer.config import Config, ModelConfig
+from trainer.loading import Dataset
+from trainer.towers.inputs import item_inputs, user_inputs
+
+SETS = ("amazon_reviews", "douban_books", "movielens_1m", "online_retail", "demo")
+METRICS = {"ndcg@10": "NDCG@10", "hit_rate@10": "HR@10"}
+# Line -> the switches it turns on; the last line turns on whatever else there is.
+LINES: dict[str, tuple[str, ...]] = {
+    "ids only": ("use_item_id",),
+    "+ item text": ("use_item_text",),
+    "+ user's own text": ("use_event_text", "use_query"),
+    "+ context": ("use_context",),
+    "+ all the rest": (),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="as for `towers run`; `demo` needs none")
+    parser.add_argument("--work", required=True, type=Path, help="where sets are prepared, WORK/SET")
+    parser.add_argument("--out", required=True, type=Path, help="JSON file of finished results")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS, metavar="SET", help="all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAMLs")
+    arguments = parser.parse_args()
+    if arguments.data is None and arguments.sets != ["demo"]:
+        parser.error("--data is needed for all sets but demo")
+    results = Results(arguments.out)
+    for name in arguments.sets:
+        data = arguments.data
+        if name == "demo":
+            data = arguments.work / "demo_data"
+            if not data.exists():
+                bookshop.write(data)
+        config, dataset = prepared(ROOT / "configs" / f"{name}.yaml", data, arguments.work / name, arguments.set)
+        lines, left_out = lines_of(config, dataset)
+        found = {title: [] for title in lines}
+        for seed in arguments.seeds:
+            for title, model in lines.items():
+                changed = config.model_copy(update={"seed": seed, "model": model})
+                found[title].append(results.get(changed, "retrieval", train_and_test, changed, dataset))
+        print(f"\n{table(name, arguments.seeds, found, left_out)}", flush=True)
+
+
+def lines_of(config: Config, dataset: Dataset) -> tuple[dict[str, ModelConfig], list[str]]:
+    """The settings of each line, and the lines left out because this data has no such input.
+
+    A switch that the configuration turns off stays off.
+    """
+    switches = [name for name in ModelConfig.model_fields if name.startswith("use_")]
+    named = {switch for line in LINES.values() for switch in line}
+    lines: dict[str, ModelConfig] = {}
+    left_out: list[str] = []
+    on: set[str] = set()
+    before: Any = None
+    for title, turned_on in LINES.items():
+        on |= set(turned_on) or set(switches) - named
+        model = config.model.model_copy(
+            update={switch: switch in on and getattr(config.model, switch) for switch in switches}
+        )
+        clock = config.data.interactions.time_format != "order"
+        inputs = (
+            item_inputs(model, dataset.items, dataset.texts),
+            user_inputs(model, dataset.train, dataset.texts, clock),
+        )
+        if inputs == before:
+            left_out.append(title)
+        else:
+            lines[title] = model
+        before = inputs
+    return lines, left_out
+
+
+def table(name: str, seeds: list[int], found: dict[str, list[Result]], left_out: list[str]) -> str:
+    """One set's lines with their gains; at most 100 columns wide."""
+    lines = [f"{name}, test, seeds {', '.join(map(str, seeds))}"]
+    lines.append(f"{'':<20}" + "".join(f"{heading:>9}{'gain on the line before':>31}" for heading in METRICS.values()))
+    popularity = next(iter(found.values()))[0]["popularity"]
+    lines.append(f"{'popularity':<20}" + "".join(f"{popularity[metric]:>9.4f}{'':>31}" for metric in METRICS))
+    before: list[Result] = []
+    for title, results in found.items():
+        cells = ""
+        for metric in METRICS:
+            mean, _ = mean_and_spread([result[metric] for result in results])
+            cells += f"{mean:>9.4f}{gain(results, before, metric) if before else '':>31}"
+        lines.append(f"{title:<20}{cells}")
+        before = results
+    lines += [f"{title:<20}    left out: the data has no such columns" for title in left_out]
+    return "\n".join(lines)
+
+
+def gain(results: list[Result], before: list[Result], metric: str) -> str:
+    """Mean and spread of the difference, seed by seed, and whether it is one."""
+    differences = [result[metric] - earlier[metric] for result, earlier in zip(results, before, strict=True)]
+    mean, spread = mean_and_spread(differences)
+    if len(differences) < 2:
+        return f"{mean:+.4f} (one seed)"
+    verdict = "no gain" if abs(mean) <= spread else "gain" if mean > 0 else "loss"
+    return f"{mean:+.4f} ±{spread:.4f} {verdict}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""One training and its test figures, and the file that keeps them, so that a benchmark can be stopped and continued."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfx_pipeline.fingerprint import code_fingerprint
+from trainer import retrieval
+from trainer.config import Config
+from trainer.evaluation.evaluate import evaluate
+from trainer.loading import Dataset
+
+METRICS = ("ndcg@10", "hit_rate@10", "hit_rate@100")
+
+Result = dict[str, Any]
+
+
+def train_and_test(config: Config, dataset: Dataset) -> Result:
+    """Trains retrieval and ranks the whole catalogue for the test users.
+
+    Returns:
+      the metrics over all targets and over cold ones (at most 5 train events), those of popularity, what training took.
+    """
+
+    def report(record: dict[str, Any]) -> None:
+        reached = f", validation NDCG@10 {record['ndcg@10']:.4f}" if "ndcg@10" in record else ""
+        line = f"epoch {record['epoch']}: loss {record['loss']:.4f}{reached}, {record['seconds']:.0f} s"
+        print(f"  {config.name}, seed {config.seed}, {line}", file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch, "towers")
+        trained = retrieval.train(
+            config,
+            dataset.items,
+            dataset.train,
+            dataset.splits["validation"],
+            dataset.texts,
+            directory,
+            on_epoch=report,
+        )
+        model = retrieval.load(directory, dataset.items, dataset.texts)
+    found = evaluate(config, model, dataset.items, dataset.splits["test"])
+    return {
+        "users": found["users"],
+        "cold_users": found["cold"]["users"],
+        **{metric: found["retrieval"][metric] for metric in METRICS},
+        **{f"cold {metric}": found["cold"]["retrieval"][metric] for metric in METRICS},
+        "popularity": {metric: found["popularity"][metric] for metric in METRICS},
+        "validation ndcg@10": trained.get("ndcg@10"),
+        "seconds": round(trained["seconds"], 1),
+        "epochs": len(trained["epochs"]),
+        "best_epoch": trained["best_epoch"],
+        "parameters": trained["parameters"],
+    }
+
+
+class Results:
+    """Finished results in a JSON file, found again by the settings they were made with.
+
+    Args:
+      path: the file; made by the first result, replaced as a whole by each later one.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._code = code_fingerprint()
+        self._records: list[dict[str, Any]] = []
+        if self._path.exists():
+            self._records = json.loads(self._path.read_text(encoding="utf-8"))
+
+    def get(self, config: Config, kind: str, make: Callable[..., Result], *arguments: Any) -> Result:
+        """The result of these settings: kept, or made now and kept.
+
+        Args:
+          config: everything in it counts but what no retrieval model sees (ranking, index, serving, kubeflow).
+          kind: what was done; results of different kinds do not mix.
+          make: makes it, out of the arguments.
+        """
+        settings = config.restricted("text", "model", "retrieval", "evaluation").model_copy(
+            update={"seed": config.seed}
+        )
+        key = hashlib.sha256(f"{kind}\n{settings.to_json()}".encode()).hexdigest()[:16]
+        for record in self._records:
+            if record["key"] == key:
+                if record["code"] != self._code:
+                    print(f"{config.name}, seed {config.seed}: kept from an earlier code", file=sys.stderr, flush=True)
+                return record["result"]
+        record = {"key": key, "set": config.name, "seed": config.seed, "kind": kind, "code": self._code}
+        record |= {"settings": json.loads(settings.to_json()), "result": make(*arguments)}
+        self._records.append(record)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._path.with_name(f".{self._path.name}.partial")
+        aside.write_text(json.dumps(self._records, indent=1), encoding="utf-8")
+        aside.replace(self._path)
+        return record["result"]
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and the standard deviation over seeds (n - 1); of one value the deviation is 0."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
