@@ -74,27 +74,6 @@ def test_graph_and_eager_agree(built: tuple) -> None:
     np.testing.assert_allclose(graph(features, vectors), model.user_tower(features, vectors), atol=1e-5)
 
 
-@pytest.mark.parametrize("event", range(MAX_HISTORY + 1))
-def test_nothing_of_an_event_or_later_reaches_its_prediction(built: tuple, event: int) -> None:
-    model, _, sequences, _ = built
-    features, vectors = all_positions(model, sequences), model.item_vectors()
-    before = model.user_tower(features, vectors).numpy()
-    changed = {name: value.copy() for name, value in features.items()}
-    generator = np.random.default_rng(event)
-    changed["item_index"][:, event:] = generator.integers(1, 10, changed["item_index"][:, event:].shape)
-    changed["text"][:, event:] = generator.normal(size=changed["text"][:, event:].shape)
-    changed["event"][:, event:] = 2 - changed["event"][:, event:]
-    changed["rating"][:, event:] = 1.0
-    changed["timestamp"][:, event:] += 1_000_000
-    changed["query"][:, event + 1 :] = 1.0  # the query and time of the event itself are known when it is asked for
-    changed["request_timestamp"][:, event + 1 :] += 5_000_000
-    changed["context_device"][:, event + 1 :] = 3
-    after = model.user_tower(changed, vectors).numpy()
-    np.testing.assert_allclose(after[:, : event + 1], before[:, : event + 1], atol=1e-6)
-    if event + 1 < before.shape[1]:
-        assert np.abs(after[:, event + 1 :] - before[:, event + 1 :]).max() > 1e-3, "the change should be seen later"
-
-
 def test_padding_changes_nothing(built: tuple) -> None:
     model, _, sequences, _ = built
     features, vectors = all_positions(model, sequences), model.item_vectors()
