@@ -35,12 +35,14 @@ class PipelinePaths:
       pipeline_root: artifacts.
       data_root: what relative paths in the configuration are relative to.
       text_store: embeddings kept from run to run.
+      checkpoints: states of trainings that are not done, on any file system that TensorFlow knows; "" for none.
       serving_directory: pushed versions, `<serving_directory>/<version>/`.
     """
 
     pipeline_root: str
     data_root: str
     text_store: str
+    checkpoints: str
     serving_directory: str
 
 
@@ -90,10 +92,10 @@ def create_pipeline(
         item_transform=items.transform.outputs["transform_graph"],
         texts=embed.outputs["texts"],
     )
-    retrieval = RetrievalTrainer(dataset, config)
+    retrieval = RetrievalTrainer(dataset, config, paths.checkpoints)
     towers = retrieval.outputs["towers"]
     index = IndexBuilder(dataset, towers, config)
-    ranking = [RankingTrainer(dataset, towers, config)] if config.ranking.enabled else []
+    ranking = [RankingTrainer(dataset, towers, config, paths.checkpoints)] if config.ranking.enabled else []
     ranker = ranking[0].outputs["ranker"] if ranking else None
     evaluator = Evaluator(dataset, towers, ranker, config)
     exporter = Exporter(dataset, towers, index.outputs["index"], ranker, config)

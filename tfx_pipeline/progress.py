@@ -11,6 +11,8 @@ from typing import Any
 
 from absl import logging
 
+from trainer.progress import line_of
+
 _on_update: Callable[[str], None] | None = None
 _on_summary: Callable[[str], None] | None = None
 
@@ -30,8 +32,7 @@ def update(text: str) -> None:
 
 def epoch(record: dict[str, Any]) -> None:
     """An epoch's record, as the training loops give it."""
-    parts = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in record.items()]
-    update(", ".join(parts))
+    update(line_of(record))
 
 
 def summary(text: str) -> None:

@@ -22,7 +22,8 @@ class RunDirectory:
     """`--out` of `towers run`.
 
     Layout: `config.yaml` (the whole configuration, echoed), `outputs.json`, `artifacts/`, `metadata.sqlite`,
-    `logs/<step>.log`, `text_store/`, `schema/`, `serving/<model name>/<version>/`, `report/`.
+    `logs/<step>.log`, `checkpoints/<step>/` of a training that is not done, `text_store/`, `schema/`,
+    `serving/<model name>/<version>/`, `report/`.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -39,6 +40,10 @@ class RunDirectory:
     @property
     def text_store(self) -> Path:
         return self.path / "text_store"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
 
     @property
     def schema(self) -> Path:

@@ -49,9 +49,15 @@ def training_windows(sequences: SequenceTable, max_history: int, overlap: float)
 
 
 def training_batches(
-    sequences: SequenceTable, inputs: UserInputs, windows: Windows, batch_size: int, seed: int, epoch: int
+    sequences: SequenceTable,
+    inputs: UserInputs,
+    windows: Windows,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    first: int = 0,
 ) -> Iterator[Batch]:
-    """One epoch of all-positions batches, shuffled by (seed, epoch).
+    """One epoch of all-positions batches, shuffled by (seed, epoch), from batch number `first` on.
 
     Yields:
       features of `UserTower.call` with `text_row`, `query_row` in place of vectors, and `target` int32 [B, P]: the item
@@ -61,11 +67,11 @@ def training_batches(
     order = generator.permutation(len(windows))
     lengths = windows.stop - windows.start
     batches = []
-    for first in range(0, len(order), batch_size * POOL):
-        pool = order[first : first + batch_size * POOL]
+    for begin in range(0, len(order), batch_size * POOL):
+        pool = order[begin : begin + batch_size * POOL]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
-    for i in generator.permutation(len(batches)):
+    for i in generator.permutation(len(batches))[first:]:
         rows = batches[i]
         start, stop = windows.start[rows], windows.stop[rows]
         place, valid = _grid(start, stop)

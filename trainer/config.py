@@ -188,6 +188,15 @@ class RetrievalConfig(_Strict):
     window_overlap: float = Field(
         0.5, ge=0, lt=1, description="sequences over max_history: share of a window that repeats the one before"
     )
+    checkpoint_minutes: float = Field(
+        5.0, ge=0, description="how often the state is kept, so that a killed training goes on from there; 0: never"
+    )
+    precision: Literal["auto", "float32", "mixed"] = Field(
+        "auto", description="auto: mixed on GPUs of compute capability 7.0 or more, float32 elsewhere"
+    )
+    distribution: Literal["none", "mirrored", "multi_worker"] = Field(
+        "none", description="mirrored: over this machine's GPUs; multi_worker: over the machines in TF_CONFIG"
+    )
     temperature: float = Field(0.06, gt=0, description="of the softmax over scores; similarity dot wants 1")
 
 

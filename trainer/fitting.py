@@ -1,7 +1,9 @@
-"""The training loop: epochs, validation, early stopping, best weights."""
+"""The training loop: epochs, validation, early stopping, best weights; it can be interrupted and taken up again."""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.batches import Batch
+from trainer.checkpoints import Checkpoints, TrainingState
+from trainer.distribution import DistributedStep, Examples, agreed, is_chief
 from trainer.errors import TowersError
-from trainer.graphs import OneGraph
-from trainer.progress import OnEpoch, print_epoch, steps
+from trainer.event_log import EventLog
+from trainer.progress import OnEpoch, OnUpdate, print_epoch, steps
 
 METRIC = "ndcg@10"
 
@@ -28,60 +32,126 @@ def adam(learning_rate: float, weight_decay: float = 0.0) -> tf.keras.optimizers
 
 def fit(
     model: tf.keras.Model,
-    batches: Callable[[int], Iterable[Batch]],
+    batches: Callable[[int, int], Iterable[Batch]],
     *,
+    examples: Examples,
     steps_per_epoch: int,
     epochs: int,
     patience: int,
     validate: Callable[[], dict[str, float]] | None,
     title: str,
+    strategy: tf.distribute.Strategy | None = None,
+    checkpoints: Checkpoints | None = None,
+    logs: str | os.PathLike[str] | None = None,
     on_epoch: OnEpoch | None = None,
+    on_update: OnUpdate | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Trains a compiled model and leaves it with its best weights.
 
     Args:
-      model: `train_step(batch)` should return a dictionary with `loss`.
-      batches: epoch (from 1) -> that epoch's batches; every batch has the same keys, types and ranks.
+      model: has `compute_loss(batch, training)`, a mean over the batch's examples, and a `RandomStream` as `stream`.
+        Whatever else changes in training is a variable that its object graph leads to, so that checkpoints hold it.
+      batches: (epoch from 1, batches to leave out) -> the rest of that epoch's batches, always the same ones. Every
+        batch has the same keys, types and ranks; where a strategy splits it, all its tensors have the same rows.
+      examples: how many examples a batch has.
       steps_per_epoch: about how many batches that is, for the progress bar.
       epochs: the most.
       patience: epochs without a better validation NDCG@10 before training stops.
       validate: metrics, `ndcg@10` among them; without it the last weights are kept.
       title: what is trained, for the progress bar.
+      strategy: the one that the model was made under; every replica takes a part of each batch.
+      checkpoints: where the state is kept and, if there is one, taken up again; the caller removes it.
+      logs: directory for TensorBoard.
       on_epoch: called with each epoch's record; by default a line is printed.
+      on_update: given a line now and then within an epoch; by default there is a bar on a terminal.
 
     Returns:
       (the epochs' records, the best epoch's number and metrics).
 
     Raises:
-      TowersError: the loss is no longer a number.
+      TowersError: the loss is no longer a number, or a checkpoint cannot be written or read.
     """
     report = on_epoch or print_epoch(title)
-    step = OneGraph(lambda batch: model.train_step(batch)["loss"])
-    history: list[dict[str, Any]] = []
-    best: dict[str, Any] = {}
-    weights: list[np.ndarray] = []
-    for epoch in range(1, epochs + 1):
-        started = time.monotonic()
-        total, count = tf.constant(0.0), 0
-        for batch in steps(batches(epoch), steps_per_epoch, f"{title} {epoch}/{epochs}"):
-            total += step(batch)
-            count += 1
-        loss = float(total) / max(count, 1)
+    strategy = strategy or tf.distribute.get_strategy()
+    step = DistributedStep(model, strategy, examples)
+    with strategy.scope():
+        model.optimizer.build(model.trainable_variables)
+    state = TrainingState()
+    if checkpoints and (found := checkpoints.restore(model)):
+        state = found
+        say = on_update or (lambda text: print(f"{title}: {text}", file=sys.stderr, flush=True))
+        say(f"resuming epoch {state.epoch} at step {state.step}")
+    _check_workers(strategy, state)
+    if not is_chief(strategy):
+        checkpoints = logs = None
+    log = EventLog(logs) if logs is not None else None
+    for record in state.history if log else []:
+        log.write(record)  # type: ignore[union-attr]
+    while state.epoch <= epochs:
+        left = steps(
+            batches(state.epoch, state.step),
+            steps_per_epoch,
+            f"{title} {state.epoch}/{epochs}",
+            examples=examples,
+            done=state.step,
+            on_update=on_update,
+        )
+        _run_epoch(model, step, left, examples, state, checkpoints)
+        loss = state.loss / max(state.step, 1)
         if not np.isfinite(loss):
-            raise TowersError(f"{title}: the loss became {loss} in epoch {epoch}. Lower the learning rate.")
-        record: dict[str, Any] = {"epoch": epoch, "loss": loss, "seconds": time.monotonic() - started}
+            raise TowersError(f"{title}: the loss became {loss} in epoch {state.epoch}. Lower the learning rate.")
+        speed = state.examples / max(state.seconds, 1e-9)
+        record = {"epoch": state.epoch, "loss": loss, "seconds": state.seconds, "examples_per_second": speed}
         if validate is not None:
-            record |= validate()
-            record["validation_seconds"] = time.monotonic() - started - record["seconds"]
-        history.append(record)
+            started = time.monotonic()
+            record |= agreed(strategy, validate())
+            record["validation_seconds"] = time.monotonic() - started
+        state.history.append(record)
+        if log:
+            log.write(record)
         report(record)
         if validate is None:
-            best = {"best_epoch": epoch}
-        elif not best or record[METRIC] > best[METRIC]:
-            best = {"best_epoch": epoch, **{key: value for key, value in record.items() if "@" in key}}
-            weights = [variable.numpy() for variable in model.trainable_variables]
-        elif epoch - best["best_epoch"] >= patience:
+            state.best = {"best_epoch": state.epoch}
+        elif not state.best or record[METRIC] > state.best[METRIC]:
+            state.best = {"best_epoch": state.epoch, **{key: value for key, value in record.items() if "@" in key}}
+            state.best_weights = [variable.numpy() for variable in model.trainable_variables]
+        elif state.epoch - state.best["best_epoch"] >= patience:
             break
-    for variable, value in zip(model.trainable_variables, weights, strict=bool(weights)):
+        state.next_epoch()
+        if checkpoints and checkpoints.due() and state.epoch <= epochs:
+            checkpoints.save(model, state)
+    if log:
+        log.close()
+    for variable, value in zip(model.trainable_variables, state.best_weights, strict=bool(state.best_weights)):
         variable.assign(value)
-    return history, best
+    return state.history, state.best
+
+
+def _run_epoch(
+    model: tf.keras.Model,
+    step: DistributedStep,
+    batches: Iterable[Batch],
+    examples: Examples,
+    state: TrainingState,
+    checkpoints: Checkpoints | None,
+) -> None:
+    """Trains on what is left of an epoch, and brings `state` up to date."""
+    started = time.monotonic() - state.seconds
+    loss = tf.constant(state.loss)
+    for batch in batches:
+        loss += step(batch)
+        state.step += 1
+        state.examples += examples(batch)
+        if checkpoints and checkpoints.due():
+            state.loss, state.seconds = float(loss), time.monotonic() - started
+            checkpoints.save(model, state)
+    state.loss, state.seconds = float(loss), time.monotonic() - started
+
+
+def _check_workers(strategy: tf.distribute.Strategy, state: TrainingState) -> None:
+    """Whether every worker begins where the first one does."""
+    own = {"epoch": float(state.epoch), "step": float(state.step)}
+    if agreed(strategy, own) != own:
+        raise TowersError(
+            "the workers found different checkpoints. Give all of them one directory that all can read, or remove it."
+        )

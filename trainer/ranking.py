@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from trainer.checkpoints import Checkpoints, key_of
 from trainer.config import Config, ServingConfig
 from trainer.data import ItemTable, SequenceTable, TextVectors
 from trainer.directories import written_aside
@@ -20,7 +22,7 @@ from trainer.evaluation import metrics
 from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of
 from trainer.fitting import adam, fit
 from trainer.graphs import OneGraph
-from trainer.progress import OnEpoch
+from trainer.progress import OnEpoch, OnUpdate
 from trainer.ranking_examples import RankingExamples
 from trainer.retrieval import RetrievalModel
 from trainer.towers.transformer import Dropout, RandomStream
@@ -86,7 +88,7 @@ class RankingModel(tfrs.Model):
             self.rating_head = dense(1, "rating_head", dim, zeros=True)
 
     def attach(self, item_vectors: tf.Tensor, item_popularity: np.ndarray) -> None:
-        """Gives the model the catalogue's vectors [n + 1, dim] and popularity [n + 1], for `train_step`, `reorder`."""
+        """Gives the model the catalogue's vectors [n + 1, dim] and popularity [n + 1] for `compute_loss`, `reorder`."""
         self._item_vectors = tf.convert_to_tensor(item_vectors)
         self._item_popularity = tf.constant(item_popularity, tf.float32)
         self._reorder_graph = OneGraph(self._reorder, widths={1: self.dim})
@@ -166,10 +168,6 @@ class RankingModel(tfrs.Model):
             loss += RATING_WEIGHT * tf.math.divide_no_nan(tf.reduce_sum(squares), count)
         return loss
 
-    def train_step(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        self.stream.step.assign_add(1)
-        return super().train_step(inputs)
-
     def reorder(
         self,
         batch: Mapping[str, tf.Tensor],
@@ -245,6 +243,10 @@ def train(
     texts: TextVectors | None,
     directory: str | Path,
     on_epoch: OnEpoch | None = None,
+    *,
+    checkpoints: str | os.PathLike[str] | None = None,
+    logs: str | os.PathLike[str] | None = None,
+    on_update: OnUpdate | None = None,
 ) -> dict[str, Any]:
     """Trains a ranking model on what `retrieval_model` returns for the last train events of users, and writes it.
 
@@ -253,7 +255,7 @@ def train(
       retrieval_model: trained, and attached to `items` and `texts`; it is not changed.
       items, train, validation, texts: as for `trainer.retrieval.train`.
       directory: where to write; should not exist, or be empty.
-      on_epoch: called with each epoch's record; by default a line is printed.
+      on_epoch, checkpoints, logs, on_update: as for `trainer.retrieval.train`.
 
     Returns:
       `{"epochs": [records], "best_epoch": ..., "retrieve": {"ndcg@10": ..., "hit_rate@10": ...}, "recommend": {...},
@@ -280,23 +282,33 @@ def train(
     if validation is not None and int(validation.target_count.sum()):
         validate = _Validation(config, retrieval_model, items, validation, item_vectors)
         retrieve = validate(None)
+    kept = None
+    if checkpoints is not None and config.retrieval.checkpoint_minutes:
+        key = key_of(config.to_json(), item_vectors.numpy(), train.offsets, train.item)
+        kept = Checkpoints(checkpoints, config.retrieval.checkpoint_minutes, key)
     with written_aside(directory) as aside:
         model.compile(optimizer=adam(settings.learning_rate))
         history, best = fit(
             model,
             examples.batches,
+            examples=lambda batch: len(batch["candidates"]),
             steps_per_epoch=-(-len(examples) // settings.batch_size),
             epochs=settings.epochs,
             patience=settings.epochs,
             validate=None if validate is None else lambda: validate(model),
             title="ranking",
+            checkpoints=kept,
+            logs=logs,
             on_epoch=on_epoch,
+            on_update=on_update,
         )
         model.save(aside, history)
         recommend = {key: value for key, value in best.items() if "@" in key} or None
         wins = bool(retrieve and recommend and recommend["ndcg@10"] > retrieve["ndcg@10"])
         verdict = {"retrieve": retrieve, "recommend": recommend, "use_ranking": wins}
         (aside / VERDICT).write_text(json.dumps(verdict, indent=1), encoding="utf-8")
+    if kept:
+        kept.remove()
     return {
         "epochs": history,
         "best_epoch": best["best_epoch"],

@@ -70,15 +70,17 @@ class RankingExamples:
     def __len__(self) -> int:
         return len(self.user)
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """One epoch, in an order given by (seed, epoch); rows of a batch have histories of like length."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """One epoch from batch number `first` on, in an order given by (seed, epoch).
+
+        Rows of a batch have histories of like length.
+        """
         size = self._config.ranking.batch_size
         generator = np.random.default_rng([self._config.seed, epoch])
         starts = np.arange(-int(generator.integers(size)), len(self), size)
-        for first in generator.permutation(starts):
-            rows = slice(max(first, 0), min(first + size, len(self)))
-            if rows.start >= rows.stop:
-                continue
+        order = generator.permutation(starts)
+        pieces = [slice(max(start, 0), min(start + size, len(self))) for start in order]
+        for rows in [rows for rows in pieces if rows.start < rows.stop][first:]:
             requests = self._requests(rows)
             batch = {
                 "item_index": requests["item_index"],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,20 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from trainer import losses
+from trainer import distribution, losses
 from trainer.batches import training_batches, training_windows
+from trainer.checkpoints import Checkpoints, key_of
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 from trainer.directories import written_aside
+from trainer.distribution import is_chief
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
 from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of, top_k
 from trainer.fitting import adam, fit
 from trainer.graphs import OneGraph
 from trainer.negatives import MixedNegatives
-from trainer.progress import OnEpoch
+from trainer.progress import OnEpoch, OnUpdate
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, user_inputs
 from trainer.towers.item import ItemTower, gather_texts, texts_tensor
 from trainer.towers.transformer import RandomStream
@@ -123,10 +127,6 @@ class RetrievalModel(tfrs.Model):
             temperature,
         )
 
-    def train_step(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        self.stream.step.assign_add(1)
-        return super().train_step(inputs)
-
     def item_vectors(self) -> tf.Tensor:
         """Vectors of the whole catalogue, float32 [n + 1, dim], row 0 the unknown item; made in bounded pieces."""
         count = self.item_tower.inputs.items + 1
@@ -193,11 +193,18 @@ def train(
     texts: TextVectors | None,
     directory: str | Path,
     on_epoch: OnEpoch | None = None,
+    *,
+    checkpoints: str | os.PathLike[str] | None = None,
+    logs: str | os.PathLike[str] | None = None,
+    on_update: OnUpdate | None = None,
 ) -> dict[str, Any]:
     """Trains a retrieval model and writes it.
 
     Training stops when validation NDCG@10 over the full catalogue has not risen for `config.retrieval.patience` epochs,
     and the best epoch's weights are kept. Without validation users it runs for `config.retrieval.epochs`.
+
+    With `config.retrieval.distribution: multi_worker` every worker calls this with the same arguments, before anything
+    else that uses TensorFlow; all return the same result, and the first of them writes the model.
 
     Args:
       config: the configuration.
@@ -207,28 +214,42 @@ def train(
       texts: vectors of all texts, if there are any.
       directory: where to write; should not exist, or be empty.
       on_epoch: called with each epoch's record; by default a line is printed.
+      checkpoints: directory where the state is kept every `config.retrieval.checkpoint_minutes`, of this training alone
+        and on any file system that TensorFlow knows. A training that was killed goes on from there, to the result that
+        it would have had. It is removed at the end. None: nothing is kept.
+      logs: directory for TensorBoard's event files.
+      on_update: given a line now and then within an epoch; by default there is a bar on a terminal.
 
     Returns:
       `{"epochs": [records], "best_epoch": ..., "ndcg@10": ..., "hit_rate@10": ..., "seconds": ..., "parameters": ...}`.
 
     Raises:
-      TowersError: there is nothing to learn from, or `directory` can not be written.
+      TowersError: there is nothing to learn from, `directory` can not be written, or `checkpoints` holds another
+        training's.
     """
     started = time.monotonic()
     clock = config.data.interactions.time_format != "order"
     settings = config.retrieval
-    model = RetrievalModel(
-        config, item_inputs(config.model, items, texts), user_inputs(config.model, train, texts, clock)
-    )
-    model.attach(items, texts)
+    strategy = distribution.strategy_for(settings.distribution)
+    with strategy.scope():
+        model = RetrievalModel(
+            config, item_inputs(config.model, items, texts), user_inputs(config.model, train, texts, clock)
+        )
+        model.attach(items, texts)
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")
-    with written_aside(directory) as aside:
-        model.compile(optimizer=adam(settings.learning_rate, settings.weight_decay))
+    kept = None
+    if checkpoints is not None and settings.checkpoint_minutes:
+        kept = Checkpoints(checkpoints, settings.checkpoint_minutes, _key(config, items, train, validation, texts))
+    with ExitStack() as stack:
+        aside = stack.enter_context(written_aside(directory)) if is_chief(strategy) else None
+        with strategy.scope():
+            model.compile(optimizer=adam(settings.learning_rate, settings.weight_decay))
 
-        def batches(epoch: int) -> Any:
-            return training_batches(train, model.user_tower.inputs, windows, settings.batch_size, config.seed, epoch)
+        def batches(epoch: int, first: int) -> Any:
+            inputs = model.user_tower.inputs
+            return training_batches(train, inputs, windows, settings.batch_size, config.seed, epoch, first)
 
         validate = None
         if validation is not None and int(validation.target_count.sum()):
@@ -236,20 +257,42 @@ def train(
         history, best = fit(
             model,
             batches,
+            examples=lambda batch: int(np.count_nonzero(batch["target"] != UNKNOWN_ITEM)),
             steps_per_epoch=-(-len(windows) // settings.batch_size),
             epochs=settings.epochs,
             patience=settings.patience,
             validate=validate,
             title="retrieval",
+            strategy=strategy,
+            checkpoints=kept,
+            logs=logs,
             on_epoch=on_epoch,
+            on_update=on_update,
         )
-        model.save(aside, items, history)
+        if aside is not None:
+            model.save(aside, items, history)
+    if kept and is_chief(strategy):
+        kept.remove()
     return {
         "epochs": history,
         **best,
         "seconds": time.monotonic() - started,
         "parameters": int(sum(np.prod(variable.shape) for variable in model.trainable_variables)),
     }
+
+
+def _key(
+    config: Config,
+    items: ItemTable,
+    train: SequenceTable,
+    validation: SequenceTable | None,
+    texts: TextVectors | None,
+) -> str:
+    """What a checkpoint belongs to."""
+    parts: list[Any] = [config.to_json(), items.item_id, items.train_count, items.text_row, train.offsets, train.item]
+    parts += [validation.offsets, validation.item, validation.target_count] if validation is not None else []
+    parts += [list(texts.vectors.shape), texts.encoder] if texts is not None else []
+    return key_of(*parts)
 
 
 def load(directory: str | Path, items: ItemTable, texts: TextVectors | None) -> RetrievalModel:

@@ -9,8 +9,11 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from tfx_pipeline import progress
 from tfx_pipeline.artifacts import TextEmbeddings
+from tfx_pipeline.fingerprint import code_fingerprint
 from trainer import loading, ranking, retrieval
+from trainer.checkpoints import key_of
 from trainer.config import Config
 from trainer.loading import Dataset, DatasetPaths
 
@@ -41,6 +44,7 @@ class Step:
     config: Config
     inputs: dict[str, str]  # directories; a key is absent where an optional input is
     outputs: dict[str, str]
+    checkpoints: str = ""  # of the trainings that this kind of step has not done; "" for none
 
     @property
     def paths(self) -> DatasetPaths:
@@ -51,6 +55,20 @@ class Step:
 
     def towers(self, dataset: Dataset) -> retrieval.RetrievalModel:
         return retrieval.load(self.inputs["towers"], dataset.items, dataset.texts)
+
+    def training_options(self) -> dict[str, Any]:
+        """What the training steps give to `train` alike: where checkpoints and logs go, and who is told.
+
+        The outputs' directories are new in every execution. A checkpoint is found again by what the training depends
+        on: configuration, sources and inputs.
+        """
+        inputs = [text for pair in sorted(self.inputs.items()) for text in pair]
+        key = key_of(self.config.to_json(), code_fingerprint(), inputs)[:32]
+        return {
+            "checkpoints": f"{self.checkpoints}/{key}" if self.checkpoints else None,
+            "logs": self.outputs["model_run"],
+            "on_update": progress.update,
+        }
 
     def ranking_is_served(self) -> bool:
         """Whether there is a ranking model and `recommend` uses it."""
@@ -73,4 +91,6 @@ class DatasetExecutor(base_executor.BaseExecutor):
             return {key: artifact_utils.get_single_uri(found) for key, found in artifacts.items() if found}
 
         config = Config.from_json(exec_properties["config"])
-        self.run(Step(config, directories(input_dict), directories(output_dict)))
+        root = exec_properties.get("checkpoints")
+        checkpoints = f"{root}/{type(self).__name__.removesuffix('Executor')}" if root else ""
+        self.run(Step(config, directories(input_dict), directories(output_dict), checkpoints))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec
+from tfx.types import component_spec, standard_artifacts
 
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Ranker, Towers
@@ -25,6 +25,7 @@ class RankingTrainerExecutor(DatasetExecutor):
             dataset.texts,
             step.outputs["ranker"],
             on_epoch=progress.epoch,
+            **step.training_options(),
         )
         if result["retrieve"] is None:
             progress.summary("not used: no validation users to judge it by")
@@ -35,9 +36,15 @@ class RankingTrainerExecutor(DatasetExecutor):
 
 
 class RankingTrainerSpec(component_spec.ComponentSpec):
-    PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "config": component_spec.ExecutionParameter(type=str),
+        "checkpoints": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS = {**DATASET_INPUTS, "towers": component_spec.ChannelParameter(type=Towers)}
-    OUTPUTS = {"ranker": component_spec.ChannelParameter(type=Ranker)}
+    OUTPUTS = {
+        "ranker": component_spec.ChannelParameter(type=Ranker),
+        "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),  # TensorBoard's event files
+    }
 
 
 class RankingTrainer(base_component.BaseComponent):
@@ -47,18 +54,21 @@ class RankingTrainer(base_component.BaseComponent):
       dataset: the transformed dataset.
       towers: the retrieval model.
       config: the run's configuration.
+      checkpoints: directory for the state of a training that is not done; "" for none.
     """
 
     SPEC_CLASS = RankingTrainerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(RankingTrainerExecutor)
 
-    def __init__(self, dataset: DatasetChannels, towers: types.BaseChannel, config: Config):
+    def __init__(self, dataset: DatasetChannels, towers: types.BaseChannel, config: Config, checkpoints: str):
         sections = ("text", "model", "retrieval", "ranking", "serving", "evaluation")
         super().__init__(
             RankingTrainerSpec(
                 config=config.restricted(*sections).to_json(),
+                checkpoints=checkpoints,
                 **vars(dataset),
                 towers=towers,
                 ranker=types.Channel(type=Ranker),
+                model_run=types.Channel(type=standard_artifacts.ModelRun),
             )
         )

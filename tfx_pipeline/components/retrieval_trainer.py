@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec
+from tfx.types import component_spec, standard_artifacts
 
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Towers
@@ -24,6 +24,7 @@ class RetrievalTrainerExecutor(DatasetExecutor):
             dataset.texts,
             step.outputs["towers"],
             on_epoch=progress.epoch,
+            **step.training_options(),
         )
         progress.summary(
             f"validation NDCG@10 {result['ndcg@10']:.4f} at epoch {result['best_epoch']}, "
@@ -32,9 +33,15 @@ class RetrievalTrainerExecutor(DatasetExecutor):
 
 
 class RetrievalTrainerSpec(component_spec.ComponentSpec):
-    PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "config": component_spec.ExecutionParameter(type=str),
+        "checkpoints": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS = DATASET_INPUTS
-    OUTPUTS = {"towers": component_spec.ChannelParameter(type=Towers)}
+    OUTPUTS = {
+        "towers": component_spec.ChannelParameter(type=Towers),
+        "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),  # TensorBoard's event files
+    }
 
 
 class RetrievalTrainer(base_component.BaseComponent):
@@ -43,15 +50,20 @@ class RetrievalTrainer(base_component.BaseComponent):
     Args:
       dataset: the transformed dataset.
       config: the run's configuration.
+      checkpoints: directory for the state of a training that is not done; "" for none.
     """
 
     SPEC_CLASS = RetrievalTrainerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(RetrievalTrainerExecutor)
 
-    def __init__(self, dataset: DatasetChannels, config: Config):
+    def __init__(self, dataset: DatasetChannels, config: Config, checkpoints: str):
         sections = ("text", "model", "retrieval", "evaluation")
         super().__init__(
             RetrievalTrainerSpec(
-                config=config.restricted(*sections).to_json(), **vars(dataset), towers=types.Channel(type=Towers)
+                config=config.restricted(*sections).to_json(),
+                checkpoints=checkpoints,
+                **vars(dataset),
+                towers=types.Channel(type=Towers),
+                model_run=types.Channel(type=standard_artifacts.ModelRun),
             )
         )

@@ -61,7 +61,9 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
         PipelinePaths(
             pipeline_root=f"{root}/artifacts",
             data_root=config.kubeflow.data_root,
-            text_store=_text_store(config.kubeflow.data_root),
+            # Without a directory it ends with the step, unless `text.store` names a place.
+            text_store=_beside_data("text_store", config.kubeflow.data_root) or "/tmp/text_store",
+            checkpoints=_checkpoints(config),
             serving_directory=_serving_directory(config),
         ),
         fingerprint=config.kubeflow.data_root,
@@ -97,9 +99,20 @@ def _serving_directory(config: Config) -> str:
     return directory
 
 
-def _text_store(data_root: str) -> str:
-    """Beside the data if that is a directory; otherwise it ends with the step, unless `text.store` names a place."""
-    return "/tmp/text_store" if "://" in data_root else f"{data_root.rstrip('/')}/text_store"
+def _beside_data(name: str, data_root: str) -> str:
+    """In the data's directory; empty if the data is in an object store."""
+    return "" if "://" in data_root else f"{data_root.rstrip('/')}/{name}"
+
+
+def _checkpoints(config: Config) -> str:
+    """Beside the data, or below the pipeline root if TensorFlow can write there: a pod's own disk ends with the pod.
+
+    Empty, which is none at all, where both are in stores that it cannot write to.
+    """
+    root = config.kubeflow.pipeline_root.rstrip("/")
+    below_root = f"{root}/checkpoints" if root.startswith("gs://") or "://" not in root else ""
+    directory = _beside_data("checkpoints", config.kubeflow.data_root) or below_root
+    return directory and f"{directory}/{config.name}"
 
 
 def _set_resources(pipeline: Pipeline, kubeflow: KubeflowConfig) -> None:

@@ -60,6 +60,7 @@ def run(
                 pipeline_root=str(directory.artifacts),
                 data_root=os.path.abspath(data_root),
                 text_store=str(directory.text_store),
+                checkpoints=str(directory.checkpoints),
                 serving_directory=str(directory.serving(config.serving.model_name)),
             ),
             fingerprint=fingerprint(config.data, data_root),
@@ -103,6 +104,8 @@ def run(
                     cached.append(step)
                     line.summarise("unchanged, from the cache")
         evaluation = _publish(directory, outputs)
+        # Of trainings that were stopped and never taken up again, because something was changed.
+        shutil.rmtree(directory.checkpoints, ignore_errors=True)
     (pushed,) = outputs["AtomicPusher"]["pushed_model"]
     if not pushed.get_int_custom_property("pushed"):
         raise TowersError("the model was not pushed, because it was not blessed; see the lines above.")

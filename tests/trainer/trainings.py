@@ -1,0 +1,124 @@
+"""Trainings in processes of their own: to be killed, or with devices and workers that this process does not have.
+
+Run as `python -m tests.trainer.trainings KIND DIRECTORY`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tests.trainer import tables
+from trainer import distribution, retrieval
+from trainer.batches import training_batches
+from trainer.checkpoints import Checkpoints
+from trainer.config import Config
+
+ROOT = Path(__file__).parents[2]
+KILLED_AT = (3, 5)  # epoch, batch
+SAVED_EVERY = 4  # steps
+
+
+def config(**settings: Any) -> Config:
+    """Of trainings on `tables.markov()`."""
+    dropout = settings.pop("dropout", 0.0)
+    return tables.make_config(
+        "order",
+        model={"dim": 16, "layers": 1, "max_history": 8, "dropout": dropout},
+        retrieval={"learning_rate": 0.01, "epochs": 4, "batch_size": 33, "checkpoint_minutes": 1.0} | settings,
+    )
+
+
+def start(kind: str, directory: Path, **environment: str) -> subprocess.Popen[str]:
+    """Starts a training; `finish` waits for it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__, kind, str(directory)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Its standard error stream."""
+    try:
+        _, text = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == code, text[-4000:]
+    return text
+
+
+def train(settings: Config, directory: Path, **options: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """(`retrieval.train`'s result, the weights at the end); the model is written to DIRECTORY/model."""
+    weights: list[np.ndarray] = []
+    fit = retrieval.fit
+
+    def fit_and_look(model: tf.keras.Model, *arguments: Any, **named: Any) -> Any:
+        found = fit(model, *arguments, **named)
+        weights.extend(variable.numpy() for variable in model.trainable_variables)
+        return found
+
+    retrieval.fit = fit_and_look  # type: ignore[assignment]
+    try:
+        items, events, validation, _ = tables.markov()
+        result = retrieval.train(settings, items, events, validation, None, directory / "model", **options)
+    finally:
+        retrieval.fit = fit
+    return result, weights
+
+
+def _train_until_killed(directory: Path) -> None:
+    def batches(*arguments: Any) -> Iterator[dict]:
+        epoch = arguments[5]
+        for number, batch in enumerate(training_batches(*arguments)):
+            if (epoch, number) == KILLED_AT:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
+
+    calls = iter(range(1_000_000))
+    Checkpoints.due = lambda _: next(calls) % SAVED_EVERY == SAVED_EVERY - 1  # type: ignore[method-assign]
+    retrieval.training_batches = batches  # type: ignore[assignment]
+    train(config(dropout=0.2), directory, checkpoints=directory / "checkpoints")
+
+
+def _train_and_tell(settings: Config, directory: Path) -> None:
+    """Leaves the losses and weights in DIRECTORY/told."""
+    result, weights = train(settings, directory, logs=directory / "logs", checkpoints=directory / "checkpoints")
+    (directory / "told").mkdir()
+    (directory / "told" / "epochs.json").write_text(json.dumps(result["epochs"]))
+    np.savez(directory / "told" / "weights.npz", *weights)
+
+
+def told(directory: Path) -> tuple[list[dict], list[np.ndarray]]:
+    with np.load(directory / "told" / "weights.npz") as arrays:
+        return json.loads((directory / "told" / "epochs.json").read_text()), [arrays[name] for name in arrays.files]
+
+
+def main(kind: str, directory: Path) -> None:
+    if kind == "killed":
+        _train_until_killed(directory)
+    elif kind == "mirrored":
+        (processor,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+        assert distribution.strategy_for("mirrored").num_replicas_in_sync == 2
+        _train_and_tell(config(epochs=2, distribution="mirrored"), directory)
+    elif kind == "worker":
+        _train_and_tell(config(epochs=2, distribution="multi_worker"), directory)
+    else:
+        raise ValueError(kind)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
