@@ -75,6 +75,7 @@ class TextVectors:
 
     vectors: np.ndarray  # float16 [texts, width]
     encoder: str  # name or directory, as `trainer.text` loads it
+    texts: np.ndarray | None = None  # object (bytes) [texts], cleaned; only where the encoder is to be trained
 
     @property
     def width(self) -> int:
@@ -93,7 +94,7 @@ def everything_known(splits: Sequence[SequenceTable]) -> SequenceTable:
     parts = []
     for number, split in enumerate(splits):
         rows = np.array([row for part, row in last.values() if part == number], np.int64)
-        parts.append(_take_users(split, rows))
+        parts.append(take_users(split, rows))
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     user_id = np.concatenate([part.user_id for part in parts])
 
@@ -120,6 +121,18 @@ def everything_known(splits: Sequence[SequenceTable]) -> SequenceTable:
     )
 
 
+def with_newcomers(table: SequenceTable, user_ids: Sequence[str]) -> SequenceTable:
+    """The table with more users at its end, of whom nothing is known: no events, every profile column missing."""
+    more = len(user_ids)
+    return replace(
+        table,
+        user_id=np.concatenate([table.user_id, np.array(user_ids, object)]),
+        offsets=np.concatenate([table.offsets, np.full(more, table.offsets[-1])]),
+        target_count=np.concatenate([table.target_count, np.zeros(more, np.int32)]),
+        profile={name: np.concatenate([ids, np.zeros(more, np.int32)]) for name, ids in table.profile.items()},
+    )
+
+
 def list_positions(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the values of some lists lie in the flat column, list after list, and the offsets of the result."""
     lengths = np.diff(offsets)[rows]
@@ -127,7 +140,8 @@ def list_positions(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, n
     return np.arange(taken[-1]) + np.repeat(offsets[:-1][rows] - taken[:-1], lengths), taken
 
 
-def _take_users(table: SequenceTable, rows: np.ndarray) -> SequenceTable:
+def take_users(table: SequenceTable, rows: np.ndarray) -> SequenceTable:
+    """The users in these rows, int64 [users], with all their events."""
     positions, offsets = list_positions(table.offsets, rows)
 
     def events(column: np.ndarray | None) -> np.ndarray | None:
