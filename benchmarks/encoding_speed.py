@@ -1,0 +1,162 @@
+"""Encoding of all Musical Instruments reviews, side by side: texts/s.
+
+- ours: `TextEncoder.encode_texts`, length-sorted batches, cleaning and tokenizer included;
+- padded: the same encoder, every text padded to the longest sequence it is allowed (`text.max_tokens`), and to all of
+  the encoder's positions, which is what KerasNLP's preprocessor does unless told otherwise;
+- sentence-transformers on PyTorch, in an environment of its own, from the same model files (offline), on cleaned texts.
+
+The texts are cut into pieces and all take turns, so that a noisy machine is noisy for all of them; a ratio is that of
+the times a text, with the lowest and highest of a piece beside it. Padded encoding gets a share of each piece, as it
+would take most of the time. Vectors are compared text by text.
+
+Command:  .venv/bin/python benchmarks/encoding_speed.py --data DIR
+          to try it: --texts 300
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from threads import use_threads
+from torch_environment import torch_python
+from worker import Worker
+
+ROOT = Path(__file__).parents[1]
+SENTENCES = "sentence-transformers"
+COLUMNS = ("summary", "reviewText")  # as configs/amazon_reviews.yaml has them
+OURS = "ours, length-sorted"
+
+
+Encode = Callable[[list[str]], np.ndarray]
+
+
+@dataclass
+class Times:
+    """Texts and seconds of the pieces, and how far the vectors are from ours."""
+
+    texts: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    lowest_cosine: float = 1.0
+
+    @property
+    def rate(self) -> float:
+        return sum(self.texts) / sum(self.seconds)
+
+    @property
+    def rates(self) -> list[float]:
+        return [texts / seconds for texts, seconds in zip(self.texts, self.seconds, strict=True)]
+
+    def add(self, texts: int, seconds: float) -> None:
+        self.texts.append(texts)
+        self.seconds.append(seconds)
+
+    def of(self, encode: Encode, texts: list[str]) -> np.ndarray:
+        start = time.perf_counter()
+        vectors = encode(texts)
+        self.add(len(texts), time.perf_counter() - start)
+        return vectors
+
+    def compare(self, vectors: np.ndarray, reference: np.ndarray) -> None:
+        self.lowest_cosine = min(self.lowest_cosine, float((vectors * reference).sum(axis=1).min()))
+
+
+def reviews(path: Path) -> list[str]:
+    """A text a review, joined as ingestion joins them."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    joined = ["\n".join(filter(None, ((row.get(column) or "").strip() for column in COLUMNS))) for row in rows]
+    return [text for text in joined if text]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, type=Path, help="as for `towers run`")
+    parser.add_argument("--environment", type=Path, help="PyTorch's, made if it is not there (default: temporary)")
+    parser.add_argument("--texts", type=int, help="so many reviews, drawn by the seed (default: all)")
+    parser.add_argument("--pieces", type=int, default=5)
+    parser.add_argument("--padded-share", type=float, default=0.1, help="of a piece, encoded padded as well")
+    parser.add_argument("--max-tokens", type=int, help="longest sequence read (default: the configuration's)")
+    parser.add_argument("--batch-size", type=int, default=32, help="of sentence-transformers, whose default it is")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+
+    use_threads(arguments.threads)
+    from trainer import config as configuration
+    from trainer.graphs import OneGraph
+    from trainer.text import encoder as text_encoder
+    from trainer.text import weights
+    from trainer.text.cleaning import clean
+
+    config = configuration.load(ROOT / "configs" / "amazon_reviews.yaml")
+    max_tokens = arguments.max_tokens or config.text.max_tokens
+    texts = reviews(arguments.data / config.data.interactions.path)
+    order = np.random.default_rng(arguments.seed).permutation(len(texts))[: arguments.texts]
+    texts = [texts[i] for i in order]
+    files = weights.read(config.text.encoder)
+    encoder = text_encoder.load(config.text.encoder, max_tokens)
+    embed = OneGraph(encoder.embed_tokens)
+    budget = config.text.tokens_per_batch
+
+    def ours(texts: list[str]) -> np.ndarray:
+        return encoder.encode_texts(texts, budget)
+
+    def padded_to(length: int) -> Encode:
+        def encode(texts: list[str]) -> np.ndarray:
+            sequences = encoder.tokenize(clean(texts).numpy().tolist())
+            found = []
+            for first in range(0, len(sequences), budget // length):
+                short = encoder.padded(sequences[first : first + budget // length])
+                found.append(embed(np.pad(short, [[0, 0], [0, length - short.shape[1]]])).numpy())
+            return np.concatenate(found)
+
+        return encode
+
+    padded = {f"ours, padded to {length}": padded_to(length) for length in sorted({max_tokens, files.max_positions})}
+    times = {name: Times() for name in (OURS, *padded, SENTENCES)}
+    tokens = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        environment = (arguments.environment or Path(scratch, "environment")).absolute()
+        python = torch_python(environment, ("sentence-transformers",))
+        sizes = {"max_tokens": max_tokens, "batch_size": arguments.batch_size}
+        with Worker(python, "torch_sentences.py", arguments.threads, model=str(files.directory), **sizes) as worker:
+            print(f"PyTorch {worker.about['torch']}, {worker.about['threads']} threads", file=sys.stderr)
+            vectors = Path(scratch, "vectors.npy")
+            for warm in (ours, *padded.values()):
+                warm(texts[:32])
+            worker.ask(texts=texts[:32], vectors=str(vectors))
+            for piece in (texts[i :: arguments.pieces] for i in range(arguments.pieces)):
+                reference = times[OURS].of(ours, piece)
+                few = piece[: max(1, round(len(piece) * arguments.padded_share))]
+                for name, encode in padded.items():
+                    times[name].compare(times[name].of(encode, few), reference[: len(few)])
+                cleaned = [text.decode("utf-8") for text in clean(piece).numpy()]
+                tokens += sum(map(len, encoder.tokenize(cleaned)))
+                answer = worker.ask(texts=cleaned, vectors=str(vectors))
+                times[SENTENCES].add(len(piece), answer["seconds"])
+                times[SENTENCES].compare(np.load(vectors), reference)
+                rates = ", ".join(f"{name} {of.rates[-1]:,.0f}" for name, of in times.items())
+                print(f"texts/s: {rates}", file=sys.stderr, flush=True)
+
+    print(
+        f"\n{len(texts):,} reviews, {tokens / len(texts):.0f} tokens each on average, cut at {max_tokens}; "
+        f"{arguments.threads} threads"
+    )
+    print(f"{'':<24}{'texts/s':>10}{'ours/it':>10}{'of a piece':>16}{'lowest cosine':>16}")
+    for name, of in times.items():
+        ratios = np.array(times[OURS].rates) / np.array(of.rates)
+        line = f"{name:<24}{of.rate:>10,.0f}{times[OURS].rate / of.rate:>9.2f}x"
+        print(line + f"{f'{ratios.min():.2f} - {ratios.max():.2f}':>16}{of.lowest_cosine:>16.5f}")
+
+
+if __name__ == "__main__":
+    main()

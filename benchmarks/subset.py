@@ -1,0 +1,22 @@
+"""A dataset with fewer of its users: for trying a benchmark out, and for measuring how cost grows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from trainer.data import take_users
+from trainer.loading import Dataset
+
+
+def some_users(dataset: Dataset, count: int, seed: int = 1) -> Dataset:
+    """The dataset with at most `count` users a split, drawn by the seed; the catalogue stays whole."""
+    names = np.unique(np.concatenate([table.user_id for table in dataset.splits.values()]).astype(str))
+    kept = np.random.default_rng(seed).permutation(names)[:count]
+    splits = {
+        name: take_users(table, np.flatnonzero(np.isin(table.user_id.astype(str), kept)))
+        for name, table in dataset.splits.items()
+    }
+    train_count = np.bincount(splits["train"].item, minlength=len(dataset.items) + 1)[1:]
+    return replace(dataset, splits=splits, items=replace(dataset.items, train_count=train_count))

@@ -1,0 +1,12 @@
+"""How many processor threads TensorFlow may use; to be called before anything imports it."""
+
+from __future__ import annotations
+
+import os
+
+
+def use_threads(count: int) -> None:
+    """Limits TensorFlow, inside operations and between them."""
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = str(count)
+    import trainer  # noqa: F401  (sets what TensorFlow reads when it is imported)

@@ -1,0 +1,298 @@
+"""Training of the user tower on MovieLens-1M, side by side: events/s, and seconds to 0.10 validation NDCG@10.
+
+Four models learn from the same train split, on as many threads each:
+
+- ours: all positions of a sequence in one pass, as configs/movielens_1m.yaml has it;
+- ours, one (history, target) pair an example: the same code, only the last position of an example is a target;
+- SASRec in PyTorch, in an environment of its own (`torch_sasrec.py`): the same width, depth, length, loss
+  (cross-entropy over the whole catalogue) and the very same batches; once with the published inner width of its
+  feed-forward network (that of the model), once with ours;
+- the model of TensorFlow Recommenders' retrieval tutorial (`tutorial_model.py`).
+
+An event counts when it is predicted. The pieces take turns, so that a noisy machine is noisy for all of them; a ratio
+is that of the times added up, with the lowest and highest of a round beside it. Seconds to the target are of training
+alone: validation, of every user over the whole catalogue after each epoch, does not count.
+
+Command:  .venv/bin/python benchmarks/training_speed.py --data DIR
+          to try it: --run RUN --steps 2 --rounds 2 --users 600 --epochs 2 --target 0.02
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threads import use_threads
+from torch_environment import torch_python
+from worker import Worker
+
+ROOT = Path(__file__).parents[1]
+INNER = 4  # of our feed-forward network, in widths of the model
+OURS, PAIRS, PUBLISHED, AS_WIDE = "ours", "ours, one pair an example", "SASRec, PyTorch", "SASRec, PyTorch, inner 4x"
+
+
+@dataclass
+class Times:
+    """Seconds and predicted events of the rounds."""
+
+    seconds: list[float] = field(default_factory=list)
+    events: list[int] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return sum(self.events) / sum(self.seconds)
+
+    @property
+    def rates(self) -> list[float]:
+        return [events / seconds for events, seconds in zip(self.events, self.seconds, strict=True)]
+
+
+def torch_sasrec(python: str, directory: Path, config: Any, items: int, inner: int, arguments: Any) -> Worker:
+    return Worker(
+        python,
+        "torch_sasrec.py",
+        arguments.threads,
+        directory=str(directory),
+        items=items,
+        dim=config.model.dim,
+        layers=config.model.layers,
+        heads=config.model.heads,
+        inner=inner,
+        length=config.model.max_history + 1,
+        dropout=arguments.torch_dropout,
+        learning_rate=arguments.torch_learning_rate,
+        seed=config.seed,
+    )
+
+
+class Reached(BaseException):
+    """Training need not go on. Not an error, so nothing that handles errors should take it for one."""
+
+
+class Ours:
+    """Our towers, so many steps at a time, each as `trainer.fitting.fit` makes it."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        import tensorflow as tf
+
+        from trainer.distribution import DistributedStep
+        from trainer.fitting import adam
+        from trainer.retrieval import RetrievalModel
+        from trainer.towers.inputs import item_inputs, user_inputs
+
+        clock = config.data.interactions.time_format != "order"
+        self.model = RetrievalModel(
+            config,
+            item_inputs(config.model, dataset.items, dataset.texts),
+            user_inputs(config.model, dataset.train, dataset.texts, clock),
+        )
+        self.model.attach(dataset.items, dataset.texts)
+        self.model.compile(optimizer=adam(config.retrieval.learning_rate, config.retrieval.weight_decay))
+        self._step = DistributedStep(self.model, tf.distribute.get_strategy(), events_of)
+
+    def train(self, batches: list[dict[str, np.ndarray]], times: Times | None = None) -> None:
+        start = time.perf_counter()
+        for batch in batches:
+            loss = self._step(batch)
+        loss.numpy()
+        if times is not None:
+            times.seconds.append(time.perf_counter() - start)
+            times.events.append(sum(map(events_of, batches)))
+
+
+def events_of(batch: dict[str, np.ndarray]) -> int:
+    """Events that a step predicts."""
+    return int(np.count_nonzero(batch["target"]))
+
+
+def steps_per_second(config: Any, dataset: Any, python: str, directory: Path, arguments: Any) -> dict[str, Times]:
+    """Bounded pieces of training, in turns."""
+    from trainer.batches import Windows, training_batches, training_windows
+
+    ours, pairs = Ours(config, dataset), Ours(config, dataset)
+    train, settings, inputs = dataset.train, config.retrieval, ours.model.user_tower.inputs
+
+    def some(windows: Windows) -> list[dict[str, np.ndarray]]:
+        made = training_batches(train, inputs, windows, settings.batch_size, config.seed, 1)
+        return list(itertools.islice(made, arguments.rounds * arguments.steps))
+
+    together = some(training_windows(train, config.model.max_history, settings.window_overlap))
+    user = np.repeat(np.arange(len(train)), np.diff(train.offsets))
+    stop = np.arange(len(train.item)) + 1
+    start = np.maximum(train.offsets[user], stop - config.model.max_history - 1)
+    single = some(Windows(user, start, stop, stop - 1))  # an event each: nothing but the last position is a target
+    write_batches(directory / "epoch-0.npz", iter(together))
+    found = {name: Times() for name in (OURS, PAIRS, PUBLISHED, AS_WIDE)}
+    items, dim = len(dataset.items), config.model.dim
+    with (
+        torch_sasrec(python, directory, config, items, dim, arguments) as published,
+        torch_sasrec(python, directory, config, items, INNER * dim, arguments) as as_wide,
+    ):
+        print(f"PyTorch {published.about['torch']}, {published.about['threads']} threads", file=sys.stderr)
+        ours.train(together[:1])
+        pairs.train(single[:1])
+        for torch in (published, as_wide):
+            torch.ask(train=0, steps=len(together))  # a whole turn, so that every later turn begins with step 0
+        for first in range(0, len(together), arguments.steps):
+            piece = slice(first, min(first + arguments.steps, len(together)))
+            ours.train(together[piece], found[OURS])
+            for name, torch in ((PUBLISHED, published), (AS_WIDE, as_wide)):
+                answer = torch.ask(train=0, steps=piece.stop - piece.start)
+                found[name].seconds.append(answer["seconds"])
+                found[name].events.append(int(answer["events"]))
+            pairs.train(single[piece], found[PAIRS])
+            rates = ", ".join(f"{name} {times.rates[-1]:,.0f}" for name, times in found.items())
+            print(f"events/s: {rates}", file=sys.stderr, flush=True)
+    return found
+
+
+def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, arguments: Any) -> dict[str, str]:
+    """Ours and PyTorch's SASRec, an epoch each in turn, until both have reached the target."""
+    from trainer import retrieval
+    from trainer.batches import training_batches, training_windows
+    from trainer.towers.inputs import user_inputs
+
+    clock = config.data.interactions.time_format != "order"
+    inputs = user_inputs(config.model, dataset.train, dataset.texts, clock)
+    settings = config.retrieval
+    windows = training_windows(dataset.train, config.model.max_history, settings.window_overlap)
+    write_validation(directory / "validation.npz", config, dataset)
+    seconds = {OURS: 0.0, PUBLISHED: 0.0}
+    reached: dict[str, str] = {}
+
+    def note(name: str, epoch: int, spent: float, ndcg: float) -> None:
+        seconds[name] += spent
+        print(f"{name}: epoch {epoch}, {seconds[name]:.0f} s, NDCG@10 {ndcg:.4f}", file=sys.stderr, flush=True)
+        if name not in reached and ndcg >= arguments.target:
+            reached[name] = f"{seconds[name]:,.0f} s, {epoch} epochs"
+
+    with torch_sasrec(python, directory, config, len(dataset.items), config.model.dim, arguments) as torch:
+
+        def torch_epoch(epoch: int) -> None:
+            path = directory / f"epoch-{epoch}.npz"
+            batches = training_batches(dataset.train, inputs, windows, settings.batch_size, config.seed, epoch)
+            write_batches(path, batches)
+            answer = torch.ask(train=epoch, steps=None)
+            path.unlink()
+            note(PUBLISHED, epoch, answer["seconds"], torch.ask(validate=True)["ndcg@10"])
+
+        done = 0
+
+        def on_epoch(record: dict[str, Any]) -> None:
+            nonlocal done
+            done = record["epoch"]
+            note(OURS, done, record["seconds"], record["ndcg@10"])
+            if PUBLISHED not in reached:
+                torch_epoch(done)
+            if OURS in reached:
+                raise Reached
+
+        limits = {"epochs": arguments.epochs, "patience": arguments.epochs}
+        changed = config.model_copy(update={"retrieval": settings.model_copy(update=limits)})
+        with contextlib.suppress(Reached):
+            retrieval.train(
+                changed,
+                dataset.items,
+                dataset.train,
+                dataset.splits["validation"],
+                dataset.texts,
+                directory / "towers",
+                on_epoch=on_epoch,
+            )
+        while PUBLISHED not in reached and done < arguments.epochs:
+            done += 1
+            torch_epoch(done)
+    return {name: reached.get(name, f"not in {arguments.epochs} epochs") for name in seconds}
+
+
+def write_batches(path: Path, batches: Iterator[dict[str, np.ndarray]]) -> None:
+    arrays = {}
+    for i, batch in enumerate(batches):
+        arrays[f"item_{i}"], arrays[f"target_{i}"] = batch["item_index"], batch["target"]
+    np.savez(path, **arrays)
+
+
+def write_validation(path: Path, config: Any, dataset: Any) -> None:
+    """Each user's last events before the one held out, that one, and what the user may not be offered."""
+    from trainer.evaluation.full_ranking import candidate_mask
+
+    sequences = dataset.splits["validation"]
+    users = np.flatnonzero(sequences.target_count > 0)
+    begin, stop = sequences.offsets[users], sequences.offsets[users + 1] - sequences.target_count[users]
+    length = np.minimum(stop - begin, config.model.max_history)
+    place = (stop - length)[:, np.newaxis] + np.arange(config.model.max_history)
+    valid = place < stop[:, np.newaxis]
+    own = [sequences.item[first:last] for first, last in zip(begin, stop, strict=True)]
+    np.savez(
+        path,
+        item=np.where(valid, sequences.item[np.where(valid, place, 0)], 0).astype(np.int32),
+        length=length,
+        target=sequences.item[stop],
+        occurs=candidate_mask(config, dataset.items),
+        own=np.concatenate(own),
+        own_offsets=np.concatenate([[0], np.cumsum([len(items) for items in own])]),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="as for `towers run`; not needed where --run is prepared")
+    parser.add_argument("--run", type=Path, help="a run's directory, prepared if it is not (default: temporary)")
+    parser.add_argument("--environment", type=Path, help="PyTorch's, made if it is not there (default: temporary)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAML")
+    parser.add_argument("--steps", type=int, default=10, help="of each piece of a round")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--users", type=int, help="train and validate on so many users only")
+    parser.add_argument("--target", type=float, default=0.10, help="validation NDCG@10 (0: leave that part out)")
+    parser.add_argument("--epochs", type=int, default=20, help="the most on the way to the target")
+    parser.add_argument("--tutorial-steps", type=int, help="of each of the tutorial model's epochs (default: all)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--torch-dropout", type=float, default=0.2)
+    parser.add_argument("--torch-learning-rate", type=float, default=1e-3)
+    arguments = parser.parse_args()
+    if arguments.run is None and arguments.data is None:
+        parser.error("give --data, --run or both")
+
+    use_threads(arguments.threads)
+    import tutorial_model
+    from prepared import prepared
+    from subset import some_users
+
+    with tempfile.TemporaryDirectory() as scratch:
+        python = torch_python((arguments.environment or Path(scratch, "environment")).absolute())
+        config, dataset = prepared(
+            ROOT / "configs" / "movielens_1m.yaml",
+            (arguments.data or Path()).absolute(),
+            (arguments.run or Path(scratch, "run")).absolute(),
+            arguments.set,
+        )
+        dataset = some_users(dataset, arguments.users) if arguments.users else dataset
+        tutorial = tutorial_model.measure(config, dataset, arguments.tutorial_steps)
+        found = steps_per_second(config, dataset, python, Path(scratch), arguments)
+        to_target = {}
+        if arguments.target:
+            to_target = seconds_to_target(config, dataset, python, Path(scratch), arguments)
+
+    print(f"\n{'':<28}{'events/s':>10}{'ours/it':>10}{'of a round':>16}{f'to {arguments.target:.2f} NDCG@10':>30}")
+    for name, times in found.items():
+        ratios = [ours / other for ours, other in zip(found[OURS].rates, times.rates, strict=True)]
+        ratio = f"{found[OURS].rate / times.rate:>9.2f}x{f'{min(ratios):.2f} - {max(ratios):.2f}':>16}"
+        print(f"{name:<28}{times.rate:>10,.0f}{ratio}{to_target.get(name, ''):>30}")
+    print(f"{'TFRS tutorial':<28}{tutorial['rate']:>10,.0f}")
+    print(
+        f"TFRS tutorial, {tutorial_model.EPOCHS} epochs, {tutorial['seconds']:.0f} s: NDCG@10 "
+        f"{tutorial['validation']:.4f} on validation, {tutorial['test']:.4f} on test"
+    )
+
+
+if __name__ == "__main__":
+    main()

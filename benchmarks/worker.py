@@ -1,0 +1,57 @@
+"""A script in a process and a Python environment of its own, asked and answering in JSON, an object a line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch_environment import bare
+
+
+class Worker:
+    """Use it as a context manager; leaving it ends the process.
+
+    Args:
+      python: the interpreter.
+      script: a file beside this one. It gets `options` as its argument and says one object when it is ready.
+      threads: OpenMP's.
+      options: what the script takes.
+
+    Attributes:
+      about: what the script said when it was ready.
+    """
+
+    def __init__(self, python: str, script: str, threads: int, **options: Any) -> None:
+        self._process = subprocess.Popen(
+            [python, str(Path(__file__).with_name(script)), json.dumps({**options, "threads": threads})],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**bare(), "OMP_NUM_THREADS": str(threads)},
+        )
+        self._script = script
+        self.about = self._answer()
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{self._script} ended, see above")
+        return json.loads(line)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
