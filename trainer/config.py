@@ -182,9 +182,16 @@ class RetrievalConfig(_Strict):
     weight_decay: float = Field(0.0, ge=0)
     patience: int = Field(4, gt=0, description="epochs without a better validation NDCG@10")
     max_validation_users: int = Field(50_000, gt=0, description="drawn from the seed where there are more")
-    loss: Literal["auto", "full_softmax", "sampled_softmax"] = "auto"
+    loss: Literal["auto", "full_softmax", "sampled_softmax", "triplet"] = Field(
+        "auto", description="auto: full_softmax up to full_softmax_limit items, sampled_softmax above"
+    )
     full_softmax_limit: int = Field(50_000, gt=0, description="auto: largest catalogue for the full softmax")
-    sampled_negatives: int = Field(4096, gt=1, description="half from the batch's own items, half uniform")
+    sampled_negatives: int = Field(
+        4096, gt=1, description="candidates of a position: up to half from the batch's own items, the others uniform"
+    )
+    hard_negatives: int | None = Field(
+        None, gt=0, description="sampled_softmax, triplet: only so many, the highest-scoring of those drawn, count"
+    )
     window_overlap: float = Field(
         0.5, ge=0, lt=1, description="sequences over max_history: share of a window that repeats the one before"
     )
@@ -198,6 +205,15 @@ class RetrievalConfig(_Strict):
         "none", description="mirrored: over this machine's GPUs; multi_worker: over the machines in TF_CONFIG"
     )
     temperature: float = Field(0.06, gt=0, description="of the softmax over scores; similarity dot wants 1")
+
+    @pydantic.model_validator(mode="after")
+    def _drawn(self) -> RetrievalConfig:
+        if self.hard_negatives is not None and self.loss not in ("sampled_softmax", "triplet"):
+            raise ValueError(
+                "`hard_negatives` are the hardest of those drawn: set `loss` to sampled_softmax or triplet, or leave "
+                "`hard_negatives` out"
+            )
+        return self
 
 
 class RankingConfig(_Strict):
@@ -266,6 +282,14 @@ class Config(_Strict):
     serving: ServingConfig = ServingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _cosines(self) -> Config:
+        if self.retrieval.loss == "triplet" and self.model.similarity != "cosine":
+            raise ValueError(
+                "`retrieval.loss` triplet compares cosines: set `model.similarity` to cosine, or another loss"
+            )
+        return self
 
     def to_yaml(self) -> str:
         """The whole configuration, defaults included; `load` of it gives an equal one."""

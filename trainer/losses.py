@@ -1,4 +1,4 @@
-"""Softmax losses of the retrieval model: over the whole catalogue, or over sampled candidates with log-Q correction."""
+"""The softmax loss over the whole catalogue, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def full_softmax(queries: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor, 
     as a whole, and none of them is computed twice.
 
     Args:
-      queries: float32 [T, dim].
-      candidates: float32 [m, dim].
+      queries: float [T, dim].
+      candidates: float [m, dim].
       targets: int32 [T], rows of `candidates`.
       temperature: positive.
 
@@ -58,43 +58,4 @@ def full_softmax(queries: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor, 
 
         return total * mean, gradient
 
-    return loss_of(queries, candidates)
-
-
-def sampled_softmax(
-    queries: tf.Tensor,
-    positives: tf.Tensor,
-    positive_ids: tf.Tensor,
-    positive_log_q: tf.Tensor,
-    candidates: tf.Tensor,
-    candidate_ids: tf.Tensor,
-    candidate_log_q: tf.Tensor,
-    temperature: float,
-) -> tf.Tensor:
-    """Mean cross-entropy of each positive against shared sampled candidates, corrected for how they were sampled.
-
-    logit = score / temperature - log Q (Bengio & Senécal, 2008; for two-tower models Yi et al., 2019, "Sampling-bias-
-    corrected neural modeling"). The temperature comes first: afterwards it would scale log Q as well. Candidates that
-    are the query's own positive are removed. `tfrs.tasks.Retrieval` is not used here: it takes candidate i as the
-    positive of query i, and clips Q to [1e-6, 1], which levels whatever is rarer than one in a million.
-
-    Args:
-      queries: float32 [T, dim].
-      positives: float32 [T, dim].
-      positive_ids: int32 [T].
-      positive_log_q: float32 [T], log of the probability, in (0, 1], that one draw gives this item.
-      candidates: float32 [C, dim].
-      candidate_ids: int32 [C].
-      candidate_log_q: float32 [C].
-      temperature: positive.
-
-    Returns:
-      float32 scalar.
-    """
-    own = tf.reduce_sum(queries * positives, axis=-1) / temperature - positive_log_q  # [T]
-    others = tf.matmul(queries, candidates, transpose_b=True) / temperature - candidate_log_q  # [T, C]
-    hits = positive_ids[:, tf.newaxis] == candidate_ids  # [T, C]
-    others = tf.where(hits, -1e9, others)
-    logits = tf.concat([own[:, tf.newaxis], others], axis=1)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.zeros_like(positive_ids), logits)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
+    return loss_of(tf.cast(queries, tf.float32), tf.cast(candidates, tf.float32))

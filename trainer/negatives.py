@@ -1,4 +1,4 @@
-"""Candidates for the sampled softmax: the batch's own items mixed with uniform ones (Yang et al., 2020)."""
+"""Negatives of the sampled losses: the batch's own items mixed with uniform ones (Yang et al., 2020)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,46 @@ import tensorflow as tf
 from trainer.data import ItemTable
 from trainer.towers.transformer import RandomStream
 
+MOST_IN_BATCH = 2048  # queries at once, and so a bound on the logits alive: [MOST_IN_BATCH, count]
+
 
 class MixedNegatives:
-    """Draws candidates, and knows with what probability.
+    """Decides how many candidates are in-batch, draws the others, and knows with what probability.
 
-    Half are drawn with replacement from the batch's targets, that is in proportion to an item's train events, and half
-    uniformly from the items that have train events. Q(j) = (share of train events + 1 / trained items) / 2.
+    A chunk of K queries brings K candidates of its own, in proportion to an item's train events; the other `count` - K
+    are drawn uniformly, with replacement, from the items that have train events. K is at most half of `count`.
 
     Args:
       items: the catalogue.
-      count: candidates a step.
+      count: candidates of a query, its own positive among them.
       stream: source of randomness.
     """
 
     def __init__(self, items: ItemTable, count: int, stream: RandomStream) -> None:
-        self._from_batch, self._uniform = count // 2, count - count // 2
-        self._stream, self._batch_place, self._uniform_place = stream, stream.place(), stream.place()
+        self._count, self._stream, self._place = count, stream, stream.place()
         trained = np.flatnonzero(items.train_count > 0)
-        popularity = items.train_count / max(items.train_count.sum(), 1)
-        share = self._from_batch / count
-        q = share * popularity + (1 - share) * (items.train_count > 0) / max(len(trained), 1)
-        # Row 0 and items without train events are never drawn; their log Q is never read as a candidate's.
-        self.log_q = tf.constant(np.log(np.maximum(np.concatenate([[0.0], q]), 1e-20)).astype(np.float32))  # [n + 1]
+        popularity = np.concatenate([[0.0], items.train_count / max(items.train_count.sum(), 1)])
         self._trained = tf.constant((trained + 1).astype(np.int32))
+        self._popularity = tf.constant(popularity.astype(np.float32))  # [n + 1]
 
-    def draw(self, targets: tf.Tensor) -> tf.Tensor:
-        """Candidates for a batch: int32 [T] its targets -> int32 [count]."""
-        in_batch = tf.random.stateless_uniform(
-            [self._from_batch], self._stream.seed(self._batch_place), 0, tf.size(targets), tf.int32
+    def at_once(self, queries: tf.Tensor) -> tf.Tensor:
+        """How many of a batch's queries go together: int32 scalar -> int32 scalar, at least 1."""
+        most = min(self._count // 2, MOST_IN_BATCH)
+        chunks = tf.maximum((queries + most - 1) // most, 1)
+        return tf.maximum((queries + chunks - 1) // chunks, 1)
+
+    def draw(self, at_once: tf.Tensor) -> tf.Tensor:
+        """The step's uniform candidates: int32 [count - at_once]."""
+        place = tf.random.stateless_uniform(
+            [self._count - at_once], self._stream.seed(self._place), 0, tf.size(self._trained), tf.int32
         )
-        uniform = tf.random.stateless_uniform(
-            [self._uniform], self._stream.seed(self._uniform_place), 0, tf.size(self._trained), tf.int32
-        )
-        return tf.concat([tf.gather(targets, in_batch), tf.gather(self._trained, uniform)], axis=0)
+        return tf.gather(self._trained, place)
+
+    def probability(self, ids: tf.Tensor, in_batch: tf.Tensor) -> tf.Tensor:
+        """Q of candidates, the first `in_batch` of them in-batch: int32 [C] -> float32 [C], in (0, 1].
+
+        Q(j) = share in-batch * share of train events + share uniform / items with train events.
+        """
+        share = tf.cast(in_batch, tf.float32) / tf.cast(tf.size(ids), tf.float32)
+        uniform = 1.0 / tf.cast(tf.size(self._trained), tf.float32)
+        return share * tf.gather(self._popularity, ids) + (1.0 - share) * uniform

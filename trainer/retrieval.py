@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from trainer import distribution, losses
+from trainer import distribution
 from trainer.batches import training_batches, training_windows
 from trainer.checkpoints import Checkpoints, key_of
 from trainer.config import Config
@@ -26,7 +26,7 @@ from trainer.evaluation import metrics
 from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of, top_k
 from trainer.fitting import adam, fit
 from trainer.graphs import OneGraph
-from trainer.negatives import MixedNegatives
+from trainer.objectives import Objective, objective
 from trainer.progress import OnEpoch, OnUpdate
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, user_inputs
 from trainer.towers.item import ItemTower, gather_texts, texts_tensor
@@ -54,8 +54,8 @@ class RetrievalModel(tfrs.Model):
         self.stream = RandomStream(config.seed)
         self.item_tower = ItemTower(config.model, items_in, self.stream)
         self.user_tower = UserTower(config.model, user_in, self.stream)
-        self._negatives: MixedNegatives | None = None
-        self._candidates = self._row_of = self._texts = None
+        self._objective: Objective | None = None
+        self._texts: tf.Tensor | None = None
         self._make_graphs()
 
     def attach(self, items: ItemTable, texts: TextVectors | None) -> None:
@@ -67,21 +67,7 @@ class RetrievalModel(tfrs.Model):
             if texts is None:
                 raise ValueError("`texts` should be given: the user tower reads texts. Received: None")
             self._texts = texts_tensor(texts)
-        retrieval = self.config.retrieval
-        full = (
-            len(items) <= retrieval.full_softmax_limit if retrieval.loss == "auto" else retrieval.loss == "full_softmax"
-        )
-        if not full:
-            self._negatives = MixedNegatives(items, retrieval.sampled_negatives, self.stream)
-            return
-        # Items nobody touched in training are not held against anybody. Where only ids are known, the unknown item is:
-        # otherwise nothing would tell its vector, which all of them share, where to lie.
-        rows = np.flatnonzero(items.train_count > 0) + 1
-        if not self.item_tower.inputs.content:
-            rows = np.concatenate([[UNKNOWN_ITEM], rows])
-        row_of = np.zeros(len(items) + 1, np.int32)
-        row_of[rows] = np.arange(len(rows))
-        self._candidates, self._row_of = tf.constant(rows.astype(np.int32)), tf.constant(row_of)
+        self._objective = objective(self.config, items, bool(self.item_tower.inputs.content), self.stream)
 
     def _make_graphs(self) -> None:
         self._some_vectors = OneGraph(self.item_tower.vectors)
@@ -96,36 +82,17 @@ class RetrievalModel(tfrs.Model):
         return features
 
     def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """Mean cross-entropy of the next item over all positions of an all-positions batch."""
+        """The configured loss (see `trainer.objectives`), meant over all positions of an all-positions batch."""
+        if self._objective is None:
+            raise ValueError("`attach` should be called before training")
         features = self.features(inputs)
         learn = features["target"] != UNKNOWN_ITEM  # [B, P]
         targets = tf.boolean_mask(features["target"], learn)  # [T]
-        temperature = self.config.retrieval.temperature
-        if self._negatives is None:
-            vectors = self.item_tower.all_vectors(training)  # [n + 1, dim]
-            queries = tf.boolean_mask(self.user_tower(features, vectors, training=training), learn)  # [T, dim]
-            return losses.full_softmax(
-                queries, tf.gather(vectors, self._candidates), tf.gather(self._row_of, targets), temperature
-            )
-        drawn = self._negatives.draw(targets)  # [C]
-        index = features["item_index"]
-        unique, place = tf.unique(tf.concat([tf.reshape(index, [-1]), targets, drawn], axis=0))
-        vectors = self.item_tower.vectors(unique, training)  # [distinct, dim]
-        sizes = [tf.size(index), tf.size(targets), tf.size(drawn)]
-        in_history, in_targets, in_drawn = tf.split(place, sizes)
-        features["item_index"] = tf.reshape(in_history, tf.shape(index))
-        queries = tf.boolean_mask(self.user_tower(features, vectors, training=training), learn)
-        log_q = self._negatives.log_q
-        return losses.sampled_softmax(
-            queries,
-            tf.gather(vectors, in_targets),
-            targets,
-            tf.gather(log_q, targets),
-            tf.gather(vectors, in_drawn),
-            drawn,
-            tf.gather(log_q, drawn),
-            temperature,
-        )
+
+        def queries_of(features: Mapping[str, tf.Tensor], item_vectors: tf.Tensor) -> tf.Tensor:
+            return tf.boolean_mask(self.user_tower(features, item_vectors, training=training), learn)  # [T, dim]
+
+        return self._objective(self.item_tower, queries_of, features, targets, training)
 
     def item_vectors(self) -> tf.Tensor:
         """Vectors of the whole catalogue, float32 [n + 1, dim], row 0 the unknown item; made in bounded pieces."""

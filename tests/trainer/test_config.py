@@ -52,6 +52,11 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
         ({"data": MINIMAL["data"]}, "`name` is missing"),
         ({**MINIMAL, "name": "My Shop"}, "`name`"),
         ({**MINIMAL, "model": {"dim": 0}}, r"`model\.dim`.*greater than 0.*Received: '0'"),
+        ({**MINIMAL, "retrieval": {"hard_negatives": 5}}, "set `loss` to sampled_softmax or triplet"),
+        (
+            {**MINIMAL, "retrieval": {"loss": "triplet"}, "model": {"similarity": "dot"}},
+            "set `model.similarity` to cosine",
+        ),
         (with_interactions(time_format="unix"), r"time_format.*epoch_seconds.*Received: 'unix'"),
         (with_interactions(context=["设备"]), "feature name.*feature_name: column"),
         ({**MINIMAL, "data": {**MINIMAL["data"], "split": {"kind": "time"}}}, "validation_from"),

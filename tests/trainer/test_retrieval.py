@@ -51,6 +51,8 @@ def test_learns_what_popularity_cannot(data: tuple, trained: tuple) -> None:
     ("model", "settings"),
     [
         ({}, {"loss": "sampled_softmax", "sampled_negatives": 32}),
+        ({}, {"loss": "sampled_softmax", "sampled_negatives": 64, "hard_negatives": 16}),
+        ({}, {"loss": "triplet", "sampled_negatives": 64, "hard_negatives": 2}),
         ({"similarity": "dot"}, {"temperature": 1.0, "weight_decay": 0.01}),
     ],
 )

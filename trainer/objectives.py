@@ -1,0 +1,126 @@
+"""What retrieval training minimises: one class for each way to weigh the next item against the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import losses
+from trainer.config import Config
+from trainer.data import UNKNOWN_ITEM, ItemTable
+from trainer.negatives import MixedNegatives
+from trainer.sampled_losses import sampled_loss, softmax_task, triplet_task
+from trainer.towers.item import ItemTower
+from trainer.towers.transformer import RandomStream
+
+Features = dict[str, tf.Tensor]
+QueriesOf = Callable[[Features, tf.Tensor], tf.Tensor]
+
+
+class Objective(Protocol):
+    def __call__(
+        self, item_tower: ItemTower, queries_of: QueriesOf, features: Features, targets: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """Mean loss of a batch.
+
+        Args:
+          item_tower: with its catalogue attached.
+          queries_of: (features, item vectors float [m, dim], of which `features["item_index"]` names the rows) ->
+            float [T, dim], the user at each position that has a target.
+          features: of an all-positions batch.
+          targets: int32 [T], the items to predict.
+          training: whether dropout applies.
+
+        Returns:
+          float32 scalar.
+        """
+
+
+class FullSoftmax:
+    """Softmax over the catalogue.
+
+    Items nobody touched in training are not held against anybody. Where only ids are known, the unknown item is:
+    otherwise nothing would tell its vector, which all of them share, where to lie.
+
+    Args:
+      items: the catalogue.
+      content: whether anything but ids is known of the items.
+      temperature: of the softmax.
+    """
+
+    def __init__(self, items: ItemTable, content: bool, temperature: float) -> None:
+        rows = np.flatnonzero(items.train_count > 0) + 1
+        if not content:
+            rows = np.concatenate([[UNKNOWN_ITEM], rows])
+        row_of = np.zeros(len(items) + 1, np.int32)
+        row_of[rows] = np.arange(len(rows))
+        self._candidates, self._row_of = tf.constant(rows.astype(np.int32)), tf.constant(row_of)
+        self._temperature = temperature
+
+    def __call__(
+        self, item_tower: ItemTower, queries_of: QueriesOf, features: Features, targets: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        vectors = item_tower.all_vectors(training)  # [n + 1, dim]
+        queries = queries_of(features, vectors)
+        candidates = tf.gather(vectors, self._candidates)
+        return losses.full_softmax(queries, candidates, tf.gather(self._row_of, targets), self._temperature)
+
+
+class Sampled:
+    """A loss over in-batch and uniformly drawn candidates; the item tower runs on the items that a batch needs.
+
+    Args:
+      negatives: where candidates come from.
+      task: see `sampled_losses`.
+      corrected: whether the task's scores are corrected for how candidates were sampled.
+    """
+
+    def __init__(self, negatives: MixedNegatives, task: Callable[..., tf.Tensor], corrected: bool) -> None:
+        self._negatives, self._task = negatives, task
+        self._probability = negatives.probability if corrected else None
+
+    def __call__(
+        self, item_tower: ItemTower, queries_of: QueriesOf, features: Features, targets: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        at_once = self._negatives.at_once(tf.size(targets))
+        drawn = self._negatives.draw(at_once)  # [D]
+        index = features["item_index"]
+        unique, place = tf.unique(tf.concat([tf.reshape(index, [-1]), targets, drawn], axis=0))
+        vectors = item_tower.vectors(unique, training)  # [distinct, dim]
+        sizes = [tf.size(index), tf.size(targets), tf.size(drawn)]
+        in_history, in_targets, in_drawn = tf.split(place, sizes)
+        queries = queries_of({**features, "item_index": tf.reshape(in_history, tf.shape(index))}, vectors)
+        return sampled_loss(
+            self._task,
+            queries,
+            tf.gather(vectors, in_targets),
+            targets,
+            tf.gather(vectors, in_drawn),
+            drawn,
+            at_once,
+            self._probability,
+        )
+
+
+def objective(config: Config, items: ItemTable, content: bool, stream: RandomStream) -> Objective:
+    """The configured objective; `auto` weighs against the whole catalogue where that fits.
+
+    Args:
+      config: the configuration.
+      items: the catalogue.
+      content: whether anything but ids is known of the items.
+      stream: source of randomness.
+    """
+    settings = config.retrieval
+    loss = settings.loss
+    if loss == "auto":
+        loss = "full_softmax" if len(items) <= settings.full_softmax_limit else "sampled_softmax"
+    if loss == "full_softmax":
+        return FullSoftmax(items, content, settings.temperature)
+    negatives = MixedNegatives(items, settings.sampled_negatives, stream)
+    if loss == "triplet":
+        return Sampled(negatives, triplet_task(settings.hard_negatives), corrected=False)
+    return Sampled(negatives, softmax_task(settings.temperature, settings.hard_negatives), corrected=True)
