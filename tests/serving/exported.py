@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tests import tiny_bert
 from trainer.config import Config
@@ -218,6 +220,32 @@ class Session:
         feeds = {signature_def.inputs[name].name: value for name, value in inputs.items()}
         fetches = {name: tensor.name for name, tensor in signature_def.outputs.items()}
         return self.session.run(fetches, feeds)
+
+
+def cleaning_of(directory: Path) -> Callable[[list[bytes]], list[bytes]]:
+    """The part of an exported graph that cleans raw texts: what is done to a text before the encoder looks at it."""
+    saved = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    (function,) = (f for f in functions if any(node.op == "NormalizeUTF8" for node in f.node_def))
+    nodes = {node.name: node for node in function.node_def}
+    (end,) = (node.input[0].split(":")[0] for node in nodes.values() if node.op == "Unique")  # each text is read once
+    graph_def, waiting, raw = tf.compat.v1.GraphDef(), [end], set()
+    while waiting:
+        name = waiting.pop()
+        if name in nodes:
+            node = graph_def.node.add()
+            node.CopyFrom(nodes[name])
+            del node.input[:]
+            node.input.extend(part.split(":")[0] for part in nodes[name].input)
+            waiting.extend(node.input)
+        else:
+            raw.add(name)
+            graph_def.node.add(name=name, op="Placeholder").attr["dtype"].type = tf.string.as_datatype_enum
+    (source,) = raw  # the function's argument
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+    return lambda texts: session.run(f"{end}:0", {f"{source}:0": texts}).tolist()
 
 
 def _dtype(value: np.ndarray) -> tf.DType:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving import export, warmup
@@ -14,7 +16,10 @@ from serving.graph_ops import SCANN_PREFIX, check_ops, missing_ops, used_ops
 from tests import tiny_bert
 from tests.serving import exported
 from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request
+from tests.trainer.text import raw_texts
+from tfx_pipeline.preprocessing import preprocess_items
 from trainer import ranking
+from trainer.config import Config
 from trainer.errors import TowersError
 
 ITEMS = {"brute_force": 40, "scann": 1100}  # enough for ScaNN to make partitions
@@ -166,6 +171,26 @@ class TestAnswers:
         np.testing.assert_allclose(np.linalg.norm(answer, axis=1), [1, 0, 1, 1], atol=1e-5)
         np.testing.assert_allclose(answer[0], answer[2], atol=1e-6)
         assert not np.allclose(answer[0], answer[3], atol=0.1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(raw_texts.texts, st.binary(max_size=40)), min_size=1, max_size=20))
+def test_texts_are_cleaned_as_for_training(cleaning, batch):
+    """On the one hand the Transform step's function, on the other what was exported."""
+    raw = [text.encode() if isinstance(text, str) else text for text in batch]
+    data = {
+        "interactions": {"path": "i", "user_id": "u", "item_id": "i", "time": "t", "time_format": "order"},
+        "items": {"path": "x", "item_id": "i", "text": ["title"]},
+    }
+    config = Config.model_validate({"name": "texts", "data": data}).to_json()
+    inputs = dict.fromkeys(["item_id", "title", "text", "train_count", "occurs"], tf.constant(raw))
+    trained_on = preprocess_items(inputs, {"config": config})["text"].numpy().tolist()
+    assert cleaning(raw) == trained_on
+
+
+@pytest.fixture(scope="module")
+def cleaning(models):
+    return exported.cleaning_of(models["brute_force"])
 
 
 class TestExclusions:
