@@ -67,7 +67,9 @@ def export(
     """
     index = _index(towers, index_directory, target)
     inputs = towers.user_tower.inputs
-    encoder = text_encoder.load(config.text.encoder, config.text.max_tokens) if dataset.texts is not None else None
+    # What the towers were trained with, which is the configured encoder unless its layers were trained too.
+    name = towers.encoder or config.text.encoder
+    encoder = text_encoder.load(name, config.text.max_tokens) if dataset.texts is not None else None
     categories = inputs.events or inputs.context or inputs.profile
     transform = TransformGraph(sequence_transform) if categories else None
     popularity = ranking.popularity(dataset.items) if ranker is not None else None
@@ -81,7 +83,13 @@ def export(
         "index_report": builder.read_description(index_directory)["report"],
         "target": index.kind,
         "ranking": ranker is not None,
-        "encoder": None if encoder is None else {"name": encoder.encoder, "fingerprint": encoder.fingerprint},
+        "encoder": None
+        if encoder is None
+        else {
+            "name": config.text.encoder,
+            "fine_tuned": towers.encoder is not None,
+            "fingerprint": encoder.fingerprint,
+        },
         "signatures": {
             name: {
                 "inputs": _shapes(function.structured_input_signature[1]),

@@ -44,8 +44,14 @@ class Dataset:
         return self.splits["train"]
 
 
-def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...]) -> Dataset:
+def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...], *, with_texts: bool = False) -> Dataset:
     """Loads the catalogue and the named splits; `train` is always among them, for its rating scale.
+
+    Args:
+      config: the configuration.
+      paths: where the dataset lies.
+      splits: their names.
+      with_texts: whether the texts themselves come too, those of all splits: what training their encoder takes.
 
     Raises:
       TowersError: a split is missing, or a text has no embedding.
@@ -63,8 +69,31 @@ def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...]) -> Datase
         if split not in tables:
             table = _load_sequences(config.data, paths, split, items, sorted_keys)
             tables[split] = replace(table, rating_mean=train.rating_mean, rating_std=train.rating_std)
-    texts = TextVectors(vectors=vectors, encoder=metadata["encoder"]) if len(keys) else None
+    texts = None
+    if len(keys):
+        written = _load_texts(config.data, paths, sorted_keys) if with_texts else None
+        texts = TextVectors(vectors=vectors, encoder=metadata["encoder"], texts=written)
     return Dataset(items=items, splits=tables, texts=texts)
+
+
+def _load_texts(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> np.ndarray:
+    """Every text that has a row, of items and of all splits: object (bytes) [rows]."""
+    texts = np.full(len(keys), None, object)
+    for directory, features in ((paths.items, item_features(data)), (paths.sequences, sequence_features(data))):
+        written = [feature for feature in features if feature.name in _TEXT_NAMES]
+        spec = {feature.transformed_key: _parsing(feature) for feature in written}
+        files = sorted(tf.io.gfile.glob(os.path.join(directory, "Split-*", "*.gz"))) if spec else []
+        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_PARSE_BATCH):
+            for value in tf.io.parse_example(records, spec).values():
+                flat = (value.flat_values if isinstance(value, tf.RaggedTensor) else value).numpy().reshape(-1)
+                rows = rows_of(keys, flat)
+                texts[rows[rows >= 0]] = flat[rows >= 0]
+    missing = sum(text is None for text in texts)
+    if missing:
+        raise TowersError(
+            f"{paths.texts}: {missing} of {len(texts)} texts are in no example of this run. Run the pipeline again."
+        )
+    return texts
 
 
 def _load_items(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> ItemTable:

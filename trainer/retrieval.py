@@ -21,13 +21,15 @@ from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 from trainer.directories import written_aside
 from trainer.distribution import is_chief
-from trainer.errors import TowersError
+from trainer.errors import TowersError, UsageError
 from trainer.evaluation import metrics
 from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of, top_k
 from trainer.fitting import adam, fit
 from trainer.graphs import OneGraph
 from trainer.objectives import Objective, objective
 from trainer.progress import OnEpoch, OnUpdate
+from trainer.text import fine_tuning
+from trainer.text.current import CurrentTexts
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, user_inputs
 from trainer.towers.item import ItemTower, gather_texts, texts_tensor
 from trainer.towers.transformer import RandomStream
@@ -54,11 +56,23 @@ class RetrievalModel(tfrs.Model):
         self.stream = RandomStream(config.seed)
         self.item_tower = ItemTower(config.model, items_in, self.stream)
         self.user_tower = UserTower(config.model, user_in, self.stream)
+        self.tuning: fine_tuning.FineTuning | None = None
+        self.encoder: str | None = None  # of texts, as `trainer.text` loads it, if it was trained with the towers
         self._objective: Objective | None = None
-        self._texts: tf.Tensor | None = None
+        self._texts: tf.Tensor | CurrentTexts | None = None
         self._make_graphs()
 
-    def attach(self, items: ItemTable, texts: TextVectors | None) -> None:
+    @property
+    def reads_texts(self) -> bool:
+        user_in = self.user_tower.inputs
+        return bool(self.item_tower.inputs.text_width or user_in.text_width or user_in.query_width)
+
+    def tune(self, items: ItemTable, tuning: fine_tuning.FineTuning) -> None:
+        """`attach`, with texts whose encoder is trained too: its trained layers become part of the model's weights."""
+        self.attach(items, tuning.texts)
+        self.tuning, self._tuned_layers, self._tuned_texts = tuning, tuning.layers, tuning.texts.stored
+
+    def attach(self, items: ItemTable, texts: TextVectors | CurrentTexts | None) -> None:
         """Gives the model the catalogue and the text vectors; neither becomes part of its weights."""
         self.item_tower.attach(items, texts)
         self._make_graphs()
@@ -81,6 +95,7 @@ class RetrievalModel(tfrs.Model):
                 features[name] = gather_texts(self._texts, features.pop(row))
         return features
 
+    @fine_tuning.with_encoded_texts
     def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """The configured loss (see `trainer.objectives`), meant over all positions of an all-positions batch."""
         if self._objective is None:
@@ -136,6 +151,8 @@ class RetrievalModel(tfrs.Model):
 
     def save(self, directory: Path, items: ItemTable, history: list[dict[str, Any]]) -> None:
         """Writes what `load` and the export read. `directory` should exist and be empty."""
+        if self.tuning is not None:
+            self.tuning.save(directory)  # first: it brings the text vectors up to date
         (directory / CONFIG).write_text(self.config.to_json(), encoding="utf-8")
         sizes = {"item": as_dict(self.item_tower.inputs), "user": as_dict(self.user_tower.inputs)}
         (directory / INPUTS).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
@@ -193,16 +210,26 @@ def train(
     Raises:
       TowersError: there is nothing to learn from, `directory` can not be written, or `checkpoints` holds another
         training's.
+      UsageError: the configuration asks for what does not go together.
     """
     started = time.monotonic()
     clock = config.data.interactions.time_format != "order"
     settings = config.retrieval
     strategy = distribution.strategy_for(settings.distribution)
+    if strategy.num_replicas_in_sync > 1 and config.text.trainable_layers:
+        raise UsageError(
+            "`retrieval.distribution` should be none where the text encoder is trained (`text.trainable_layers`). "
+            f"Received: {settings.distribution!r}"
+        )
     with strategy.scope():
         model = RetrievalModel(
             config, item_inputs(config.model, items, texts), user_inputs(config.model, train, texts, clock)
         )
-        model.attach(items, texts)
+        tuning = fine_tuning.start(config, items, texts, model.reads_texts)
+        if tuning is None:
+            model.attach(items, texts)
+        else:
+            model.tune(items, tuning)
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")
@@ -211,16 +238,19 @@ def train(
         kept = Checkpoints(checkpoints, settings.checkpoint_minutes, _key(config, items, train, validation, texts))
     with ExitStack() as stack:
         aside = stack.enter_context(written_aside(directory)) if is_chief(strategy) else None
+        make_optimizer = adam if tuning is None else tuning.adam
         with strategy.scope():
-            model.compile(optimizer=adam(settings.learning_rate, settings.weight_decay))
+            model.compile(optimizer=make_optimizer(settings.learning_rate, settings.weight_decay))
 
         def batches(epoch: int, first: int) -> Any:
             inputs = model.user_tower.inputs
-            return training_batches(train, inputs, windows, settings.batch_size, config.seed, epoch, first)
+            made = training_batches(train, inputs, windows, settings.batch_size, config.seed, epoch, first)
+            return made if tuning is None else tuning.batches(made, epoch)
 
         validate = None
         if validation is not None and int(validation.target_count.sum()):
             validate = _Validation(config, model, items, validation)
+            validate = validate if tuning is None else tuning.before(validate)
         history, best = fit(
             model,
             batches,
@@ -283,7 +313,8 @@ def load(directory: str | Path, items: ItemTable, texts: TextVectors | None) -> 
             f"Use the items of the run that trained it."
         )
     model = RetrievalModel(config, ItemInputs(**sizes["item"]), UserInputs(**sizes["user"]))
-    model.attach(items, texts)
+    model.attach(items, fine_tuning.trained_texts(config, directory, texts))
+    model.encoder = fine_tuning.trained_encoder(config, directory)
     try:
         model.restore(directory)
     except (tf.errors.OpError, AssertionError) as error:

@@ -50,8 +50,8 @@ class Step:
     def paths(self) -> DatasetPaths:
         return DatasetPaths(**{name: self.inputs[name] for name in DATASET_INPUTS})
 
-    def dataset(self, *splits: str) -> Dataset:
-        return loading.load(self.config, self.paths, splits)
+    def dataset(self, *splits: str, with_texts: bool = False) -> Dataset:
+        return loading.load(self.config, self.paths, splits, with_texts=with_texts)
 
     def towers(self, dataset: Dataset) -> retrieval.RetrievalModel:
         return retrieval.load(self.inputs["towers"], dataset.items, dataset.texts)

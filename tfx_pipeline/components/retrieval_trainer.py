@@ -15,7 +15,7 @@ from trainer.config import Config
 
 class RetrievalTrainerExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        dataset = step.dataset("validation")
+        dataset = step.dataset("validation", with_texts=step.config.text.trainable_layers != 0)
         result = retrieval.train(
             step.config,
             dataset.items,

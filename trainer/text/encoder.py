@@ -6,6 +6,7 @@ import hashlib
 import json
 import types
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +32,7 @@ class TextEncoder(tf.Module):
       width: size of a vector.
       max_tokens: longest sequence read, [CLS] and [SEP] included.
       fingerprint: hex; changes with the weights, vocabulary, tokenizer options, cleaning, pooling and `max_tokens`.
+      pooling: "mean", "cls" or "max".
     """
 
     @tf.autograph.experimental.do_not_convert  # see weights.build_backbone
@@ -49,13 +51,14 @@ class TextEncoder(tf.Module):
         self.width: int = backbone.hidden_dim
         self.max_tokens = max_tokens
         self.fingerprint = fingerprint
-        self._pooling = pooling
+        self.pooling = pooling
         self._packer = Packer(tokenizer, max_tokens)
         bert = tf.keras.Model(backbone.inputs, backbone.output["sequence_output"])
         # Saving a Keras layer traces it on its own as well; behind a plain callable only the variables are saved.
         self._bert: Callable[[dict[str, tf.Tensor]], tf.Tensor] = lambda inputs: bert(inputs, training=False)
         self._weights = list(bert.weights)
-        # In a namespace, because saving traces and writes out every tf.function that is an attribute of a module.
+        # In namespaces, because saving looks into every Keras model and tf.function that is an attribute of a module.
+        self._parts = types.SimpleNamespace(backbone=backbone, tokenizer=tokenizer)
         self._compiled = types.SimpleNamespace(
             clean=_compiled(clean, tf.TensorSpec([None], tf.string)),
             tokenize=_compiled(self._packer, tf.TensorSpec([None], tf.string)),
@@ -83,17 +86,24 @@ class TextEncoder(tf.Module):
     @tf.autograph.experimental.do_not_convert
     def embed_tokens(self, token_ids: tf.Tensor) -> tf.Tensor:
         """Unit vectors of packed sequences: int32 [B, T], padded -> float32 [B, width]."""
-        mask = tf.not_equal(token_ids, self._packer.padding_id)  # [B, T]
-        inputs = {
+        inputs = self.bert_inputs(token_ids)
+        return self.pool(self._bert(inputs), inputs["padding_mask"])
+
+    def bert_inputs(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the backbone takes, each int32 [B, T]: `token_ids`, `segment_ids`, `padding_mask`."""
+        return {
             "token_ids": token_ids,
             "segment_ids": tf.zeros_like(token_ids),
-            "padding_mask": tf.cast(mask, tf.int32),
+            "padding_mask": tf.cast(tf.not_equal(token_ids, self._packer.padding_id), tf.int32),
         }
-        states = self._bert(inputs)  # [B, T, width]
-        if self._pooling == "mean":
+
+    def pool(self, states: tf.Tensor, padding_mask: tf.Tensor) -> tf.Tensor:
+        """Unit vectors of the last layer's states: [B, T, width], int32 [B, T] -> [B, width]."""
+        mask = tf.cast(padding_mask, tf.bool)
+        if self.pooling == "mean":
             weight = tf.cast(mask, states.dtype)[:, :, tf.newaxis]
             pooled = tf.reduce_sum(states * weight, axis=1) / tf.maximum(tf.reduce_sum(weight, axis=1), 1.0)
-        elif self._pooling == "max":
+        elif self.pooling == "max":
             pooled = tf.reduce_max(tf.where(mask[:, :, tf.newaxis], states, states.dtype.min), axis=1)
         else:
             pooled = states[:, 0]
@@ -121,24 +131,63 @@ class TextEncoder(tf.Module):
             cleaned = self._compiled.clean(tf.constant(texts[start : start + _CHUNK], tf.string)).numpy()
             inverse += (rows_of.setdefault(text, len(rows_of)) for text in cleaned)
         distinct = list(rows_of)
-        sequences: list[np.ndarray] = []
-        for start in range(0, len(distinct), _CHUNK):
-            ragged = self._compiled.tokenize(tf.constant(distinct[start : start + _CHUNK], tf.string))
-            sequences += np.split(ragged.values.numpy(), ragged.row_splits.numpy()[1:-1])
-        lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         vectors = np.zeros([len(distinct), self.width], np.float32)
         written = np.flatnonzero([text != b"" for text in distinct])
+        sequences = self.tokenize([distinct[row] for row in written])
+        vectors[written] = self.embed_sequences(sequences, tokens_per_batch, progress)
+        return vectors[inverse]
+
+    def tokenize(self, texts: Sequence[str | bytes]) -> list[np.ndarray]:
+        """Packed sequences of cleaned texts: one int32 array a text, [CLS] and [SEP] included."""
+        sequences: list[np.ndarray] = []
+        for start in range(0, len(texts), _CHUNK):
+            ragged = self._compiled.tokenize(tf.constant(texts[start : start + _CHUNK], tf.string))
+            sequences += np.split(ragged.values.numpy(), ragged.row_splits.numpy()[1:-1])
+        return sequences
+
+    def embed_sequences(
+        self,
+        sequences: Sequence[np.ndarray],
+        tokens_per_batch: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Unit vectors of packed sequences, encoded in length-sorted batches: float32 [len(sequences), width].
+
+        Args:
+          sequences: as `tokenize` gives them.
+          tokens_per_batch, progress: see `encode_texts`.
+        """
+        lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+        vectors = np.zeros([len(sequences), self.width], np.float32)
         done = 0
-        for batch in batches_by_length(lengths[written], tokens_per_batch):
-            rows = written[batch]
-            padded = np.full([len(rows), lengths[rows].max()], self._packer.padding_id, np.int32)
-            for index, row in enumerate(rows):
-                padded[index, : lengths[row]] = sequences[row]
-            vectors[rows] = self._compiled.embed(padded).numpy()
+        for rows in batches_by_length(lengths, tokens_per_batch):
+            vectors[rows] = self._compiled.embed(self.padded([sequences[row] for row in rows])).numpy()
             done += len(rows)
             if progress:
-                progress(done, len(written))
-        return vectors[inverse]
+                progress(done, len(sequences))
+        return vectors
+
+    def padded(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
+        """Packed sequences, padded to the longest of them: int32 [len(sequences), T]."""
+        padded = np.full([len(sequences), max(map(len, sequences), default=0)], self._packer.padding_id, np.int32)
+        for index, sequence in enumerate(sequences):
+            padded[index, : len(sequence)] = sequence
+        return padded
+
+    @property
+    def backbone(self) -> keras_nlp.models.BertBackbone:
+        """The model; its weights are the encoder's own, so that training it changes what the encoder gives."""
+        return self._parts.backbone
+
+    def save(self, directory: Path) -> str:
+        """Writes a BERT directory that `load` reads, with the weights as they are now; returns its fingerprint.
+
+        Args:
+          directory: is made; should not exist.
+        """
+        directory.mkdir(parents=True)
+        weights.write(directory, self.backbone, self._parts.tokenizer, self.pooling)
+        return describe(str(directory), self.max_tokens)[1]
 
 
 def batches_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:

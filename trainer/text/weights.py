@@ -1,4 +1,4 @@
-"""Where pretrained BERT encoders lie, and how their files become KerasNLP layers.
+"""Where pretrained BERT encoders lie, and how their files become KerasNLP layers and the layers files again.
 
 A BERT directory is laid out as Hugging Face publishes it: `config.json`, `vocab.txt`, `model.safetensors`, and
 optionally `tokenizer_config.json` and sentence-transformers' `1_Pooling/config.json`.
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
+import safetensors.numpy
 import tensorflow as tf
 
 from trainer.errors import TowersError, UsageError
@@ -173,6 +174,72 @@ def build_backbone(files: BertFiles) -> keras_nlp.models.BertBackbone:
     return backbone
 
 
+def write(
+    directory: Path, backbone: keras_nlp.models.BertBackbone, tokenizer: keras_nlp.models.BertTokenizer, pooling: str
+) -> None:
+    """Writes a BERT directory that `read` and `build_backbone` read back: the opposite of them.
+
+    Args:
+      directory: should exist and be empty.
+      backbone: its weights are written as they are now.
+      tokenizer: of the backbone's vocabulary.
+      pooling: "mean", "cls" or "max".
+    """
+    first = backbone.transformer_layers[0]
+    config = {
+        "model_type": "bert",
+        "vocab_size": backbone.vocabulary_size,
+        "hidden_size": backbone.hidden_dim,
+        "num_hidden_layers": backbone.num_layers,
+        "num_attention_heads": backbone.num_heads,
+        "intermediate_size": backbone.intermediate_dim,
+        "max_position_embeddings": backbone.max_sequence_length,
+        "type_vocab_size": backbone.num_segments,
+        "hidden_act": _activation_name(first._feedforward_intermediate_dense.activation),
+        "layer_norm_eps": backbone.embeddings_layer_norm.epsilon,
+    }
+    options = {
+        "do_lower_case": tokenizer.lowercase,
+        "strip_accents": tokenizer.strip_accents,
+        "tokenize_chinese_chars": tokenizer.split_on_cjk,
+    }
+    modes = {mode: name == pooling for mode, name in _POOLINGS.items()}
+    (directory / "1_Pooling").mkdir()
+    for path, document in (
+        ("config.json", config),
+        ("tokenizer_config.json", options),
+        ("1_Pooling/config.json", modes),
+    ):
+        (directory / path).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    vocabulary = "".join(f"{token}\n" for token in tokenizer.get_vocabulary())
+    (directory / "vocab.txt").write_text(vocabulary, encoding="utf-8")
+    tensors = {}
+    for variable, name in _pairs(backbone):
+        value = variable.numpy()
+        if _is_linear(name):
+            # Attention's kernels are cut into heads: [width, heads, size] inwards, [heads, size, width] outwards.
+            value = value.reshape(-1, backbone.hidden_dim) if "attention.output" in name else value
+            value = value.reshape(len(value), -1).T
+        elif name.endswith(".bias"):
+            value = value.reshape(-1)
+        tensors[name] = np.ascontiguousarray(value, np.float32)
+    safetensors.numpy.save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def _activation_name(activation: Any) -> str:
+    """The name by which `config.json` knows what a layer computes: KerasNLP's presets bring a function of their own."""
+    x = tf.linspace(-4.0, 4.0, 81)
+    for name, function in _ACTIVATIONS.items():
+        if np.allclose(function(x), activation(x), atol=1e-6):
+            return name
+    raise TowersError(f"the encoder's activation {activation} has no name among {', '.join(_ACTIVATIONS)}.")
+
+
+def _is_linear(name: str) -> bool:
+    """Whether a tensor is a linear layer's weight: [out, in] in the file, [in, out] in Keras."""
+    return name.endswith(".weight") and "LayerNorm" not in name and "embeddings" not in name
+
+
 def _pairs(backbone: keras_nlp.models.BertBackbone) -> list[tuple[tf.Variable, str]]:
     """Every variable that is read, and the name of its tensor in the file. The pooler is not read."""
 
@@ -215,8 +282,8 @@ def _assign(path: Path, pairs: list[tuple[tf.Variable, str]]) -> None:
                         f"{path}: {name} has shape {list(value.shape)}, which is not what config.json's sizes make "
                         f"({variable.shape.as_list()} in Keras). The two files are of different models."
                     )
-                if name.endswith(".weight") and value.ndim == 2 and "embeddings" not in name:
-                    value = value.T  # a linear layer's [out, in]; Keras keeps [in, out], cut into heads in attention
+                if _is_linear(name):
+                    value = value.T  # [out, in]; Keras keeps [in, out], cut into heads in attention
                 variable.assign(value.reshape(variable.shape))
     except (safetensors.SafetensorError, OSError) as error:
         raise TowersError(f"{path}: cannot be read ({error}). Download the file again.") from None

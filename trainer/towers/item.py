@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.config import ModelConfig
 from trainer.data import NO_TEXT, UNKNOWN_ITEM, ItemTable, TextVectors
+from trainer.text.current import CurrentTexts
 from trainer.towers.inputs import ItemInputs
 from trainer.towers.transformer import RandomStream
 
@@ -23,7 +24,7 @@ class _Catalogue:
     id_row: tf.Tensor  # int32 [n + 1], row of the id embedding
     columns: dict[str, tf.Tensor | tf.RaggedTensor]  # [n + 1, ...]
     text_row: tf.Tensor | None  # int32 [n + 1]
-    text_vectors: tf.Tensor | None  # float16 [texts, width]
+    text_vectors: tf.Tensor | CurrentTexts | None  # float16 [texts, width]
 
 
 class ItemTower(tf.keras.layers.Layer):
@@ -82,7 +83,7 @@ class ItemTower(tf.keras.layers.Layer):
             self.projections[name].build([None, width])
         self._catalogue: _Catalogue | None = None
 
-    def attach(self, items: ItemTable, texts: TextVectors | None) -> None:
+    def attach(self, items: ItemTable, texts: TextVectors | CurrentTexts | None) -> None:
         """Gives the tower the catalogue, so that `vectors` and `all_vectors` can read it."""
         if len(items) != self.inputs.items:
             raise ValueError(
@@ -187,14 +188,21 @@ class ItemTower(tf.keras.layers.Layer):
         return tf.math.l2_normalize(vectors, axis=-1) if self.config.similarity == "cosine" else vectors
 
 
-def gather_texts(vectors: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+def gather_texts(vectors: tf.Tensor | CurrentTexts, rows: tf.Tensor) -> tf.Tensor:
     """Rows of the text vectors as float32, zeros where the row is NO_TEXT: [...] -> [..., width]."""
+    if isinstance(vectors, CurrentTexts):
+        return vectors.gather(rows)
     found = tf.gather(vectors, tf.maximum(rows, 0))
     return tf.cast(tf.where((rows >= 0)[..., tf.newaxis], found, tf.zeros([], found.dtype)), tf.float32)
 
 
-def texts_tensor(texts: TextVectors) -> tf.Tensor:
-    """The text vectors as a tensor in the host's memory, at least one row long so that row 0 can be gathered."""
+def texts_tensor(texts: TextVectors | CurrentTexts) -> tf.Tensor | CurrentTexts:
+    """The text vectors as a tensor in the host's memory, at least one row long so that row 0 can be gathered.
+
+    Those that change in training stay what they are.
+    """
+    if isinstance(texts, CurrentTexts):
+        return texts
     vectors = texts.vectors
     if len(vectors) == 0:
         vectors = np.zeros([1, texts.width], np.float16)
