@@ -104,6 +104,8 @@ def test_batches_hold_each_row_once_within_the_budget(lengths: list[int], budget
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * array[batch].max() <= budget
+    in_order = [length for batch in batches for length in array[batch]]
+    assert in_order == sorted(lengths, reverse=True)
 
 
 @pytest.fixture(scope="module")
@@ -302,3 +304,37 @@ def test_minilm_that_is_not_installed_says_what_to_do(monkeypatch: pytest.Monkey
     monkeypatch.setattr(weights, "MINILM_DISTRIBUTION", "not-installed")
     with pytest.raises(TowersError, match=r"not installed\. Install requirements\.lock"):
         encoder.load(weights.MINILM, MAX_TOKENS)
+
+
+@pytest.mark.parametrize(("pooling", "activation"), [("cls", "gelu_new"), ("max", "relu"), ("mean", "gelu")])
+def test_what_is_written_is_the_same_encoder(tmp_path: Path, pooling: str, activation: str) -> None:
+    directory = Path(tiny_bert.write(tmp_path / "bert", seed=5))
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.01, "hidden_act": activation}))
+    (directory / "tokenizer_config.json").write_text('{"do_lower_case": true, "strip_accents": false}')
+    (directory / "1_Pooling").mkdir()
+    modes = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{modes[pooling]}": True}))
+    model = encoder.load(str(directory), MAX_TOKENS)
+    fingerprint = model.save(tmp_path / "again")
+    again = encoder.load(str(tmp_path / "again"), MAX_TOKENS)
+    assert again.fingerprint == fingerprint
+    texts = [*TEXTS, "Café"]
+    np.testing.assert_array_equal(again.encode_texts(texts), model.encode_texts(texts))
+    written, read = weights.read(str(tmp_path / "again")).identity(), weights.read(str(directory)).identity()
+    assert {key: value for key, value in written.items() if key != "weights"} == {
+        key: value for key, value in read.items() if key != "weights"
+    }
+
+
+@tf.autograph.experimental.do_not_convert  # see weights.build_backbone
+def test_keras_nlps_own_models_are_written_too(tmp_path: Path, tiny: TextEncoder) -> None:
+    """As a preset brings them: KerasNLP's own activation, and more embeddings than the vocabulary has words."""
+    tokens = tiny_bert.vocabulary()
+    tf.random.set_seed(1)
+    backbone = keras_nlp.models.BertBackbone(len(tokens) + 3, 2, 4, 16, 24, max_sequence_length=30)
+    tokenizer = keras_nlp.models.BertTokenizer(tokens, lowercase=True)
+    weights.write(tmp_path, backbone, tokenizer, "mean")
+    again = weights.build_backbone(weights.read(str(tmp_path)))
+    inputs = tiny.bert_inputs(tf.constant([[2, 9, 30, 41, 3], [2, 7, 3, 0, 0]]))
+    np.testing.assert_allclose(again(inputs)["sequence_output"], backbone(inputs)["sequence_output"], atol=1e-6)
