@@ -29,8 +29,7 @@ def prepared(
 ) -> tuple[Config, Dataset]:
     """The configuration and the data of one set, all three splits.
 
-    The pipeline runs only where `out_dir` holds no finished run over the same columns and texts (the sections `data`
-    and `text`); files that changed since are not looked at. Paths in `out_dir` are read, never written, after that.
+    The pipeline runs only where `out_dir` holds no finished run over the same columns, read by the same encoder; files that changed since are not looked at. Paths in `out_dir` are read, never written, after that.
 
     Args:
       config_path: the dataset's YAML file.
@@ -50,7 +49,9 @@ def prepared(
         command = [str(ROOT / "towers"), "run", "--config", str(config_path), "--data", str(data_dir)]
         if subprocess.run([*command, "--out", str(out_dir), *sets], check=False, stdout=sys.stderr).returncode:
             raise TowersError(f"{config.name}: could not be prepared in {out_dir}, see above.")
-    return config, loading.load(config, trained_run.dataset_paths(directory), SPLITS)
+    return config, loading.load(
+        config, trained_run.dataset_paths(directory), SPLITS, with_texts=config.text.trainable_layers != 0
+    )
 
 
 def encoding_seconds(out_dir: str | Path) -> float | None:
@@ -67,4 +68,5 @@ def _holds(directory: RunDirectory, config: Config) -> bool:
         made_with = directory.finished_data_config()
     except TowersError:
         return False
-    return (made_with.data, made_with.text) == (config.data, config.text)
+    read = [(c.data, c.text.encoder, c.text.max_tokens) for c in (made_with, config)]
+    return read[0] == read[1]
