@@ -11,8 +11,9 @@ import pytest
 
 from tests.trainer import tables, trainings
 from trainer import retrieval
+from trainer.config import Config
 from trainer.distribution import strategy_for
-from trainer.errors import TowersError
+from trainer.errors import TowersError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,14 @@ def test_workers_without_tf_config_are_one_line(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(TowersError, match="TF_CONFIG should name the workers") as error:
             strategy_for("multi_worker")
         assert "\n" not in str(error.value)
+
+
+def test_a_trained_encoder_is_not_distributed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Two:
+        num_replicas_in_sync = 2
+
+    monkeypatch.setattr(retrieval.distribution, "strategy_for", lambda _: Two())
+    items, train, validation, _ = tables.markov()
+    config = Config.model_validate(trainings.config().model_dump() | {"text": {"trainable_layers": 1}})
+    with pytest.raises(UsageError, match="should be none where the text encoder is trained"):
+        retrieval.train(config, items, train, validation, None, tmp_path / "model")
