@@ -26,8 +26,12 @@ def torch_python(directory: Path, packages: tuple[str, ...] = ()) -> str:
             sys.exit(f"none of {', '.join(INTERPRETERS)} is on PATH: PyTorch's environment needs one")
         subprocess.run([interpreter, "-m", "venv", str(directory)], check=True)
     print(f"PyTorch's environment: {directory}", file=sys.stderr, flush=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", TORCH, "numpy", *packages]
-    subprocess.run(install, check=True, stdout=sys.stderr)
+    wanted, installed = {TORCH, "numpy", *packages}, directory / "installed.txt"
+    present = set(installed.read_text(encoding="utf-8").split()) if installed.exists() else set()
+    if not wanted <= present:
+        install = [str(python), "-m", "pip", "install", "--quiet", *sorted(wanted)]
+        subprocess.run(install, check=True, stdout=sys.stderr)
+        installed.write_text("\n".join(sorted(wanted | present)), encoding="utf-8")
     return str(python)
 
 
