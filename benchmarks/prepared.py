@@ -29,7 +29,8 @@ def prepared(
 ) -> tuple[Config, Dataset]:
     """The configuration and the data of one set, all three splits.
 
-    The pipeline runs only where `out_dir` holds no finished run over the same columns, read by the same encoder; files that changed since are not looked at. Paths in `out_dir` are read, never written, after that.
+    The pipeline runs only where `out_dir` holds no finished run over the same columns, read by the same encoder; files
+    that changed since are not looked at. `out_dir` is only read after that.
 
     Args:
       config_path: the dataset's YAML file.
