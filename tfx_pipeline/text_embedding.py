@@ -93,6 +93,14 @@ def embed_examples(
     return load_vectors(directory).metadata
 
 
+def describe(metadata: dict[str, Any]) -> str:
+    """One line on what `embed_examples` did: how much the store knew, and how fast the rest went."""
+    texts, hits, encoded = (metadata[name] for name in ("texts", "store_hits", "encoded"))
+    share = f" ({100 * hits / texts:.1f} %)" if texts else ""
+    rate = f" at {encoded / max(metadata['seconds'], 1e-3):,.0f} texts/s" if encoded else ""
+    return f"{texts:,} texts: {hits:,} from the store{share}, {encoded:,} encoded{rate}"
+
+
 class ReadTexts(beam.PTransform):
     """Non-empty texts of tf.Examples: the named bytes features of the files that match a pattern."""
 

@@ -33,14 +33,16 @@ def make_pipeline() -> beam.Pipeline:
     return beam.Pipeline(options=PipelineOptions(["--direct_running_mode=in_memory", "--direct_num_workers=1"]))
 
 
-def embed(texts: list[str | bytes], bert: str, directory: Path, store_directory: Path) -> dict:
+def embed(
+    texts: list[str | bytes], bert: str, directory: Path, store_directory: Path, max_tokens: int = MAX_TOKENS
+) -> dict:
     with make_pipeline() as pipeline:
         _ = (
             pipeline
             | beam.Create(texts)
             | text_embedding.EmbedTexts(
                 encoder=bert,
-                max_tokens=MAX_TOKENS,
+                max_tokens=max_tokens,
                 tokens_per_batch=64,
                 store_directory=str(store_directory),
                 directory=str(directory),
@@ -78,6 +80,7 @@ def test_every_distinct_text_once_and_only_new_ones_are_encoded(bert: str, tmp_p
 
     again = embed([*texts, "one more"], bert, tmp_path / "two", tmp_path / "store")
     assert (again["texts"], again["store_hits"], again["encoded"]) == (32, 31, 1)
+    assert text_embedding.describe(again).startswith("32 texts: 31 from the store (96.9 %), 1 encoded at ")
     keys_again, vectors_again, _ = load_vectors(str(tmp_path / "two"))
     np.testing.assert_array_equal(
         vectors_again[rows_of(keys_again, np.array(texts[:-2], dtype=object))], vectors[rows[:-2]]
@@ -99,9 +102,27 @@ def test_texts_are_sorted_by_length_within_chunks(bert: str, tmp_path: Path, mon
     assert len(chunks) <= 6
 
 
+def test_another_length_encoder_or_cleaning_finds_nothing_in_the_store(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[str | bytes] = [*words(5)]
+    other = tiny_bert.write(tmp_path / "other", seed=1)
+
+    def hits(encoder_directory: str, max_tokens: int = MAX_TOKENS) -> int:
+        directory = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        return embed(texts, encoder_directory, directory, tmp_path / "store", max_tokens)["store_hits"]
+
+    assert [hits(bert), hits(bert, MAX_TOKENS - 1), hits(other)] == [0, 0, 0]
+    with monkeypatch.context() as context:
+        context.setattr(encoder, "CLEANING_VERSION", "another")
+        assert hits(bert) == 0
+    assert hits(bert) == 5
+
+
 def test_no_text_at_all(bert: str, tmp_path: Path) -> None:
     metadata = embed(["", ""], bert, tmp_path / "out", tmp_path / "store")
     assert metadata["texts"] == 0
+    assert text_embedding.describe(metadata) == "0 texts: 0 from the store, 0 encoded"
     assert load_vectors(str(tmp_path / "out")).vectors.shape == (0, tiny_bert.WIDTH)
 
 

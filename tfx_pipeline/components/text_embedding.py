@@ -38,9 +38,7 @@ class EmbedTextsExecutor(base_beam_executor.BaseBeamExecutor):
             make_pipeline=self._make_beam_pipeline,
             on_progress=progress.update,
         )
-        hits, encoded = metadata["store_hits"], metadata["encoded"]
-        rate = f" at {encoded / metadata['seconds']:,.0f} texts/s" if encoded else ""
-        progress.summary(f"{metadata['texts']:,} texts: {hits:,} from the store, {encoded:,} encoded{rate}")
+        progress.summary(text_embedding.describe(metadata))
 
 
 class EmbedTextsSpec(component_spec.ComponentSpec):
