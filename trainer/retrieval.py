@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -247,10 +247,10 @@ def train(
             made = training_batches(train, inputs, windows, settings.batch_size, config.seed, epoch, first)
             return made if tuning is None else tuning.batches(made, epoch)
 
-        validate = None
+        validate: Callable[[], dict[str, float]] | None = None
         if validation is not None and int(validation.target_count.sum()):
-            validate = _Validation(config, model, items, validation)
-            validate = validate if tuning is None else tuning.before(validate)
+            measured = _Validation(config, model, items, validation)
+            validate = measured if tuning is None else tuning.before(measured)
         history, best = fit(
             model,
             batches,

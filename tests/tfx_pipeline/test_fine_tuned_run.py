@@ -20,6 +20,7 @@ from tfx_pipeline.components.exporter import ExporterExecutor
 from tfx_pipeline.components.index_builder import IndexBuilderExecutor
 from tfx_pipeline.components.retrieval_trainer import RetrievalTrainerExecutor
 from trainer.config import Config
+from trainer.data import TextVectors
 from trainer.text import encoder, fine_tuning
 from trainer.text.keys import as_array, text_key
 from trainer.text.vectors import load_vectors
@@ -48,7 +49,7 @@ def step(tmp_path_factory: pytest.TempPathFactory) -> Step:
     place = tmp_path_factory.mktemp("dataset")
     bert = tiny_bert.write(place / "bert")
     for split, last in (("train", 4), ("validation", 5), ("test", 6)):
-        sequences = []
+        sequences: list[dict[str, list]] = []
         for user in range(12):
             events = range(last)
             sequences.append(
@@ -63,7 +64,7 @@ def step(tmp_path_factory: pytest.TempPathFactory) -> Step:
                 }
             )
         write_examples(place / "sequences" / f"Split-{split}", sequences)
-    items = [
+    items: list[dict[str, list]] = [
         {
             "item_id": [f"i{item}"],
             "title": ["unread"],
@@ -108,13 +109,19 @@ def step(tmp_path_factory: pytest.TempPathFactory) -> Step:
     )
 
 
+def texts_of(step: Step, with_texts: bool = True) -> TextVectors:
+    texts = step.dataset("validation", with_texts=with_texts).texts
+    assert texts is not None
+    return texts
+
+
 def test_the_texts_of_all_splits_come_in_the_order_of_their_vectors(step: Step) -> None:
-    dataset = step.dataset("validation", with_texts=True)
+    texts = texts_of(step)
     keys = load_vectors(step.inputs["texts"]).keys
-    assert dataset.texts is not None
-    np.testing.assert_array_equal(as_array(text_key(text) for text in dataset.texts.texts), keys)
-    assert any(text.startswith(b"test book") for text in dataset.texts.texts)
-    assert step.dataset("validation").texts.texts is None, "only the step that trains needs them"
+    assert texts.texts is not None
+    np.testing.assert_array_equal(as_array(text_key(text) for text in texts.texts), keys)
+    assert any(text.startswith(b"test book") for text in texts.texts)
+    assert texts_of(step, with_texts=False).texts is None, "only the step that trains needs them"
 
 
 def test_from_examples_to_the_served_graph(step: Step) -> None:
@@ -122,7 +129,8 @@ def test_from_examples_to_the_served_graph(step: Step) -> None:
         executor().run(step)
     trained = encoder.load(str(Path(step.inputs["towers"], fine_tuning.ENCODER)), MAX_TOKENS)
     (model,) = Path(step.outputs["model"]).rglob("saved_model.pb")
-    texts = step.dataset("validation", with_texts=True).texts
+    texts = texts_of(step)
+    assert texts.texts is not None
     served = Reloaded(model.parent)("encode_text", {"text": texts.texts})["embedding"]
     np.testing.assert_allclose(served, np.load(Path(step.inputs["towers"], fine_tuning.VECTORS)), atol=1e-3)
     assert np.abs(served - texts.vectors).max() > 0.01, "as EmbedTexts wrote them: the encoder before it was trained"

@@ -134,11 +134,11 @@ def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple,
 def start(config: Config, data: tuple) -> tuple[retrieval.RetrievalModel, fine_tuning.FineTuning, dict]:
     """A model about to be trained, and its first batch."""
     items, train, _, texts = data
-    inputs = [
+    model = retrieval.RetrievalModel(
+        config,
         retrieval.item_inputs(config.model, items, texts),
         retrieval.user_inputs(config.model, train, texts, False),
-    ]
-    model = retrieval.RetrievalModel(config, *inputs)
+    )
     tuning = fine_tuning.start(config, items, texts, model.reads_texts)
     assert tuning is not None
     model.tune(items, tuning)
@@ -199,10 +199,11 @@ def test_a_batch_without_texts_is_trained_on(bert: str, data: tuple) -> None:
         retrieval.item_inputs(config.model, none, texts),
         retrieval.user_inputs(config.model, few, texts, False),
     )
-    model.tune(none, fine_tuning.FineTuning(config, none, texts))
-    model.compile(optimizer=model.tuning.adam(0.01, 0.0))
+    tuning = fine_tuning.FineTuning(config, none, texts)
+    model.tune(none, tuning)
+    model.compile(optimizer=tuning.adam(0.01, 0.0))
     windows = retrieval.training_windows(few, 8, 0.5)
-    batches = list(model.tuning.batches(retrieval.training_batches(few, model.user_tower.inputs, windows, 1, 1, 1), 1))
+    batches = list(tuning.batches(retrieval.training_batches(few, model.user_tower.inputs, windows, 1, 1, 1), 1))
     assert sorted(len(batch[fine_tuning.ROWS]) for batch in batches) == [1, 1]
     assert sorted(int(batch[fine_tuning.ROWS][0]) for batch in batches) == [-2, 8]
     for batch in batches:
