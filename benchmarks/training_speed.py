@@ -84,6 +84,7 @@ class Ours:
     def __init__(self, config: Any, dataset: Any) -> None:
         import tensorflow as tf
 
+        from trainer.averaging import WeightAverage
         from trainer.distribution import DistributedStep
         from trainer.fitting import adam
         from trainer.retrieval import RetrievalModel
@@ -97,7 +98,9 @@ class Ours:
         )
         self.model.attach(dataset.items, dataset.texts)
         self.model.compile(optimizer=adam(config.retrieval.learning_rate, config.retrieval.weight_decay))
-        self._step = DistributedStep(self.model, tf.distribute.get_strategy(), events_of)
+        usual = dataset.train.item.size / config.retrieval.batch_size
+        average = WeightAverage(self.model.trainable_variables, 100)
+        self._step = DistributedStep(self.model, tf.distribute.get_strategy(), events_of, usual, average)
 
     def train(self, batches: list[dict[str, np.ndarray]], times: Times | None = None) -> None:
         start = time.perf_counter()

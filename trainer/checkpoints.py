@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.averaging import WeightAverage
 from trainer.errors import TowersError
 
 _STATE = "state.json"
@@ -56,8 +57,8 @@ class Checkpoints:
     def due(self) -> bool:
         return time.monotonic() - self._last >= self._seconds
 
-    def save(self, model: tf.keras.Model, state: TrainingState) -> None:
-        """Writes the model's variables, its optimizer's, and `state`.
+    def save(self, model: tf.keras.Model, average: WeightAverage | None, state: TrainingState) -> None:
+        """Writes the model's variables, its optimizer's, their average, and `state`.
 
         Raises:
           TowersError: the directory cannot be written.
@@ -67,7 +68,7 @@ class Checkpoints:
         record = {**asdict(state), "key": self._key, "variables": variables, "best_weights": best}
         try:
             tf.io.gfile.makedirs(self._directory)
-            tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(self._path(variables))
+            _variables(model, average).write(self._path(variables))
             if best and best not in self._kept:
                 buffer = io.BytesIO()
                 np.savez(buffer, *state.best_weights)
@@ -81,7 +82,7 @@ class Checkpoints:
             ) from error
         self._last = time.monotonic()
 
-    def restore(self, model: tf.keras.Model) -> TrainingState | None:
+    def restore(self, model: tf.keras.Model, average: WeightAverage | None) -> TrainingState | None:
         """Puts the saved values into the variables of a model whose optimizer is built; None if nothing was saved.
 
         Raises:
@@ -103,8 +104,7 @@ class Checkpoints:
             if best:
                 with tf.io.gfile.GFile(self._path(best), "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
                     state.best_weights = [arrays[name] for name in arrays.files]
-            checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-            checkpoint.read(self._path(variables)).assert_consumed()
+            _variables(model, average).read(self._path(variables)).assert_consumed()
             self._tidy({"variables": variables, "best_weights": best})
         except (OSError, ValueError, KeyError, TypeError, AssertionError, tf.errors.OpError) as error:
             raise TowersError(
@@ -136,6 +136,11 @@ class Checkpoints:
                 self._kept.add(name)
             else:
                 tf.io.gfile.remove(self._path(name))
+
+
+def _variables(model: tf.keras.Model, average: WeightAverage | None) -> tf.train.Checkpoint:
+    parts = {"average": average} if average else {}
+    return tf.train.Checkpoint(model=model, optimizer=model.optimizer, **parts)
 
 
 def key_of(*parts: Any) -> str:

@@ -162,11 +162,11 @@ class ModelConfig(_Strict):
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     max_history: int = Field(50, ge=1)
-    dropout: float = Field(0.4, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     id_dropout: float = Field(0.1, ge=0, lt=1, description="share of item ids hidden in training, so content is learnt")
     min_id_count: int = Field(1, ge=0, description="ids with fewer train events share one embedding, as unknown ids do")
     similarity: Literal["dot", "cosine"] = Field(
-        "cosine", description="cosine goes with a retrieval.temperature near 0.05"
+        "dot", description="cosine goes with a retrieval.temperature near 0.05"
     )
     request_dropout: float = Field(
         0.5, ge=0, le=1, description="share of queries and request times hidden in training: both may be missing later"
@@ -174,6 +174,9 @@ class ModelConfig(_Strict):
     use_item_id: bool = True
     use_item_text: bool = True
     use_item_features: bool = True
+    use_item_reviews: bool = Field(
+        True, description="item id embeddings start from what users wrote about the item in training"
+    )
     use_event_text: bool = True
     use_event_features: bool = Field(True, description="event type, rating, time gaps")
     use_query: bool = True
@@ -183,11 +186,14 @@ class ModelConfig(_Strict):
 class RetrievalConfig(_Strict):
     """Training of the two-tower retrieval model."""
 
-    epochs: int = Field(40, gt=0)
+    epochs: int = Field(60, gt=0)
     batch_size: int = Field(128, gt=0, description="user sequences a step")
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    patience: int = Field(4, gt=0, description="epochs without a better validation NDCG@10")
+    average_epochs: float = Field(
+        2.0, ge=0, description="weights that are validated and kept are averaged over about so many epochs; 0: the last"
+    )
+    patience: int = Field(8, gt=0, description="epochs without a better validation NDCG@10")
     max_validation_users: int = Field(50_000, gt=0, description="drawn from the seed where there are more")
     loss: Literal["auto", "full_softmax", "sampled_softmax", "triplet"] = Field(
         "auto", description="auto: full_softmax up to full_softmax_limit items, sampled_softmax above"
@@ -211,7 +217,7 @@ class RetrievalConfig(_Strict):
     distribution: Literal["none", "mirrored", "multi_worker"] = Field(
         "none", description="mirrored: over this machine's GPUs; multi_worker: over the machines in TF_CONFIG"
     )
-    temperature: float = Field(0.06, gt=0, description="of the softmax over scores; similarity dot wants 1")
+    temperature: float = Field(1.0, gt=0, description="of the softmax over scores; similarity cosine wants 0.05 or so")
 
     @pydantic.model_validator(mode="after")
     def _drawn(self) -> RetrievalConfig:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from trainer.averaging import WeightAverage
 from trainer.batches import Batch
 from trainer.errors import TowersError
 from trainer.graphs import OneGraph
@@ -55,16 +56,28 @@ class DistributedStep:
 
     The loss of a batch is a mean over its examples. Each replica's is weighted with its share of them, so that the sum
     over the replicas is the whole batch's loss, and the sum of their gradients its gradient, however unevenly the
-    examples fell. A loss that draws negatives draws them on each replica from its own part.
+    examples fell. Batches are weighted likewise, with their examples against the usual number: sequences come sorted by
+    length, and an event among short ones should not count for more than one among long ones. A loss that draws
+    negatives draws them on each replica from its own part.
 
     Args:
       model: compiled; has `compute_loss(batch, training)` and a `stream`.
       strategy: the one that the model was made under.
       examples: how many examples a batch has.
+      usual: how many it has on average.
+      average: kept up to date, if given.
     """
 
-    def __init__(self, model: tf.keras.Model, strategy: tf.distribute.Strategy, examples: Examples) -> None:
+    def __init__(
+        self,
+        model: tf.keras.Model,
+        strategy: tf.distribute.Strategy,
+        examples: Examples,
+        usual: float,
+        average: WeightAverage | None = None,
+    ) -> None:
         self._model, self._strategy, self._examples = model, strategy, examples
+        self._usual, self._average = max(usual, 1.0), average
         self._graph = OneGraph(self._run)
         replicas = strategy.num_replicas_in_sync
         local = len(strategy.extended.worker_devices) if replicas > 1 else 1
@@ -73,25 +86,36 @@ class DistributedStep:
         self._local = range(worker * local, (worker + 1) * local)  # numbers of this process's replicas
 
     def __call__(self, batch: Batch) -> tf.Tensor:
-        """Trains on one batch of the same keys, types and ranks every time; returns its loss, float32 scalar."""
+        """Trains on one batch of the same keys, types and ranks every time.
+
+        Returns:
+          float32 scalar, the sum of its examples' losses divided by the usual number of examples.
+        """
         replicas = self._strategy.num_replicas_in_sync
         if replicas == 1:
-            return self._graph(np.ones(1, np.float32), batch)
+            return self._graph(np.array([self._examples(batch) / self._usual], np.float32), batch)
         rows = len(next(iter(batch.values())))
-        total = max(self._examples(batch), 1)
         pieces, shares = [], []
         for replica in self._local:
             # Every so-manieth row: rows next to each other may be alike in length. A replica that is left without one
             # takes another's with no weight, for no loss is made for an empty batch.
             piece = {name: value[replica::replicas] if replica < rows else value[:1] for name, value in batch.items()}
             pieces.append(piece)
-            shares.append(self._examples(piece) / total if replica < rows else 0.0)
+            shares.append(self._examples(piece) / self._usual if replica < rows else 0.0)
         return self._graph(np.array(shares, np.float32), *pieces)
 
     def _run(self, shares: tf.Tensor, *pieces: dict[str, tf.Tensor]) -> tf.Tensor:
         self._model.stream.step.assign_add(1)
-        if self._strategy.num_replicas_in_sync == 1:
-            return self._step(shares[0], pieces[0])
+        loss = (
+            self._step(shares[0], pieces[0])
+            if self._strategy.num_replicas_in_sync == 1
+            else self._spread(shares, pieces)
+        )
+        if self._average is not None:
+            self._average.update()
+        return loss
+
+    def _spread(self, shares: tf.Tensor, pieces: tuple[dict[str, tf.Tensor], ...]) -> tf.Tensor:
         first = self._local.start
 
         def each(pick: Callable[[int], tf.Tensor]) -> tf.Tensor:

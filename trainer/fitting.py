@@ -6,11 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from trainer.averaging import WeightAverage
 from trainer.batches import Batch
 from trainer.checkpoints import Checkpoints, TrainingState
 from trainer.distribution import DistributedStep, Examples, agreed, is_chief
@@ -35,9 +37,11 @@ def fit(
     batches: Callable[[int, int], Iterable[Batch]],
     *,
     examples: Examples,
+    examples_per_epoch: int,
     steps_per_epoch: int,
     epochs: int,
     patience: int,
+    average_epochs: float = 0.0,
     validate: Callable[[], dict[str, float]] | None,
     title: str,
     strategy: tf.distribute.Strategy | None = None,
@@ -54,9 +58,11 @@ def fit(
       batches: (epoch from 1, batches to leave out) -> the rest of that epoch's batches, always the same ones. Every
         batch has the same keys, types and ranks; where a strategy splits it, all its tensors have the same rows.
       examples: how many examples a batch has.
-      steps_per_epoch: about how many batches that is, for the progress bar.
+      examples_per_epoch: how many all batches of an epoch have together.
+      steps_per_epoch: how many batches that is.
       epochs: the most.
       patience: epochs without a better validation NDCG@10 before training stops.
+      average_epochs: the weights that are validated and kept are averages over about so many epochs; 0: as they are.
       validate: metrics, `ndcg@10` among them; without it the last weights are kept.
       title: what is trained, for the progress bar.
       strategy: the one that the model was made under; every replica takes a part of each batch.
@@ -73,11 +79,14 @@ def fit(
     """
     report = on_epoch or print_epoch(title)
     strategy = strategy or tf.distribute.get_strategy()
-    step = DistributedStep(model, strategy, examples)
+    average = None
     with strategy.scope():
         model.optimizer.build(model.trainable_variables)
+        if average_epochs:
+            average = WeightAverage(model.trainable_variables, average_epochs * steps_per_epoch)
+    step = DistributedStep(model, strategy, examples, examples_per_epoch / steps_per_epoch, average)
     state = TrainingState()
-    if checkpoints and (found := checkpoints.restore(model)):
+    if checkpoints and (found := checkpoints.restore(model, average)):
         state = found
         say = on_update or (lambda text: print(f"{title}: {text}", file=sys.stderr, flush=True))
         say(f"resuming epoch {state.epoch} at step {state.step}")
@@ -96,32 +105,35 @@ def fit(
             done=state.step,
             on_update=on_update,
         )
-        _run_epoch(model, step, left, examples, state, checkpoints)
+        _run_epoch(model, average, step, left, examples, state, checkpoints)
         loss = state.loss / max(state.step, 1)
         if not np.isfinite(loss):
             raise TowersError(f"{title}: the loss became {loss} in epoch {state.epoch}. Lower the learning rate.")
         speed = state.examples / max(state.seconds, 1e-9)
         record = {"epoch": state.epoch, "loss": loss, "seconds": state.seconds, "examples_per_second": speed}
-        if validate is not None:
-            started = time.monotonic()
-            record |= agreed(strategy, validate())
-            record["validation_seconds"] = time.monotonic() - started
+        with average.in_place() if average else nullcontext():
+            if validate is not None:
+                started = time.monotonic()
+                record |= agreed(strategy, validate())
+                record["validation_seconds"] = time.monotonic() - started
+            if validate is None:
+                state.best = {"best_epoch": state.epoch}
+            elif not state.best or record[METRIC] > state.best[METRIC]:
+                state.best = {"best_epoch": state.epoch, **{key: value for key, value in record.items() if "@" in key}}
+                state.best_weights = [variable.numpy() for variable in model.trainable_variables]
         state.history.append(record)
         if log:
             log.write(record)
         report(record)
-        if validate is None:
-            state.best = {"best_epoch": state.epoch}
-        elif not state.best or record[METRIC] > state.best[METRIC]:
-            state.best = {"best_epoch": state.epoch, **{key: value for key, value in record.items() if "@" in key}}
-            state.best_weights = [variable.numpy() for variable in model.trainable_variables]
-        elif state.epoch - state.best["best_epoch"] >= patience:
+        if validate is not None and state.epoch - state.best["best_epoch"] >= patience:
             break
         state.next_epoch()
         if checkpoints and checkpoints.due() and state.epoch <= epochs:
-            checkpoints.save(model, state)
+            checkpoints.save(model, average, state)
     if log:
         log.close()
+    if average and validate is None:
+        average.take_over()
     for variable, value in zip(model.trainable_variables, state.best_weights, strict=bool(state.best_weights)):
         variable.assign(value)
     return state.history, state.best
@@ -129,6 +141,7 @@ def fit(
 
 def _run_epoch(
     model: tf.keras.Model,
+    average: WeightAverage | None,
     step: DistributedStep,
     batches: Iterable[Batch],
     examples: Examples,
@@ -144,7 +157,7 @@ def _run_epoch(
         state.examples += examples(batch)
         if checkpoints and checkpoints.due():
             state.loss, state.seconds = float(loss), time.monotonic() - started
-            checkpoints.save(model, state)
+            checkpoints.save(model, average, state)
     state.loss, state.seconds = float(loss), time.monotonic() - started
 
 

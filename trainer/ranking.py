@@ -292,6 +292,7 @@ def train(
             model,
             examples.batches,
             examples=lambda batch: len(batch["candidates"]),
+            examples_per_epoch=len(examples),
             steps_per_epoch=-(-len(examples) // settings.batch_size),
             epochs=settings.epochs,
             patience=settings.epochs,

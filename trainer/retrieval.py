@@ -27,6 +27,7 @@ from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of, top_
 from trainer.fitting import adam, fit
 from trainer.graphs import OneGraph
 from trainer.objectives import Objective, objective
+from trainer.precision import FLOAT32, policy_for, scaled
 from trainer.progress import OnEpoch, OnUpdate
 from trainer.text import fine_tuning
 from trainer.text.current import CurrentTexts
@@ -34,6 +35,7 @@ from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, 
 from trainer.towers.item import ItemTower, gather_texts, texts_tensor
 from trainer.towers.transformer import RandomStream
 from trainer.towers.user import UserTower
+from trainer.written import written_about
 
 CONFIG, INPUTS, WEIGHTS, HISTORY = "config.json", "inputs.json", "weights", "history.json"
 ITEM_IDS, ITEM_VECTORS = "item_ids.json", "item_vectors.npy"
@@ -48,14 +50,15 @@ class RetrievalModel(tfrs.Model):
     Args:
       config: the configuration.
       items_in, user_in: sizes of the towers' inputs.
+      policy: Keras policy of the transformer, while it is trained.
     """
 
-    def __init__(self, config: Config, items_in: ItemInputs, user_in: UserInputs) -> None:
+    def __init__(self, config: Config, items_in: ItemInputs, user_in: UserInputs, policy: str = FLOAT32) -> None:
         super().__init__()
         self.config = config
         self.stream = RandomStream(config.seed)
         self.item_tower = ItemTower(config.model, items_in, self.stream)
-        self.user_tower = UserTower(config.model, user_in, self.stream)
+        self.user_tower = UserTower(config.model, user_in, self.stream, policy)
         self.tuning: fine_tuning.FineTuning | None = None
         self.encoder: str | None = None  # of texts, as `trainer.text` loads it, if it was trained with the towers
         self._objective: Objective | None = None
@@ -216,6 +219,7 @@ def train(
     clock = config.data.interactions.time_format != "order"
     settings = config.retrieval
     strategy = distribution.strategy_for(settings.distribution)
+    policy = policy_for(settings.precision)
     if strategy.num_replicas_in_sync > 1 and config.text.trainable_layers:
         raise UsageError(
             "`retrieval.distribution` should be none where the text encoder is trained (`text.trainable_layers`). "
@@ -223,24 +227,28 @@ def train(
         )
     with strategy.scope():
         model = RetrievalModel(
-            config, item_inputs(config.model, items, texts), user_inputs(config.model, train, texts, clock)
+            config, item_inputs(config.model, items, texts), user_inputs(config.model, train, texts, clock), policy
         )
         tuning = fine_tuning.start(config, items, texts, model.reads_texts)
         if tuning is None:
             model.attach(items, texts)
         else:
             model.tune(items, tuning)
+        if config.model.use_item_reviews and texts is not None:
+            model.item_tower.start_ids(written_about(len(items), train, texts, config.model.dim))
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")
     kept = None
     if checkpoints is not None and settings.checkpoint_minutes:
-        kept = Checkpoints(checkpoints, settings.checkpoint_minutes, _key(config, items, train, validation, texts))
+        key = f"{policy} {_key(config, items, train, validation, texts)}"
+        kept = Checkpoints(checkpoints, settings.checkpoint_minutes, key)
     with ExitStack() as stack:
         aside = stack.enter_context(written_aside(directory)) if is_chief(strategy) else None
         make_optimizer = adam if tuning is None else tuning.adam
         with strategy.scope():
-            model.compile(optimizer=make_optimizer(settings.learning_rate, settings.weight_decay))
+            optimizer = make_optimizer(settings.learning_rate, settings.weight_decay)
+            model.compile(optimizer=scaled(optimizer, policy))
 
         def batches(epoch: int, first: int) -> Any:
             inputs = model.user_tower.inputs
@@ -255,9 +263,11 @@ def train(
             model,
             batches,
             examples=lambda batch: int(np.count_nonzero(batch["target"] != UNKNOWN_ITEM)),
+            examples_per_epoch=int(np.count_nonzero(train.item != UNKNOWN_ITEM)),
             steps_per_epoch=-(-len(windows) // settings.batch_size),
             epochs=settings.epochs,
             patience=settings.patience,
+            average_epochs=settings.average_epochs,
             validate=validate,
             title="retrieval",
             strategy=strategy,

@@ -80,6 +80,7 @@ def fit_line(
         model,
         batches,
         examples=lambda batch: len(batch["x"]),
+        examples_per_epoch=40,
         steps_per_epoch=5,
         epochs=9,
         patience=3,

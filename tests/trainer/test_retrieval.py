@@ -52,8 +52,8 @@ def test_learns_what_popularity_cannot(data: tuple, trained: tuple) -> None:
     [
         ({}, {"loss": "sampled_softmax", "sampled_negatives": 32}),
         ({}, {"loss": "sampled_softmax", "sampled_negatives": 64, "hard_negatives": 16}),
-        ({}, {"loss": "triplet", "sampled_negatives": 64, "hard_negatives": 2}),
-        ({"similarity": "dot"}, {"temperature": 1.0, "weight_decay": 0.01}),
+        ({"similarity": "cosine"}, {"loss": "triplet", "sampled_negatives": 64, "hard_negatives": 2}),
+        ({"similarity": "cosine"}, {"temperature": 0.06, "weight_decay": 0.01}),
     ],
 )
 def test_the_other_losses_learn_too(data: tuple, tmp_path: Path, model: dict, settings: dict) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.config import ModelConfig
 from trainer.data import ItemTable, SequenceTable, TextVectors
+from trainer.towers.clock import period_ends
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class UserInputs:
     rating_mean: float = 0.0
     rating_std: float = 1.0
     clock: bool = False  # timestamps are seconds, so gaps between them mean something
+    periods: tuple[int, ...] = ()  # moments that cut the train split's time into periods, see `clock.period_ends`
     query_width: int = 0
     context: dict[str, int] = field(default_factory=dict)  # column -> number of ids, 0 (missing) included
     profile: dict[str, int] = field(default_factory=dict)
@@ -78,6 +80,7 @@ def user_inputs(config: ModelConfig, train: SequenceTable, texts: TextVectors | 
         rating_mean=float(train.rating_mean) if rated else 0.0,
         rating_std=float(train.rating_std) if rated else 1.0,
         clock=clock and config.use_event_features,
+        periods=period_ends(train.timestamp) if clock and config.use_event_features else (),
         query_width=width if asked else 0,
         context={name: train.sizes[f"context_{name}"] for name in sorted(train.context)} if config.use_context else {},
         profile={name: train.sizes[f"profile_{name}"] for name in sorted(train.profile)} if config.use_context else {},

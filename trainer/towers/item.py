@@ -15,6 +15,7 @@ from trainer.towers.inputs import ItemInputs
 from trainer.towers.transformer import RandomStream
 
 INITIAL_STDDEV = 0.02  # of every part's contribution, so that no part drowns another at the start
+START_LENGTH = 4.0  # of what `start_ids` adds, in lengths of a random embedding
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,16 @@ class ItemTower(tf.keras.layers.Layer):
             text_row = tf.constant(np.concatenate([[NO_TEXT], items.text_row]).astype(np.int32))
             text_vectors = texts_tensor(texts)
         self._catalogue = _Catalogue(tf.constant(id_row), columns, text_row, text_vectors)
+
+    def start_ids(self, directions: np.ndarray) -> None:
+        """Adds to the initial id embeddings, before training.
+
+        Args:
+          directions: float32 [n + 1, dim], row 0 the unknown item; rows of length 1, or zeros.
+        """
+        if self._identified:
+            length = START_LENGTH * INITIAL_STDDEV * self.config.dim**0.5
+            self.id_embedding.assign_add(directions * length)
 
     def all_vectors(self, training: bool = False) -> tf.Tensor:
         """Vectors of the whole catalogue, float32 [n + 1, dim]; row 0 is the unknown item. Gradients flow."""

@@ -6,6 +6,8 @@ import math
 
 import tensorflow as tf
 
+from trainer.precision import FLOAT32, layers_in
+
 
 class RandomStream(tf.Module):
     """Randomness as a function of (seed, step): the same step of the same run always draws the same numbers.
@@ -30,9 +32,14 @@ class RandomStream(tf.Module):
         return (self._seed * 7919 + self.place()) % (2**31 - 1)
 
     def seed(self, place: int) -> tf.Tensor:
-        """The seed, int64 [2], of a `tf.random.stateless_*` operation at this place in the current step."""
+        """The seed, int64 [2], of a `tf.random.stateless_*` operation at this place in the current step.
+
+        Replicas of a distributed training draw different numbers; the first one those that a single device draws.
+        """
         key = (self._seed * 1_000_003 + place) & 0x7FFFFFFFFFFFFFFF
-        return tf.stack([tf.constant(key, tf.int64), self.step.read_value()])
+        replica = tf.distribute.get_replica_context()
+        number = tf.cast(replica.replica_id_in_sync_group if replica else 0, tf.int64)
+        return tf.stack([tf.constant(key, tf.int64), self.step.read_value() + number * 2**48])
 
 
 class Dropout(tf.keras.layers.Layer):
@@ -62,33 +69,50 @@ class Dropout(tf.keras.layers.Layer):
 
 
 class CausalTransformer(tf.keras.layers.Layer):
-    """Pre-LN transformer blocks under a causal mask, with learned relative positions.
+    """Pre-LN transformer blocks under a causal mask, with learned positions.
 
-    Position enters as a bias on the attention logits, one for each head and distance (Shaw et al., 2018, in the scalar
-    form of Raffel et al., 2020), so that it counts from the position that predicts: a sequence whose beginning was
-    cut off looks the same as one that is shorter. Sequences are right-padded: the mask keeps padding from every valid
-    position without knowing the lengths.
+    Position enters twice: as an embedding of the place in the sequence, from which a user's first events are told from
+    later ones, and as a bias on the attention logits, one for each head and distance (Shaw et al., 2018, in the scalar
+    form of Raffel et al., 2020), which counts from the position that predicts. Sequences are right-padded: the mask
+    keeps padding from every valid position without knowing the lengths.
 
     Args:
       dim: width.
       layers: number of blocks.
       heads: attention heads; `dim` should be a multiple.
       length: longest sequence, in positions.
-      dropout: rate after attention, after the feed-forward network and inside it.
+      dropout: rate of the attention weights, after attention, inside the feed-forward network and after it.
       stream: source of the dropout's randomness.
+      policy: Keras policy of the blocks. Softmax, normalisation, weights and what comes out are float32 in any case.
     """
 
-    def __init__(self, dim: int, layers: int, heads: int, length: int, dropout: float, stream: RandomStream) -> None:
+    def __init__(
+        self,
+        dim: int,
+        layers: int,
+        heads: int,
+        length: int,
+        dropout: float,
+        stream: RandomStream,
+        policy: str = FLOAT32,
+    ) -> None:
         super().__init__(name="causal_transformer")
         if dim % heads:
             raise ValueError(f"`dim` should be a multiple of `heads`. Received: `dim={dim}`, `heads={heads}`")
         self.length = length
-        self.blocks = [_Block(dim, heads, length, dropout, stream, name=f"block_{i}") for i in range(layers)]
+        # Inputs have about unit variance: next to them a place is a hint, not the message.
+        self.position = self.add_weight(
+            name="position",
+            shape=[length, dim],
+            initializer=tf.keras.initializers.RandomNormal(0.0, 0.02 * math.sqrt(dim), stream.initializer_seed()),
+        )
+        with layers_in(policy):
+            self.blocks = [_Block(dim, heads, length, dropout, stream, name=f"block_{i}") for i in range(layers)]
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """[B, P, dim] -> [B, P, dim]; output p depends on inputs 0..p."""
-        x = inputs
+        """[B, P, dim] -> [B, P, dim], P at most `length`; output p depends on inputs 0..p."""
+        x = inputs + self.position[: tf.shape(inputs)[1]]
         for block in self.blocks:
             x = block(x, training=training)
         return self.norm(x)
@@ -119,15 +143,18 @@ class _Block(tf.keras.layers.Layer):
             shape=[length, heads],
             initializer=tf.keras.initializers.TruncatedNormal(stddev=0.02, seed=seed()),
         )
+        self.weights_dropout = Dropout(dropout, stream, name="weights_dropout")
         self.attention_dropout = Dropout(dropout, stream, name="attention_dropout")
+        self.hidden_dropout = Dropout(dropout, stream, name="hidden_dropout")
         self.output_dropout = Dropout(dropout, stream, name="output_dropout")
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        x = inputs + self.attention_dropout(self._attend(self.attention_norm(inputs)), training=training)
+        x = inputs + self.attention_dropout(self._attend(self.attention_norm(inputs), training), training=training)
         hidden = tf.nn.gelu(self.hidden(self.hidden_norm(x)), approximate=True)
+        hidden = self.hidden_dropout(hidden, training=training)
         return x + self.output_dropout(self.output_projection(hidden), training=training)
 
-    def _attend(self, x: tf.Tensor) -> tf.Tensor:
+    def _attend(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         shape = tf.shape(x)
         batch, positions = shape[0], shape[1]
         projected = tf.reshape(self.query_key_value(x), [batch, positions, 3, self.heads, -1])
@@ -135,7 +162,9 @@ class _Block(tf.keras.layers.Layer):
         logits = tf.matmul(query * self.scale, key, transpose_b=True)  # [B, heads, P, P]
         distance = tf.range(positions)[:, tf.newaxis] - tf.range(positions)  # [P, P], rows predict, columns are read
         bias = tf.gather(self.distance_bias, tf.clip_by_value(distance, 0, self.distance_bias.shape[0] - 1))
-        bias = tf.where(distance[:, :, tf.newaxis] >= 0, bias, -1e9)
-        weights = tf.nn.softmax(logits + tf.transpose(bias, [2, 0, 1]))
-        read = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [B, P, heads, head_dim]
+        bias = tf.where(distance[:, :, tf.newaxis] >= 0, tf.cast(bias, tf.float32), -1e9)
+        weights = tf.nn.softmax(tf.cast(logits, tf.float32) + tf.transpose(bias, [2, 0, 1]))
+        weights = self.weights_dropout(weights, training=training)
+        read = tf.matmul(tf.cast(weights, value.dtype), value)
+        read = tf.transpose(read, [0, 2, 1, 3])  # [B, P, heads, head_dim]
         return self.attention_output(tf.reshape(read, [batch, positions, x.shape[-1]]))

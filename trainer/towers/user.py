@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from trainer.config import ModelConfig
+from trainer.precision import FLOAT32
+from trainer.towers.clock import GAP_BUCKETS, at_time, gap_bucket
 from trainer.towers.inputs import UserInputs
 from trainer.towers.item import INITIAL_STDDEV
 from trainer.towers.transformer import CausalTransformer, Dropout, RandomStream
 
-GAP_BUCKETS = 33  # 0 = not known; b = a gap of 2^(b-1) - 1 seconds or more; the last is some 68 years
 HISTORY_FEATURES = ("item_index", "text", "event", "rating", "timestamp")
 
 Features = Mapping[str, tf.Tensor]
@@ -44,9 +45,10 @@ class UserTower(tf.keras.layers.Layer):
       config: the model's configuration.
       inputs: sizes of the inputs.
       stream: source of randomness.
+      policy: Keras policy of the transformer's blocks; all else is float32.
     """
 
-    def __init__(self, config: ModelConfig, inputs: UserInputs, stream: RandomStream) -> None:
+    def __init__(self, config: ModelConfig, inputs: UserInputs, stream: RandomStream, policy: str = FLOAT32) -> None:
         super().__init__(name="user_tower")
         self.config, self.inputs, self._stream = config, inputs, stream
         self._query_place, self._clock_place = stream.place(), stream.place()
@@ -73,6 +75,9 @@ class UserTower(tf.keras.layers.Layer):
         if inputs.clock:
             self.gap = normal([GAP_BUCKETS, dim], "gap")
             self.request_gap = normal([GAP_BUCKETS, dim], "request_gap")
+        if inputs.periods:
+            self.event_period = normal([len(inputs.periods), dim], "event_period")
+            self.request_period = normal([len(inputs.periods), dim], "request_period")
         if inputs.query_width:
             self.query = normal([inputs.query_width, dim], "query")
         self.request_embeddings = {
@@ -82,7 +87,7 @@ class UserTower(tf.keras.layers.Layer):
         }
         self.dropout = Dropout(config.dropout, stream, name="dropout")
         self.transformer = CausalTransformer(
-            dim, config.layers, config.heads, config.max_history + 1, config.dropout, stream
+            dim, config.layers, config.heads, config.max_history + 1, config.dropout, stream, policy
         )
         self.transformer.build([None, None, dim])
         self.transformer(tf.zeros([1, 1, dim]))  # creates the weights of the blocks
@@ -183,6 +188,8 @@ class UserTower(tf.keras.layers.Layer):
             stamps = features["timestamp"]
             earlier = tf.pad(stamps[:, :-1], [[0, 0], [1, 0]])[:, : tf.shape(stamps)[1]]
             x += tf.gather(self.gap, gap_bucket(earlier, stamps))
+            if self.inputs.periods:
+                x += at_time(self.event_period, self.inputs.periods, stamps)
         return x
 
     def _transform(self, events: tf.Tensor, training: bool) -> tf.Tensor:
@@ -202,23 +209,17 @@ class UserTower(tf.keras.layers.Layer):
                 now = request["request_timestamp"]
                 if training:
                     now *= tf.cast(self._kept(tf.shape(now), self._clock_place), now.dtype)
-                parts.append(tf.gather(self.request_gap, gap_bucket(request["last_timestamp"], now)))
+                last = request["last_timestamp"]
+                parts.append(tf.gather(self.request_gap, gap_bucket(last, now)))
             said = tf.add_n(parts)
             hidden = tf.nn.gelu(self.fusion_hidden(tf.concat([vectors, said], axis=-1)), approximate=True)
             vectors = vectors + said + self.fusion_output(hidden)
+            if self.inputs.periods:
+                # Item vectors are short beside the history's vector, which is normalised: this one has to keep up.
+                period = at_time(self.request_period, self.inputs.periods, tf.where(now > 0, now, last))
+                vectors += period * math.sqrt(self.config.dim)
         return tf.math.l2_normalize(vectors, axis=-1) if self.config.similarity == "cosine" else vectors
 
     def _kept(self, shape: tf.Tensor, place: int) -> tf.Tensor:
         drawn = tf.random.stateless_uniform(shape, self._stream.seed(place))
         return tf.cast(drawn >= self.config.request_dropout, tf.float32)
-
-
-def gap_bucket(earlier: tf.Tensor, later: tf.Tensor) -> tf.Tensor:
-    """Logarithmic bucket of the seconds between two times: int64 -> int32 in 0..GAP_BUCKETS - 1, 0 = one is missing.
-
-    A time of 0 or less is missing. Later than later is a gap of nothing.
-    """
-    seconds = tf.cast(tf.maximum(later - earlier, 0), tf.float32)
-    bucket = 1 + tf.cast(tf.math.log(1.0 + seconds) / math.log(2.0), tf.int32)
-    known = (earlier > 0) & (later > 0)
-    return tf.where(known, tf.minimum(bucket, GAP_BUCKETS - 1), 0)
