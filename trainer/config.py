@@ -159,6 +159,7 @@ class ModelConfig(_Strict):
     """The two towers (trainer/towers)."""
 
     dim: int = Field(128, gt=0, description="width of item and user vectors")
+    text_dim: int = Field(64, gt=0, description="directions of the text vectors that the towers read")
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     max_history: int = Field(50, ge=1)

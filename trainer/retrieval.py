@@ -18,7 +18,7 @@ from trainer import distribution
 from trainer.batches import training_batches, training_windows
 from trainer.checkpoints import Checkpoints, key_of
 from trainer.config import Config
-from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
+from trainer.data import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 from trainer.directories import written_aside
 from trainer.distribution import is_chief
 from trainer.errors import TowersError, UsageError
@@ -57,8 +57,13 @@ class RetrievalModel(tfrs.Model):
         super().__init__()
         self.config = config
         self.stream = RandomStream(config.seed)
-        self.item_tower = ItemTower(config.model, items_in, self.stream)
-        self.user_tower = UserTower(config.model, user_in, self.stream, policy)
+        towers = config.model
+        if config.text.trainable_layers:  # the encoder learns to tell texts apart: its vectors are read as they are
+            towers = towers.model_copy(
+                update={"text_dim": max(items_in.text_width, user_in.text_width, user_in.query_width, 1)}
+            )
+        self.item_tower = ItemTower(towers, items_in, self.stream)
+        self.user_tower = UserTower(towers, user_in, self.stream, policy)
         self.tuning: fine_tuning.FineTuning | None = None
         self.encoder: str | None = None  # of texts, as `trainer.text` loads it, if it was trained with the towers
         self._objective: Objective | None = None
@@ -85,6 +90,12 @@ class RetrievalModel(tfrs.Model):
                 raise ValueError("`texts` should be given: the user tower reads texts. Received: None")
             self._texts = texts_tensor(texts)
         self._objective = objective(self.config, items, bool(self.item_tower.inputs.content), self.stream)
+
+    def whiten(self, vectors: np.ndarray) -> None:
+        """Adapts the towers to the texts they will read, float [texts, width]; before training."""
+        for tower in (self.item_tower, self.user_tower):
+            if hasattr(tower, "whitening"):
+                tower.whitening.adapt(vectors, self.config.seed)
 
     def _make_graphs(self) -> None:
         self._some_vectors = OneGraph(self.item_tower.vectors)
@@ -234,7 +245,9 @@ def train(
             model.attach(items, texts)
         else:
             model.tune(items, tuning)
-        if config.model.use_item_reviews and texts is not None:
+        if texts is not None and model.reads_texts and tuning is None:
+            model.whiten(_texts_in_training(items, train, texts))
+        if texts is not None and config.model.use_item_reviews:
             model.item_tower.start_ids(written_about(len(items), train, texts, config.model.dim))
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
@@ -286,6 +299,13 @@ def train(
         "seconds": time.monotonic() - started,
         "parameters": int(sum(np.prod(variable.shape) for variable in model.trainable_variables)),
     }
+
+
+def _texts_in_training(items: ItemTable, train: SequenceTable, texts: TextVectors) -> np.ndarray:
+    """Vectors of the distinct texts of the catalogue and the train split."""
+    columns = [column for column in (items.text_row, train.text_row, train.query_row) if column is not None]
+    rows = np.unique(np.concatenate(columns))
+    return texts.vectors[rows[rows != NO_TEXT]]
 
 
 def _key(

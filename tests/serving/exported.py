@@ -79,6 +79,7 @@ def make_towers(config: Config, items: ItemTable, *, everything: bool = True) ->
             rating=True,
             rating_mean=3.0,
             clock=True,
+            periods=(1_400_000_000, 1_500_000_000, 1_600_000_000, 1_700_000_000),
             query_width=width,
             context={"device": 3},
             profile={"language": 3, "age": 5},

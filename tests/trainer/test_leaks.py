@@ -77,7 +77,10 @@ class Model:
         self.model = RetrievalModel(
             self.config,
             item_inputs(self.config.model, ITEMS, TEXTS),
-            user_inputs(self.config.model, SEQUENCES, TEXTS, True),
+            dataclasses.replace(
+                user_inputs(self.config.model, SEQUENCES, TEXTS, True),
+                periods=tuple(int(time) for time in np.quantile(SEQUENCES.timestamp, [0, 0.3, 0.6, 1])),
+            ),
         )
         self.model.attach(ITEMS, TEXTS)
         generator = np.random.default_rng(0)

@@ -45,8 +45,8 @@ class UserInputs:
 
     @property
     def request(self) -> bool:
-        """Whether anything is known of a request apart from the history."""
-        return bool(self.query_width or self.context or self.profile or self.clock)
+        """Whether anything is known of a request apart from the history and the time."""
+        return bool(self.query_width or self.context or self.profile)
 
 
 def item_inputs(config: ModelConfig, items: ItemTable, texts: TextVectors | None) -> ItemInputs:

@@ -13,6 +13,7 @@ from trainer.data import NO_TEXT, UNKNOWN_ITEM, ItemTable, TextVectors
 from trainer.text.current import CurrentTexts
 from trainer.towers.inputs import ItemInputs
 from trainer.towers.transformer import RandomStream
+from trainer.towers.whitening import Whitening
 
 INITIAL_STDDEV = 0.02  # of every part's contribution, so that no part drowns another at the start
 START_LENGTH = 4.0  # of what `start_ids` adds, in lengths of a random embedding
@@ -68,7 +69,8 @@ class ItemTower(tf.keras.layers.Layer):
         }
         widths = {f"dense_{name}": width for name, width in inputs.dense.items()}
         if inputs.text_width:
-            widths["text"] = inputs.text_width
+            self.whitening = Whitening(inputs.text_width, config.text_dim)
+            widths["text"] = self.whitening.dim
         self.projections = {
             name: tf.keras.layers.Dense(
                 dim,
@@ -190,9 +192,7 @@ class ItemTower(tf.keras.layers.Layer):
             for name, table in self.feature_embeddings.items()
         ]
         for name, projection in self.projections.items():
-            # Text vectors have unit length: scaled to unit variance, they learn at the pace of the other parts.
-            scale = self.inputs.text_width**0.5 if name == "text" else 1.0
-            parts.append(projection(features[name] * scale))
+            parts.append(projection(self.whitening(features[name]) if name == "text" else features[name]))
         return tf.add_n(parts) if parts else None
 
     def _finish(self, vectors: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ from trainer.towers.clock import GAP_BUCKETS, at_time, gap_bucket
 from trainer.towers.inputs import UserInputs
 from trainer.towers.item import INITIAL_STDDEV
 from trainer.towers.transformer import CausalTransformer, Dropout, RandomStream
+from trainer.towers.whitening import Whitening
 
 HISTORY_FEATURES = ("item_index", "text", "event", "rating", "timestamp")
 
@@ -23,8 +24,8 @@ class UserTower(tf.keras.layers.Layer):
     """A causal transformer over the history, its output fused with the request.
 
     Position p of the transformer's input is event p - 1 (position 0 a start token), so its output p has seen the
-    events before p and nothing of event p. The request's features (query, context, profile, time since the last event)
-    join after the transformer: a query said with one event can not reach the prediction of another.
+    events before p and nothing of event p. The request's features (query, context, profile, calendar time) join after
+    the transformer: a query said with one event can not reach the prediction of another.
 
     Feature dictionary, `call` (every position of a sequence of P events) and `encode` (one request after H events):
 
@@ -60,32 +61,38 @@ class UserTower(tf.keras.layers.Layer):
                 name=name, shape=shape, initializer=tf.keras.initializers.RandomNormal(0.0, stddev, seed)
             )
 
+        def zeros(shape: list[int], name: str) -> tf.Variable:
+            # What comes beside the item has no effect before it has learnt one, so that little data is not drowned.
+            return self.add_weight(name=name, shape=shape, initializer="zeros")
+
         # Item vectors start near length INITIAL_STDDEV * sqrt(dim) (1 for cosine); the transformer wants unit variance.
         scale = math.sqrt(dim)
         self.item_scale = self.add_weight(
             name="item_scale", shape=[], initializer=tf.keras.initializers.Constant(scale)
         )
         self.start = normal([dim], "start", 1.0 if config.similarity == "cosine" else INITIAL_STDDEV * scale)
+        if inputs.text_width or inputs.query_width:
+            self.whitening = Whitening(inputs.text_width or inputs.query_width, config.text_dim)
         if inputs.text_width:
-            self.text = normal([inputs.text_width, dim], "text")
+            self.text = zeros([self.whitening.dim, dim], "text")
         if inputs.events:
-            self.event = normal([inputs.events, dim], "event")
+            self.event = zeros([inputs.events, dim], "event")
         if inputs.rating:
-            self.rating = normal([3, dim], "rating")  # slope, curvature, "is rated"
+            self.rating = zeros([3, dim], "rating")  # slope, curvature, "is rated"
         if inputs.clock:
-            self.gap = normal([GAP_BUCKETS, dim], "gap")
-            self.request_gap = normal([GAP_BUCKETS, dim], "request_gap")
+            self.gap = zeros([GAP_BUCKETS, dim], "gap")
         if inputs.periods:
-            self.event_period = normal([len(inputs.periods), dim], "event_period")
-            self.request_period = normal([len(inputs.periods), dim], "request_period")
+            self.event_period = zeros([len(inputs.periods), dim], "event_period")
+            self.request_period = zeros([len(inputs.periods), dim], "request_period")
         if inputs.query_width:
-            self.query = normal([inputs.query_width, dim], "query")
+            self.query = normal([self.whitening.dim, dim], "query")
         self.request_embeddings = {
             name: normal([size, dim], name)
             for prefix, sizes in (("context", inputs.context), ("profile", inputs.profile))
             for name, size in ((f"{prefix}_{column}", size) for column, size in sizes.items())
         }
         self.dropout = Dropout(config.dropout, stream, name="dropout")
+        self.period_dropout = Dropout(config.dropout, stream, name="period_dropout")
         self.transformer = CausalTransformer(
             dim, config.layers, config.heads, config.max_history + 1, config.dropout, stream, policy
         )
@@ -121,7 +128,7 @@ class UserTower(tf.keras.layers.Layer):
             if name.startswith("profile_") and value.shape.rank == 1:
                 value = tf.repeat(value[:, tf.newaxis], positions, axis=1)
             request[name] = value
-        if self.inputs.clock:
+        if self.inputs.periods:
             request["last_timestamp"] = tf.pad(features["timestamp"][:, :-1], [[0, 0], [1, 0]])
         return self._fuse(outputs, request, training)
 
@@ -139,7 +146,7 @@ class UserTower(tf.keras.layers.Layer):
         outputs = self._transform(self._events(history, item_vectors), training=False)  # [B, H + 1, dim]
         last = tf.gather(outputs, length, axis=1, batch_dims=1)  # [B, dim]
         request = {name: features[name] for name in self._request_names()}
-        if self.inputs.clock:
+        if self.inputs.periods:
             padded = tf.pad(history["timestamp"], [[0, 0], [1, 0]])
             request["last_timestamp"] = tf.gather(padded, length, axis=1, batch_dims=1)
         return self._fuse(last, request, training=False)
@@ -168,7 +175,7 @@ class UserTower(tf.keras.layers.Layer):
         names = list(self.request_embeddings)
         if self.inputs.query_width:
             names.append("query")
-        if self.inputs.clock:
+        if self.inputs.periods:
             names.append("request_timestamp")
         return names
 
@@ -176,7 +183,7 @@ class UserTower(tf.keras.layers.Layer):
         """What each event adds to the history, [B, P, dim]."""
         x = tf.gather(item_vectors, features["item_index"]) * self.item_scale
         if self.inputs.text_width:
-            x += tf.tensordot(features["text"] * self.inputs.text_width**0.5, self.text, 1)
+            x += tf.tensordot(self.whitening(features["text"]), self.text, 1)
         if self.inputs.events:
             x += tf.gather(self.event, features["event"])
         if self.inputs.rating:
@@ -201,23 +208,21 @@ class UserTower(tf.keras.layers.Layer):
         if self.inputs.request:
             parts = [tf.gather(table, request[name]) for name, table in self.request_embeddings.items()]
             if self.inputs.query_width:
-                query = request["query"] * self.inputs.query_width**0.5
+                query = self.whitening(request["query"])
                 if training:  # so that the user tower also works without what may not be said
                     query *= self._kept(tf.shape(query)[:-1], self._query_place)[..., tf.newaxis]
                 parts.append(tf.tensordot(query, self.query, 1))
-            if self.inputs.clock:
-                now = request["request_timestamp"]
-                if training:
-                    now *= tf.cast(self._kept(tf.shape(now), self._clock_place), now.dtype)
-                last = request["last_timestamp"]
-                parts.append(tf.gather(self.request_gap, gap_bucket(last, now)))
             said = tf.add_n(parts)
             hidden = tf.nn.gelu(self.fusion_hidden(tf.concat([vectors, said], axis=-1)), approximate=True)
             vectors = vectors + said + self.fusion_output(hidden)
-            if self.inputs.periods:
-                # Item vectors are short beside the history's vector, which is normalised: this one has to keep up.
-                period = at_time(self.request_period, self.inputs.periods, tf.where(now > 0, now, last))
-                vectors += period * math.sqrt(self.config.dim)
+        if self.inputs.periods:
+            now = request["request_timestamp"]
+            if training:
+                now *= tf.cast(self._kept(tf.shape(now), self._clock_place), now.dtype)
+            now = tf.where(now > 0, now, request["last_timestamp"])
+            period = self.period_dropout(at_time(self.request_period, self.inputs.periods, now), training=training)
+            # Item vectors are short beside the history's vector, which is normalised: this one has to keep up.
+            vectors += period * math.sqrt(self.config.dim)
         return tf.math.l2_normalize(vectors, axis=-1) if self.config.similarity == "cosine" else vectors
 
     def _kept(self, shape: tf.Tensor, place: int) -> tf.Tensor:
