@@ -24,14 +24,25 @@ class WeightAverage(tf.Module):
         super().__init__(name="weight_average")
         self._variables = list(variables)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
-        self._rule = tf.train.ExponentialMovingAverage(1.0 - 1.0 / (steps + 1.0), self.updates)
-        self._rule.apply(self._variables)
-        self.averages = [self._rule.average(variable) for variable in self._variables]  # so that checkpoints hold them
+        self.averages = [tf.Variable(variable.read_value(), trainable=False) for variable in self._variables]
+        self._most = 1.0 - 1.0 / (steps + 1.0)
 
     def update(self) -> None:
         """Takes the present weights in; to be called after each step, within its graph."""
+        # tf.train.ExponentialMovingAverage does the same, but not to the variables of a mirrored strategy.
         self.updates.assign_add(1)
-        self._rule.apply(self._variables)
+        done = tf.cast(self.updates, tf.float32)
+        decay = tf.minimum(self._most, (1.0 + done) / (10.0 + done))
+        strategy = tf.distribute.get_strategy()
+
+        def mix(average: tf.Variable, value: tf.Tensor) -> tf.Operation:
+            return average.assign(decay * average + (1.0 - decay) * value)
+
+        for average, variable in zip(self.averages, self._variables, strict=True):
+            if strategy.num_replicas_in_sync == 1:
+                mix(average, variable)
+            else:
+                strategy.extended.update(average, mix, args=(variable,))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
