@@ -76,6 +76,11 @@ class InteractionsConfig(TableConfig):
 
 class ItemsConfig(TableConfig):
     item_id: str
+    repeats: Literal["none", "first"] = Field(
+        "none",
+        description="first: rows may name an item again, as in a table of events, and its first row counts; "
+        "none: such rows are bad ones",
+    )
     text: Columns = Field(description="the first is the title people are shown; all are read by the encoder")
     categorical: Columns
     multi_valued: Columns
@@ -164,7 +169,7 @@ class ModelConfig(_Strict):
     heads: int = Field(2, ge=1)
     max_history: int = Field(50, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
-    id_dropout: float = Field(0.1, ge=0, lt=1, description="share of item ids hidden in training, so content is learnt")
+    id_dropout: float = Field(0.3, ge=0, lt=1, description="share of item ids hidden in training, so content is learnt")
     min_id_count: int = Field(1, ge=0, description="ids with fewer train events share one embedding, as unknown ids do")
     similarity: Literal["dot", "cosine"] = Field(
         "dot", description="cosine goes with a retrieval.temperature near 0.05"
@@ -188,7 +193,7 @@ class RetrievalConfig(_Strict):
     """Training of the two-tower retrieval model."""
 
     epochs: int = Field(60, gt=0)
-    batch_size: int = Field(128, gt=0, description="user sequences a step")
+    batch_size: int = Field(64, gt=0, description="user sequences a step")
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     average_epochs: float = Field(
@@ -206,8 +211,11 @@ class RetrievalConfig(_Strict):
     hard_negatives: int | None = Field(
         None, gt=0, description="sampled_softmax, triplet: only so many, the highest-scoring of those drawn, count"
     )
+    popularity_smoothing: float = Field(
+        0.2, ge=0, description="full_softmax: items are taken to have so many events more, in shares of the mean"
+    )
     window_overlap: float = Field(
-        0.5, ge=0, lt=1, description="sequences over max_history: share of a window that repeats the one before"
+        0.2, ge=0, lt=1, description="sequences over max_history: share of a window that repeats the one before"
     )
     checkpoint_minutes: float = Field(
         5.0, ge=0, description="how often the state is kept, so that a killed training goes on from there; 0: never"

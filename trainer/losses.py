@@ -10,7 +10,13 @@ SMALLEST = 1e-37  # probabilities below are reported as this one; gradients are 
 CHUNK = 4_000_000  # logits alive at once: 16 MB, which stays near the processor's caches
 
 
-def full_softmax(queries: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor, temperature: float) -> tf.Tensor:
+def full_softmax(
+    queries: tf.Tensor,
+    candidates: tf.Tensor,
+    targets: tf.Tensor,
+    temperature: float,
+    weights: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Mean cross-entropy of the targets under softmax(queries · candidatesᵀ / temperature).
 
     Loss and gradients are computed together, a chunk of queries at a time: the [queries, candidates] logits never exist
@@ -21,10 +27,14 @@ def full_softmax(queries: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor, 
       candidates: float [m, dim].
       targets: int32 [T], rows of `candidates`.
       temperature: positive.
+      weights: float [m] in (0, 1], how much a candidate counts where it is not the target: the target's probability is
+        exp(s_t) / (exp(s_t) + Σ w_j exp(s_j)), j ≠ t. All 1 by default.
 
     Returns:
       float32 scalar, 0 when there are no queries.
     """
+    if weights is None:
+        weights = tf.ones([tf.shape(candidates)[0]])
 
     @tf.custom_gradient
     def loss_of(queries: tf.Tensor, candidates: tf.Tensor) -> tuple[tf.Tensor, Callable]:
@@ -32,17 +42,27 @@ def full_softmax(queries: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor, 
         rows = tf.clip_by_value(CHUNK // tf.maximum(size, 1), 16, tf.maximum(count, 16))
         chunks = tf.maximum((count + rows - 1) // rows, 1)
         scaled = queries / temperature
+        # Log weights come in with the product, as one more dimension: to add them would be a pass over [rows, m].
+        with_weight = tf.concat([candidates, tf.math.log(weights)[:, tf.newaxis]], axis=1)  # [m, dim + 1]
+        with_one = tf.pad(scaled, [[0, 0], [0, 1]], constant_values=1.0)  # [T, dim + 1]
 
         def chunk(i: tf.Tensor, total: tf.Tensor, query_grads: tf.TensorArray, grads: tf.Tensor) -> tuple:
             query = scaled[i * rows : (i + 1) * rows]  # [rows, dim]
             target = targets[i * rows : (i + 1) * rows]
-            logits = tf.matmul(query, candidates, transpose_b=True)  # [rows, m]
-            # The gradient of the logits is p - onehot(target). It is never made: p and the targets' rows go their own
-            # ways through the products, which spares several passes over [rows, m].
-            p = tf.nn.softmax(logits)
-            loss = -tf.math.log(tf.maximum(tf.gather(p, target, batch_dims=1), SMALLEST))
-            query_grad = tf.matmul(p, candidates) - tf.gather(candidates, target)
-            grads += tf.matmul(p, query, transpose_a=True) - tf.math.unsorted_segment_sum(query, target, size)
+            logits = tf.matmul(with_one[i * rows : (i + 1) * rows], with_weight, transpose_b=True)  # [rows, m]
+            weighted = tf.nn.softmax(logits)  # with the target's weight on the target too
+            weight, at_target = tf.gather(weights, target), tf.gather(weighted, target, batch_dims=1)
+            whole = at_target / weight  # the target's, were only the sum below it weighted
+            others = 1.0 / (1.0 + (1.0 - weight) * whole)
+            probability = whole * others  # of the target
+            loss = -tf.math.log(tf.maximum(probability, SMALLEST))
+            # The gradient of the logits, p - onehot(target), is never made: p and the targets' rows go their own ways
+            # through the products, which spares several passes over [rows, m].
+            at_target = (probability - 1.0 - at_target * others)[:, tf.newaxis]
+            others = others[:, tf.newaxis]
+            query_grad = tf.matmul(weighted, candidates) * others + at_target * tf.gather(candidates, target)
+            grads += tf.matmul(weighted, query * others, transpose_a=True)
+            grads += tf.math.unsorted_segment_sum(query * at_target, target, size)
             return i + 1, total + tf.reduce_sum(loss), query_grads.write(i, query_grad), grads
 
         start = (

@@ -45,13 +45,18 @@ class FullSoftmax:
     Items nobody touched in training are not held against anybody. Where only ids are known, the unknown item is:
     otherwise nothing would tell its vector, which all of them share, where to lie.
 
+    Where an item is not the one to predict, it weighs c / (c + smoothing · mean c), c its train events. Plain softmax
+    teaches how rare a rare item is; weighted, it believes so as if each item had those events more (additive
+    smoothing), and what is new is not pushed down for having been new.
+
     Args:
       items: the catalogue.
       content: whether anything but ids is known of the items.
       temperature: of the softmax.
+      smoothing: of the items' popularity, in shares of its mean; 0 for none.
     """
 
-    def __init__(self, items: ItemTable, content: bool, temperature: float) -> None:
+    def __init__(self, items: ItemTable, content: bool, temperature: float, smoothing: float) -> None:
         rows = np.flatnonzero(items.train_count > 0) + 1
         if not content:
             rows = np.concatenate([[UNKNOWN_ITEM], rows])
@@ -59,6 +64,10 @@ class FullSoftmax:
         row_of[rows] = np.arange(len(rows))
         self._candidates, self._row_of = tf.constant(rows.astype(np.int32)), tf.constant(row_of)
         self._temperature = temperature
+        events = np.concatenate([[0], items.train_count])[rows]
+        added = smoothing * events[events > 0].mean() if events.any() else 0.0
+        weights = np.where(events > 0, events / np.maximum(events + added, 1e-9), 1.0)
+        self._weights = tf.constant(weights.astype(np.float32))
 
     def __call__(
         self, item_tower: ItemTower, queries_of: QueriesOf, features: Features, targets: tf.Tensor, training: bool
@@ -66,7 +75,8 @@ class FullSoftmax:
         vectors = item_tower.all_vectors(training)  # [n + 1, dim]
         queries = queries_of(features, vectors)
         candidates = tf.gather(vectors, self._candidates)
-        return losses.full_softmax(queries, candidates, tf.gather(self._row_of, targets), self._temperature)
+        rows = tf.gather(self._row_of, targets)
+        return losses.full_softmax(queries, candidates, rows, self._temperature, self._weights)
 
 
 class Sampled:
@@ -119,7 +129,7 @@ def objective(config: Config, items: ItemTable, content: bool, stream: RandomStr
     if loss == "auto":
         loss = "full_softmax" if len(items) <= settings.full_softmax_limit else "sampled_softmax"
     if loss == "full_softmax":
-        return FullSoftmax(items, content, settings.temperature)
+        return FullSoftmax(items, content, settings.temperature, settings.popularity_smoothing)
     negatives = MixedNegatives(items, settings.sampled_negatives, stream)
     if loss == "triplet":
         return Sampled(negatives, triplet_task(settings.hard_negatives), corrected=False)

@@ -9,17 +9,21 @@ from trainer import losses
 
 @pytest.mark.parametrize("chunk", [5, 300, 4_000_000])
 @pytest.mark.parametrize("count", [1, 37, 64])
+@pytest.mark.parametrize("weighted", [False, True])
 def test_full_softmax_and_its_gradients_equal_the_plain_form(
-    monkeypatch: pytest.MonkeyPatch, chunk: int, count: int
+    monkeypatch: pytest.MonkeyPatch, chunk: int, count: int, weighted: bool
 ) -> None:
     monkeypatch.setattr(losses, "CHUNK", chunk)
     generator = np.random.default_rng(0)
     queries = tf.Variable(generator.normal(size=(count, 4)).astype(np.float32))
     candidates = tf.Variable(generator.normal(size=(9, 4)).astype(np.float32))
     targets = tf.constant(generator.integers(0, 9, count).astype(np.int32))
+    weights = tf.constant(generator.uniform(0.01, 1.0, 9).astype(np.float32))
     with tf.GradientTape(persistent=True) as tape:
-        loss = losses.full_softmax(queries, candidates, targets, 0.3)
+        loss = losses.full_softmax(queries, candidates, targets, 0.3, weights if weighted else None)
         logits = tf.matmul(queries, candidates, transpose_b=True) / 0.3
+        if weighted:
+            logits += tf.where(tf.one_hot(targets, 9, True, False, dtype=tf.bool), 0.0, tf.math.log(weights))
         plain = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
     np.testing.assert_allclose(loss, plain, rtol=1e-5)
     for variable in (queries, candidates):

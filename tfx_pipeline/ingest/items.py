@@ -16,7 +16,8 @@ from trainer.config import DataConfig
 class BuildItems(beam.PTransform):
     """(item shard, blocks of items and item counts) to serialized examples, sorted by item id.
 
-    Of items with the same id the first in the files is kept. Tagged outputs beside it: quarantined rows, tallies.
+    Of items with the same id the first in the files is kept; the others are quarantined, unless the configuration says
+    that the table repeats its items. Tagged outputs beside it: quarantined rows, tallies.
     """
 
     def __init__(self, config: DataConfig, quarantine_shards: int, item_files: list[str]):
@@ -32,6 +33,7 @@ class _BuildItems(beam.DoFn):
         self._withhold_rows = config.pseudonymise is not None
         self._quarantine_shards = quarantine_shards
         self._item_files = item_files
+        self._repeats = config.items is not None and config.items.repeats == "first"
         self._features = records.item_features(config.items)
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator:
@@ -49,15 +51,20 @@ class _BuildItems(beam.DoFn):
         quarantine = Quarantine("items", self._quarantine_shards, self._withhold_rows)
         rows.sort(key=lambda row: row[1])
         table: dict[bytes, tuple] = {}
+        further = 0
         for row in rows:
-            if table.setdefault(row[0], row) is not row:
+            if table.setdefault(row[0], row) is row:
+                continue
+            further += 1
+            if not self._repeats:
                 index, position = records.place_of(row[1])
                 quarantine.add_record(self._item_files[index], index, position, reasons.DUPLICATE_ITEM, row)
 
         catalogue = sorted(table.keys() | counts.keys())
         tally: Counter = Counter()
         tally["items", "quarantined", reasons.DUPLICATE_ITEM] = quarantine.count
-        tally["items", "used"] = -quarantine.count
+        tally["items", "notes", reasons.REPEATED_ITEM] = further - quarantine.count
+        tally["items", "used"] = -further
         tally["catalogue", "all"] = len(catalogue)
         tally["catalogue", "occurring"] = len(counts)
         tally["catalogue", "without row in the items table"] = len(counts.keys() - table.keys())

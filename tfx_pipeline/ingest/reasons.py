@@ -23,6 +23,7 @@ TEXT_CUT = "text cut to 100,000 characters"
 UNPARSABLE_NUMBER = "unparsable number taken as missing"
 UNPARSABLE_VECTOR = "unparsable vector taken as missing"
 REPEATED_PAIR = "repeated (user, item) pair left out"
+REPEATED_ITEM = "further row of an item left out"
 USER_WITHOUT_EVENTS = "user without events left out"
 
 

@@ -83,6 +83,20 @@ def test_too_many_broken_rows(shop, events):
     assert report.tables["interactions"].broken == {"unparsable time": 1}
 
 
+def test_a_table_of_events_may_describe_the_items(shop):
+    shop.write("interactions.csv", "user,item,time,title\nu1,a,1,First\nu1,b,2,\nu1,c,3,C\nu2,a,3,Second\n")
+    items = {"path": "interactions.csv", "item_id": "item", "text": ["title"], "repeats": "first"}
+    report = shop.ingest(shop.config(items=items))
+    assert report.tables["items"].broken == {}
+    assert report.tables["items"].notes == {"further row of an item left out": 1}
+    assert (report.tables["items"].rows, report.tables["items"].used) == (4, 3)
+    assert {example["item_id"][0]: example["title"] for example in shop.examples("all")} == {
+        b"a": [b"First"],
+        b"b": [b"b"],
+        b"c": [b"C"],
+    }
+
+
 def test_rows_that_stay_and_rows_that_go(shop):
     """1 MB of text, emoji, control characters, mixed encodings, one-event users, duplicates, five items."""
     good = [f"u{user},i{(user + n) % 5},{n},fine 👍🏽\x07\n".encode() for user in range(40) for n in range(4)]
