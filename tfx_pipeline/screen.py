@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from absl import logging
@@ -30,10 +30,15 @@ class Screen:
         self.console.print(text, markup=False)
 
     @contextlib.contextmanager
-    def step(self, number: int, of: int, name: str) -> Iterator[StepLine]:
-        """Shows a step from start to end."""
+    def step(self, number: int, of: int, name: str, on_update: Callable[[], None]) -> Iterator[StepLine]:
+        """Shows a step from start to end; `on_update` is called whenever it says what it is doing."""
         line = StepLine(self, f"[{number:2}/{of}] {name}")
-        progress.connect(line.update, line.summarise)
+
+        def update(text: str) -> None:
+            on_update()
+            line.update(text)
+
+        progress.connect(update, line.summarise)
         try:
             with line.spinning():
                 yield line

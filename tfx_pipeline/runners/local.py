@@ -18,6 +18,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
 from tfx_pipeline.fingerprint import fingerprint, schema_fingerprint
+from tfx_pipeline.interruption import Interruption
 from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
 from tfx_pipeline.run_directory import RunDirectory, replace_file
 from tfx_pipeline.screen import Screen, captured
@@ -53,7 +54,7 @@ def run(
       TowersError: a step failed; the message names it, its log and what to do.
     """
     start = time.monotonic()
-    with directory.opened(config):
+    with directory.opened(config), Interruption() as interruption:
         pipeline = create_pipeline(
             config,
             PipelinePaths(
@@ -81,7 +82,7 @@ def run(
         for number, node in enumerate(ir.nodes, 1):
             step = node.pipeline_node.node_info.id
             log = directory.log(step)
-            with screen.step(number, len(ir.nodes), step) as line:
+            with screen.step(number, len(ir.nodes), step, interruption.check) as line:
                 try:
                     with captured(str(log)):
                         execution = launcher.Launcher(
@@ -92,6 +93,7 @@ def run(
                             executor_spec=runner_utils.extract_executor_spec(deployment, step),
                             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, step),
                         ).launch()
+                    interruption.check()
                 except KeyboardInterrupt:
                     _clear_unfinished(directory, metadata_config)
                     raise TowersError(

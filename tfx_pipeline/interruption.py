@@ -1,0 +1,44 @@
+"""Ctrl-C that is not lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class Interruption:
+    """Remembers an interrupt until somebody looks.
+
+    Python raises KeyboardInterrupt wherever the main thread happens to be. In a destructor, or in a callback from C++,
+    as TensorFlow has many, it is printed and forgotten, and the run goes on as if nobody had asked. So whoever passes a
+    point where stopping is easy calls `check`.
+
+    A context manager; outside the main thread, and where something else handles the signal, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._handles = False
+
+    def __enter__(self) -> Interruption:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._on_signal)
+            self._handles = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._handles:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if the run was interrupted since it began."""
+        if self._requested:
+            raise KeyboardInterrupt
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._requested = True
+        raise KeyboardInterrupt
