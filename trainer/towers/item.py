@@ -15,8 +15,8 @@ from trainer.towers.inputs import ItemInputs
 from trainer.towers.transformer import RandomStream
 from trainer.towers.whitening import Whitening
 
-# Of an embedding, and of what dense features contribute: no part drowns another at the start. Text, whitened to variance
-# 1 in each of its directions, contributes the root of their number times that: it speaks before ids have learnt to.
+# Of an embedding, and of what dense features contribute: no part drowns another at the start. Text has variance 1 in
+# each of its directions and contributes the root of their number times that: it speaks before ids have learnt to.
 INITIAL_STDDEV = 0.02
 START_LENGTH = 4.0  # of what `start_ids` adds, in lengths of a random embedding
 
