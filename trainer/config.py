@@ -168,7 +168,9 @@ class ModelConfig(_Strict):
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     max_history: int = Field(50, ge=1)
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = Field(
+        "auto", description="auto: 0.5 up to 200,000 train events, less the more there are, 0.2 from a million on"
+    )
     id_dropout: float = Field(0.3, ge=0, lt=1, description="share of item ids hidden in training, so content is learnt")
     min_id_count: int = Field(1, ge=0, description="ids with fewer train events share one embedding, as unknown ids do")
     similarity: Literal["dot", "cosine"] = Field(
@@ -244,6 +246,7 @@ class RankingConfig(_Strict):
     enabled: bool = True
     candidates: int = Field(100, gt=1, description="retrieved items that are re-ranked")
     events_per_user: int = Field(3, gt=0, description="last train events of a user that are trained on")
+    dropout: float = Field(0.5, ge=0, lt=1)
     epochs: int = Field(3, gt=0)
     batch_size: int = Field(256, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
@@ -334,6 +337,10 @@ class Config(_Strict):
         return cls.model_validate_json(text)
 
 
+# How pydantic names the alternatives of a union inside a place.
+_ALTERNATIVE = re.compile(r"constrained-|literal\[")
+
+
 def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Reads a configuration file.
 
@@ -380,8 +387,9 @@ def _override(document: dict, override: str) -> None:
 
 def _explain(error: pydantic.ValidationError) -> str:
     problems = []
+    unfit: dict[str, tuple[list[str], Any]] = {}  # place -> what each alternative wants of it, what it is
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+        place = ".".join(str(part) for part in problem["loc"] if not _ALTERNATIVE.match(str(part))) or "configuration"
         if problem["type"] == "extra_forbidden":
             known = _known_keys(problem["loc"][:-1])
             close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
@@ -390,8 +398,9 @@ def _explain(error: pydantic.ValidationError) -> str:
         elif problem["type"] == "missing":
             problems.append(f"`{place}` is missing")
         else:
-            message = problem["msg"].removeprefix("Value error, ")
-            problems.append(f"`{place}`: {message}. Received: {str(problem['input'])[:80]!r}")
+            unfit.setdefault(place, ([], problem["input"]))[0].append(problem["msg"].removeprefix("Value error, "))
+    for place, (wanted, received) in unfit.items():
+        problems.append(f"`{place}`: {', or: '.join(wanted)}. Received: {str(received)[:80]!r}")
     return "; ".join(problems)
 
 

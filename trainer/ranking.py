@@ -82,7 +82,7 @@ class RankingModel(tfrs.Model):
             layer(tf.zeros([1, width]), tf.zeros([1, width]))
             self.cross.append(layer)
         self.hidden = dense(dim, "hidden", width)
-        self.dropout = Dropout(config.model.dropout, self.stream, name="dropout")
+        self.dropout = Dropout(config.ranking.dropout, self.stream, name="dropout")
         self.residual = dense(1, "residual", dim, zeros=True)
         if rated:
             self.rating_head = dense(1, "rating_head", dim, zeros=True)

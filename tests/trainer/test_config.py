@@ -51,6 +51,10 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
     [
         ({"data": MINIMAL["data"]}, "`name` is missing"),
         ({**MINIMAL, "name": "My Shop"}, "`name`"),
+        (
+            {**MINIMAL, "model": {"dropout": 2}},
+            r"`model\.dropout`: Input should be less than 1, or: Input should be 'auto'\. Received: '2'",
+        ),
         ({**MINIMAL, "model": {"dim": 0}}, r"`model\.dim`.*greater than 0.*Received: '0'"),
         ({**MINIMAL, "retrieval": {"hard_negatives": 5}}, "set `loss` to sampled_softmax or triplet"),
         (

@@ -11,6 +11,7 @@ from trainer.batches import training_batches, training_windows
 from trainer.config import Config
 from trainer.retrieval import RetrievalModel
 from trainer.towers.inputs import item_inputs, user_inputs
+from trainer.towers.transformer import dropout_rate
 
 MAX_HISTORY = 4
 HISTORY = ("item_index", "text", "event", "rating", "timestamp")
@@ -185,7 +186,7 @@ def test_ids_alone_cost_no_other_weights() -> None:
     assert not inputs[0].content
     assert not inputs[1].request
     bare = tables.make_config("order", model={"dim": 16})
-    plain_items, plain = tables.item_table(9), tables.sequence_table([[1, 2]])
+    plain_items, plain = tables.item_table(9), tables.sequence_table([[1] * len(sequences.item)])
     same = item_inputs(bare.model, plain_items, None), user_inputs(bare.model, plain, None, False)
     assert dataclasses.astuple(inputs[0]) == dataclasses.astuple(same[0])
     assert dataclasses.astuple(inputs[1]) == dataclasses.astuple(same[1])
@@ -195,3 +196,20 @@ def test_order_numbers_are_never_read_as_times() -> None:
     _, sequences, texts = tables.everything()
     inputs = user_inputs(tables.make_config("order").model, sequences, texts, clock=False)
     assert not inputs.clock
+
+
+def test_more_events_are_dropped_less_unless_set() -> None:
+    rates = [dropout_rate("auto", events) for events in (0, 200_000, 400_000, 1_000_000, 10**9)]
+    assert rates == pytest.approx([0.5, 0.5, 0.3708, 0.2, 0.2], abs=1e-4)
+    assert dropout_rate(0.1, 0) == 0.1
+
+
+def test_the_train_split_decides_the_dropout() -> None:
+    config = tables.make_config()
+    items, sequences, texts = tables.everything()
+    inputs = user_inputs(config.model, sequences, texts, True)
+    assert inputs.train_events == len(sequences.item)
+    plenty = dataclasses.replace(inputs, train_events=10**6)
+    for user_in, rate in ((inputs, 0.5), (plenty, 0.2)):
+        model = RetrievalModel(config, item_inputs(config.model, items, texts), user_in)
+        assert model.user_tower.dropout.rate == pytest.approx(rate)

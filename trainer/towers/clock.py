@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 GAP_BUCKETS = 33  # 0 = not known; b = a gap of 2^(b-1) - 1 seconds or more; the last is some 68 years
-PERIODS = 32
+PERIODS, FEWEST_PERIODS = 32, 8  # too coarse a calendar says nothing that a history does not
 EVENTS_PER_PERIOD = 2_000  # fewer would let a period learn its own events by heart
 
 
@@ -35,7 +35,7 @@ def period_ends(timestamps: np.ndarray) -> tuple[int, ...]:
     """
     known = timestamps[timestamps > 0]
     periods = min(PERIODS, len(known) // EVENTS_PER_PERIOD)
-    if periods < 2:
+    if periods < FEWEST_PERIODS:
         return ()
     ends = np.unique(np.quantile(known, np.linspace(0, 1, periods + 1)).astype(np.int64))
     return tuple(int(end) for end in ends) if len(ends) > 1 else ()

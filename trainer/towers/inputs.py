@@ -32,6 +32,7 @@ class ItemInputs:
 class UserInputs:
     """Sizes of the user tower's inputs. An input that is absent or switched off has size 0, False or no entry."""
 
+    train_events: int = 0  # of the train split
     text_width: int = 0  # of what the user wrote with an event
     events: int = 0  # kinds of event, 0 (missing) included
     rating: bool = False
@@ -74,6 +75,7 @@ def user_inputs(config: ModelConfig, train: SequenceTable, texts: TextVectors | 
     asked = config.use_query and train.query_row is not None and bool((train.query_row >= 0).any())
     rated = config.use_event_features and train.rating is not None
     return UserInputs(
+        train_events=len(train.item),
         text_width=width if wrote else 0,
         events=train.sizes["event"] if config.use_event_features and train.event is not None else 0,
         rating=rated,

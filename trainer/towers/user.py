@@ -12,7 +12,7 @@ from trainer.precision import FLOAT32
 from trainer.towers.clock import GAP_BUCKETS, at_time, gap_bucket
 from trainer.towers.inputs import UserInputs
 from trainer.towers.item import INITIAL_STDDEV
-from trainer.towers.transformer import CausalTransformer, Dropout, RandomStream
+from trainer.towers.transformer import CausalTransformer, Dropout, RandomStream, dropout_rate
 from trainer.towers.whitening import Whitening
 
 HISTORY_FEATURES = ("item_index", "text", "event", "rating", "timestamp")
@@ -91,10 +91,11 @@ class UserTower(tf.keras.layers.Layer):
             for prefix, sizes in (("context", inputs.context), ("profile", inputs.profile))
             for name, size in ((f"{prefix}_{column}", size) for column, size in sizes.items())
         }
-        self.dropout = Dropout(config.dropout, stream, name="dropout")
-        self.period_dropout = Dropout(config.dropout, stream, name="period_dropout")
+        rate = dropout_rate(config.dropout, inputs.train_events)
+        self.dropout = Dropout(rate, stream, name="dropout")
+        self.period_dropout = Dropout(rate, stream, name="period_dropout")
         self.transformer = CausalTransformer(
-            dim, config.layers, config.heads, config.max_history + 1, config.dropout, stream, policy
+            dim, config.layers, config.heads, config.max_history + 1, rate, stream, policy
         )
         self.transformer.build([None, None, dim])
         self.transformer(tf.zeros([1, 1, dim]))  # creates the weights of the blocks
