@@ -55,7 +55,7 @@ def main() -> None:
                 bookshop.write(data)
         config, dataset = prepared(ROOT / "configs" / f"{name}.yaml", data, arguments.work / name, arguments.set)
         lines, left_out = lines_of(config, dataset)
-        found = {title: [] for title in lines}
+        found: dict[str, list[Result]] = {title: [] for title in lines}
         for seed in arguments.seeds:
             for title, model in lines.items():
                 changed = config.model_copy(update={"seed": seed, "model": model})

@@ -1,12 +1,13 @@
 """Training of the user tower on MovieLens-1M, side by side: events/s, and seconds to 0.10 validation NDCG@10.
 
-Four models learn from the same train split, on as many threads each:
+These learn from the same train split, on as many threads each:
 
 - ours: all positions of a sequence in one pass, as configs/movielens_1m.yaml has it;
 - ours, one (history, target) pair an example: the same code, only the last position of an example is a target;
-- SASRec in PyTorch, in an environment of its own (`torch_sasrec.py`): the same width, depth, length, loss
-  (cross-entropy over the whole catalogue) and the very same batches; once with the published inner width of its
-  feed-forward network (that of the model), once with ours;
+- SASRec in PyTorch, in an environment of its own (`torch_sasrec.py`): the same width, depth, length and loss
+  (cross-entropy over the whole catalogue); plain, as published: every sequence padded to the full length, and a
+  feed-forward network no wider inside than the model; then with our batches, sorted by length; then also with our
+  feed-forward network's inner width;
 - the model of TensorFlow Recommenders' retrieval tutorial (`tutorial_model.py`).
 
 An event counts when it is predicted. The pieces take turns, so that a noisy machine is noisy for all of them; a ratio
@@ -37,7 +38,8 @@ from worker import Worker
 
 ROOT = Path(__file__).parents[1]
 INNER = 4  # of our feed-forward network, in widths of the model
-OURS, PAIRS, PUBLISHED, AS_WIDE = "ours", "ours, one pair an example", "SASRec, PyTorch", "SASRec, PyTorch, inner 4x"
+OURS, PAIRS = "ours", "ours, one pair an example"
+PLAIN, SORTED, WIDE = "SASRec, PyTorch, plain", "SASRec, our batches", "SASRec, our batches, inner 4x"
 
 
 @dataclass
@@ -79,9 +81,9 @@ class Reached(BaseException):
 
 
 class Ours:
-    """Our towers, so many steps at a time, each as `trainer.fitting.fit` makes it."""
+    """Our towers, so many steps at a time, each as `trainer.fitting.fit` makes it; `usual`: events of a step."""
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Any, usual: float) -> None:
         import tensorflow as tf
 
         from trainer.averaging import WeightAverage
@@ -98,7 +100,6 @@ class Ours:
         )
         self.model.attach(dataset.items, dataset.texts)
         self.model.compile(optimizer=adam(config.retrieval.learning_rate, config.retrieval.weight_decay))
-        usual = dataset.train.item.size / config.retrieval.batch_size
         average = WeightAverage(self.model.trainable_variables, 100)
         self._step = DistributedStep(self.model, tf.distribute.get_strategy(), events_of, usual, average)
 
@@ -119,36 +120,45 @@ def events_of(batch: dict[str, np.ndarray]) -> int:
 
 def steps_per_second(config: Any, dataset: Any, python: str, directory: Path, arguments: Any) -> dict[str, Times]:
     """Bounded pieces of training, in turns."""
-    from trainer.batches import Windows, training_batches, training_windows
+    from trainer.batches import Windows, sequences_per_batch, training_batches, training_windows
 
-    ours, pairs = Ours(config, dataset), Ours(config, dataset)
-    train, settings, inputs = dataset.train, config.retrieval, ours.model.user_tower.inputs
+    train, settings = dataset.train, config.retrieval
+    windows = training_windows(train, config.model.max_history, settings.window_overlap)
+    rows = sequences_per_batch(windows, settings.batch_size, settings.batch_events)
+    ours = Ours(config, dataset, rows * len(train.item) / len(windows))
+    pairs = Ours(config, dataset, settings.batch_size)
+    inputs = ours.model.user_tower.inputs
 
-    def some(windows: Windows) -> list[dict[str, np.ndarray]]:
-        made = training_batches(train, inputs, windows, settings.batch_size, config.seed, 1)
+    def some(windows: Windows, rows: int) -> list[dict[str, np.ndarray]]:
+        made = training_batches(train, inputs, windows, rows, config.seed, 1)
         return list(itertools.islice(made, arguments.rounds * arguments.steps))
 
-    together = some(training_windows(train, config.model.max_history, settings.window_overlap))
+    together = some(windows, rows)
     user = np.repeat(np.arange(len(train)), np.diff(train.offsets))
     stop = np.arange(len(train.item)) + 1
     start = np.maximum(train.offsets[user], stop - config.model.max_history - 1)
-    single = some(Windows(user, start, stop, stop - 1))  # an event each: nothing but the last position is a target
+    # An event each: nothing but the last position is a target.
+    single = some(Windows(user, start, stop, stop - 1), settings.batch_size)
     write_batches(directory / "epoch-0.npz", iter(together))
-    found = {name: Times() for name in (OURS, PAIRS, PUBLISHED, AS_WIDE)}
+    full = directory / "padded"
+    full.mkdir()
+    write_batches(full / "epoch-0.npz", padded(together, config.model.max_history + 1, config.seed))
+    found = {name: Times() for name in (OURS, PAIRS, PLAIN, SORTED, WIDE)}
     items, dim = len(dataset.items), config.model.dim
     with (
-        torch_sasrec(python, directory, config, items, dim, arguments) as published,
-        torch_sasrec(python, directory, config, items, INNER * dim, arguments) as as_wide,
+        torch_sasrec(python, full, config, items, dim, arguments) as plain,
+        torch_sasrec(python, directory, config, items, dim, arguments) as by_length,
+        torch_sasrec(python, directory, config, items, INNER * dim, arguments) as wide,
     ):
-        print(f"PyTorch {published.about['torch']}, {published.about['threads']} threads", file=sys.stderr)
+        print(f"PyTorch {plain.about['torch']}, {plain.about['threads']} threads", file=sys.stderr)
         ours.train(together[:1])
         pairs.train(single[:1])
-        for torch in (published, as_wide):
+        for torch in (plain, by_length, wide):
             torch.ask(train=0, steps=len(together))  # a whole turn, so that every later turn begins with step 0
         for first in range(0, len(together), arguments.steps):
             piece = slice(first, min(first + arguments.steps, len(together)))
             ours.train(together[piece], found[OURS])
-            for name, torch in ((PUBLISHED, published), (AS_WIDE, as_wide)):
+            for name, torch in ((PLAIN, plain), (SORTED, by_length), (WIDE, wide)):
                 answer = torch.ask(train=0, steps=piece.stop - piece.start)
                 found[name].seconds.append(answer["seconds"])
                 found[name].events.append(int(answer["events"]))
@@ -159,17 +169,18 @@ def steps_per_second(config: Any, dataset: Any, python: str, directory: Path, ar
 
 
 def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, arguments: Any) -> dict[str, str]:
-    """Ours and PyTorch's SASRec, an epoch each in turn, until both have reached the target."""
+    """Ours and PyTorch's SASRec on the same batches, an epoch each in turn, until both have reached the target."""
     from trainer import retrieval
-    from trainer.batches import training_batches, training_windows
+    from trainer.batches import sequences_per_batch, training_batches, training_windows
     from trainer.towers.inputs import user_inputs
 
     clock = config.data.interactions.time_format != "order"
     inputs = user_inputs(config.model, dataset.train, dataset.texts, clock)
     settings = config.retrieval
     windows = training_windows(dataset.train, config.model.max_history, settings.window_overlap)
+    rows = sequences_per_batch(windows, settings.batch_size, settings.batch_events)
     write_validation(directory / "validation.npz", config, dataset)
-    seconds = {OURS: 0.0, PUBLISHED: 0.0}
+    seconds = {OURS: 0.0, SORTED: 0.0}
     reached: dict[str, str] = {}
 
     def note(name: str, epoch: int, spent: float, ndcg: float) -> None:
@@ -182,11 +193,11 @@ def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, a
 
         def torch_epoch(epoch: int) -> None:
             path = directory / f"epoch-{epoch}.npz"
-            batches = training_batches(dataset.train, inputs, windows, settings.batch_size, config.seed, epoch)
+            batches = training_batches(dataset.train, inputs, windows, rows, config.seed, epoch)
             write_batches(path, batches)
             answer = torch.ask(train=epoch, steps=None)
             path.unlink()
-            note(PUBLISHED, epoch, answer["seconds"], torch.ask(validate=True)["ndcg@10"])
+            note(SORTED, epoch, answer["seconds"], torch.ask(validate=True)["ndcg@10"])
 
         done = 0
 
@@ -194,12 +205,12 @@ def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, a
             nonlocal done
             done = record["epoch"]
             note(OURS, done, record["seconds"], record["ndcg@10"])
-            if PUBLISHED not in reached:
+            if SORTED not in reached:
                 torch_epoch(done)
             if OURS in reached:
                 raise Reached
 
-        limits = {"epochs": arguments.epochs, "patience": arguments.epochs}
+        limits = {"epochs": arguments.epochs, "patience": arguments.epochs, "patience_steps": 10**9}
         changed = config.model_copy(update={"retrieval": settings.model_copy(update=limits)})
         with contextlib.suppress(Reached):
             retrieval.train(
@@ -211,10 +222,21 @@ def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, a
                 directory / "towers",
                 on_epoch=on_epoch,
             )
-        while PUBLISHED not in reached and done < arguments.epochs:
+        while SORTED not in reached and done < arguments.epochs:
             done += 1
             torch_epoch(done)
     return {name: reached.get(name, f"not in {arguments.epochs} epochs") for name in seconds}
+
+
+def padded(batches: list[dict[str, np.ndarray]], length: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    """The same sequences in as many batches, but mixed whatever their lengths, and every one padded to `length`."""
+    rows = {
+        name: np.concatenate([np.pad(batch[name], [[0, 0], [0, length - batch[name].shape[1]]]) for batch in batches])
+        for name in ("item_index", "target")
+    }
+    order = np.random.default_rng(seed).permutation(len(rows["target"]))
+    for piece in np.array_split(order, len(batches)):
+        yield {name: values[piece] for name, values in rows.items()}
 
 
 def write_batches(path: Path, batches: Iterator[dict[str, np.ndarray]]) -> None:

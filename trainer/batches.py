@@ -48,6 +48,15 @@ def training_windows(sequences: SequenceTable, max_history: int, overlap: float)
     return Windows(user, start, stop, target_from)
 
 
+def sequences_per_batch(windows: Windows, sequences: int, events: int) -> int:
+    """How many windows make a step: at most `sequences`, and on average at most `events` events, but one at least.
+
+    Long sequences hold many events to learn from; with few of them a step, an epoch makes more steps.
+    """
+    mean = float((windows.stop - windows.start).mean()) if len(windows) else 1.0
+    return max(1, min(sequences, round(events / mean)))
+
+
 def training_batches(
     sequences: SequenceTable,
     inputs: UserInputs,

@@ -176,8 +176,12 @@ class ModelConfig(_Strict):
     similarity: Literal["dot", "cosine"] = Field(
         "dot", description="cosine goes with a retrieval.temperature near 0.05"
     )
-    request_dropout: float = Field(
-        0.5, ge=0, le=1, description="share of queries and request times hidden in training: both may be missing later"
+    side_dropout: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share hidden in training of what stands beside the items and may be missing later: texts, ratings "
+        "and gaps of events, queries, request times",
     )
     use_item_id: bool = True
     use_item_text: bool = True
@@ -195,13 +199,17 @@ class RetrievalConfig(_Strict):
     """Training of the two-tower retrieval model."""
 
     epochs: int = Field(60, gt=0)
-    batch_size: int = Field(64, gt=0, description="user sequences a step")
+    batch_size: int = Field(128, gt=0, description="user sequences a step, at most")
+    batch_events: int = Field(2048, gt=0, description="fewer sequences where they would hold more events")
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     average_epochs: float = Field(
         2.0, ge=0, description="weights that are validated and kept are averaged over about so many epochs; 0: the last"
     )
-    patience: int = Field(8, gt=0, description="epochs without a better validation NDCG@10")
+    patience: int = Field(8, gt=0, description="epochs without a better validation NDCG@10, at most")
+    patience_steps: int = Field(
+        600, gt=0, description="fewer epochs where their steps are more than that together, but two at least"
+    )
     max_validation_users: int = Field(50_000, gt=0, description="drawn from the seed where there are more")
     loss: Literal["auto", "full_softmax", "sampled_softmax", "triplet"] = Field(
         "auto", description="auto: full_softmax up to full_softmax_limit items, sampled_softmax above"

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from trainer import distribution
-from trainer.batches import training_batches, training_windows
+from trainer.batches import sequences_per_batch, training_batches, training_windows
 from trainer.checkpoints import Checkpoints, key_of
 from trainer.config import Config
 from trainer.data import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
@@ -198,8 +198,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains a retrieval model and writes it.
 
-    Training stops when validation NDCG@10 over the full catalogue has not risen for `config.retrieval.patience` epochs,
-    and the best epoch's weights are kept. Without validation users it runs for `config.retrieval.epochs`.
+    Training stops when validation NDCG@10 over the full catalogue has not risen for so many epochs as
+    `config.retrieval.patience` and `patience_steps` say, and the best epoch's weights are kept. Without validation users it runs for `config.retrieval.epochs`.
 
     With `config.retrieval.distribution: multi_worker` every worker calls this with the same arguments, before anything
     else that uses TensorFlow; all return the same result, and the first of them writes the model.
@@ -252,6 +252,8 @@ def train(
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")
+    batch_size = sequences_per_batch(windows, settings.batch_size, settings.batch_events)
+    steps = -(-len(windows) // batch_size)
     kept = None
     if checkpoints is not None and settings.checkpoint_minutes:
         key = f"{policy} {_key(config, items, train, validation, texts)}"
@@ -265,7 +267,7 @@ def train(
 
         def batches(epoch: int, first: int) -> Any:
             inputs = model.user_tower.inputs
-            made = training_batches(train, inputs, windows, settings.batch_size, config.seed, epoch, first)
+            made = training_batches(train, inputs, windows, batch_size, config.seed, epoch, first)
             return made if tuning is None else tuning.batches(made, epoch)
 
         validate: Callable[[], dict[str, float]] | None = None
@@ -277,9 +279,9 @@ def train(
             batches,
             examples=lambda batch: int(np.count_nonzero(batch["target"] != UNKNOWN_ITEM)),
             examples_per_epoch=int(np.count_nonzero(train.item != UNKNOWN_ITEM)),
-            steps_per_epoch=-(-len(windows) // settings.batch_size),
+            steps_per_epoch=steps,
             epochs=settings.epochs,
-            patience=settings.patience,
+            patience=min(settings.patience, max(2, -(-settings.patience_steps // steps))),
             average_epochs=settings.average_epochs,
             validate=validate,
             title="retrieval",

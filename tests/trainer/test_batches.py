@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer import tables
-from trainer.batches import request_batches, training_batches, training_windows
+from trainer.batches import request_batches, sequences_per_batch, training_batches, training_windows
 from trainer.towers.inputs import UserInputs
 
 
@@ -32,6 +32,14 @@ def test_later_windows_keep_a_history() -> None:
     given = windows.target_from - windows.start
     assert given[0] == 0
     assert (given[1:] >= 4).all()
+
+
+def test_long_sequences_make_smaller_batches() -> None:
+    long = training_windows(tables.sequence_table([[1] * 100] * 40), 99, 0.2)
+    short = training_windows(tables.sequence_table([[1] * 5] * 40), 99, 0.2)
+    assert sequences_per_batch(long, 128, 1000) == 10
+    assert sequences_per_batch(short, 128, 1000) == 128
+    assert sequences_per_batch(long, 128, 1) == 1
 
 
 def test_an_epoch_holds_every_target_once_and_is_given_by_seed_and_epoch() -> None:

@@ -27,6 +27,9 @@ class UserTower(tf.keras.layers.Layer):
     events before p and nothing of event p. The request's features (query, context, profile, calendar time) join after
     the transformer: a query said with one event can not reach the prediction of another.
 
+    What stands beside the items (an event's text, kind, rating and gap; the query; the request's time) is now and then
+    hidden in training: it may be missing later, and the items have to speak for themselves.
+
     Feature dictionary, `call` (every position of a sequence of P events) and `encode` (one request after H events):
 
     | key | `encode` | `call` |
@@ -52,7 +55,7 @@ class UserTower(tf.keras.layers.Layer):
     def __init__(self, config: ModelConfig, inputs: UserInputs, stream: RandomStream, policy: str = FLOAT32) -> None:
         super().__init__(name="user_tower")
         self.config, self.inputs, self._stream = config, inputs, stream
-        self._query_place, self._clock_place = stream.place(), stream.place()
+        self._query_place, self._clock_place, self._beside_place = stream.place(), stream.place(), stream.place()
         dim = config.dim
 
         def normal(shape: list[int], name: str, stddev: float = INITIAL_STDDEV) -> tf.Variable:
@@ -120,7 +123,7 @@ class UserTower(tf.keras.layers.Layer):
         Returns:
           float32 [B, P, dim].
         """
-        events = self._events(features, item_vectors)[:, :-1]  # [B, P - 1, dim]
+        events = self._events(features, item_vectors, training)[:, :-1]  # [B, P - 1, dim]
         outputs = self._transform(events, training)
         positions = tf.shape(features["item_index"])[1]
         request = {}
@@ -144,7 +147,8 @@ class UserTower(tf.keras.layers.Layer):
           float32 [B, dim].
         """
         history, length = self._cut(features)
-        outputs = self._transform(self._events(history, item_vectors), training=False)  # [B, H + 1, dim]
+        events = self._events(history, item_vectors, training=False)  # [B, H, dim]
+        outputs = self._transform(events, training=False)  # [B, H + 1, dim]
         last = tf.gather(outputs, length, axis=1, batch_dims=1)  # [B, dim]
         request = {name: features[name] for name in self._request_names()}
         if self.inputs.periods:
@@ -180,25 +184,37 @@ class UserTower(tf.keras.layers.Layer):
             names.append("request_timestamp")
         return names
 
-    def _events(self, features: Features, item_vectors: tf.Tensor) -> tf.Tensor:
+    def _events(self, features: Features, item_vectors: tf.Tensor, training: bool) -> tf.Tensor:
         """What each event adds to the history, [B, P, dim]."""
         x = tf.gather(item_vectors, features["item_index"]) * self.item_scale
+        if self.inputs.periods:
+            x += at_time(self.event_period, self.inputs.periods, features["timestamp"])
+        beside = self._beside(features)
+        if beside:
+            said = tf.add_n(beside)
+            if training:
+                said *= self._kept(tf.shape(features["item_index"]), self._beside_place)[..., tf.newaxis]
+            x += said
+        return x
+
+    def _beside(self, features: Features) -> list[tf.Tensor]:
+        """What is known of each event beside its item and its place in the calendar, each [B, P, dim]."""
+        parts = []
         if self.inputs.text_width:
-            x += tf.tensordot(self.whitening(features["text"]), self.text, 1)
+            parts.append(tf.tensordot(self.whitening(features["text"]), self.text, 1))
         if self.inputs.events:
-            x += tf.gather(self.event, features["event"])
+            parts.append(tf.gather(self.event, features["event"]))
         if self.inputs.rating:
             rated = tf.math.is_finite(features["rating"])
             rating = tf.where(rated, (features["rating"] - self.inputs.rating_mean) / self.inputs.rating_std, 0.0)
             rating = tf.clip_by_value(rating, -4.0, 4.0)
-            x += tf.tensordot(tf.stack([rating, rating**2, tf.cast(rated, tf.float32)], axis=-1), self.rating, 1)
+            powers = tf.stack([rating, rating**2, tf.cast(rated, tf.float32)], axis=-1)
+            parts.append(tf.tensordot(powers, self.rating, 1))
         if self.inputs.clock:
             stamps = features["timestamp"]
             earlier = tf.pad(stamps[:, :-1], [[0, 0], [1, 0]])[:, : tf.shape(stamps)[1]]
-            x += tf.gather(self.gap, gap_bucket(earlier, stamps))
-            if self.inputs.periods:
-                x += at_time(self.event_period, self.inputs.periods, stamps)
-        return x
+            parts.append(tf.gather(self.gap, gap_bucket(earlier, stamps)))
+        return parts
 
     def _transform(self, events: tf.Tensor, training: bool) -> tf.Tensor:
         start = tf.tile(self.start[tf.newaxis, tf.newaxis], [tf.shape(events)[0], 1, 1])
@@ -228,4 +244,4 @@ class UserTower(tf.keras.layers.Layer):
 
     def _kept(self, shape: tf.Tensor, place: int) -> tf.Tensor:
         drawn = tf.random.stateless_uniform(shape, self._stream.seed(place))
-        return tf.cast(drawn >= self.config.request_dropout, tf.float32)
+        return tf.cast(drawn >= self.config.side_dropout, tf.float32)

@@ -37,7 +37,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def make_config(bert: str, layers: int | str = 1, text: dict | None = None, **sections: Any) -> Config:
-    model = {"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.0, "request_dropout": 0.0}
+    model = {"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.0, "side_dropout": 0.0}
     return tables.make_config(
         "order",
         text={
