@@ -63,6 +63,14 @@ def test_the_other_losses_learn_too(data: tuple, tmp_path: Path, model: dict, se
     assert values["retrieval"]["ndcg@10"] > values["popularity"]["ndcg@10"] + 0.25
 
 
+@pytest.mark.parametrize(("steps", "epochs"), [(10**6, 5), (1, 3)])
+def test_patience_is_shorter_where_epochs_are_long(data: tuple, tmp_path: Path, steps: int, epochs: int) -> None:
+    settings = SETTINGS | {"learning_rate": 1e-12, "patience": 4, "patience_steps": steps}
+    result, _ = learn(tables.make_config("order", model=MODEL, retrieval=settings), tmp_path / "model", data)
+    assert result["best_epoch"] == 1, "nothing is learnt"
+    assert len(result["epochs"]) == epochs
+
+
 def test_what_is_written_is_enough(data: tuple, trained: tuple) -> None:
     _, directory, result, model = trained
     vectors = np.load(directory / "item_vectors.npy")
