@@ -222,7 +222,7 @@ class RetrievalConfig(_Strict):
         None, gt=0, description="sampled_softmax, triplet: only so many, the highest-scoring of those drawn, count"
     )
     popularity_smoothing: float = Field(
-        0.2, ge=0, description="full_softmax: items are taken to have so many events more, in shares of the mean"
+        0.4, ge=0, description="full_softmax: items are taken to have so many events more, in shares of the mean"
     )
     window_overlap: float = Field(
         0.2, ge=0, lt=1, description="sequences over max_history: share of a window that repeats the one before"
