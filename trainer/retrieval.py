@@ -199,7 +199,8 @@ def train(
     """Trains a retrieval model and writes it.
 
     Training stops when validation NDCG@10 over the full catalogue has not risen for so many epochs as
-    `config.retrieval.patience` and `patience_steps` say, and the best epoch's weights are kept. Without validation users it runs for `config.retrieval.epochs`.
+    `config.retrieval.patience` and `patience_steps` say, and the best epoch's weights are kept. Without validation
+    users it runs for `config.retrieval.epochs`.
 
     With `config.retrieval.distribution: multi_worker` every worker calls this with the same arguments, before anything
     else that uses TensorFlow; all return the same result, and the first of them writes the model.
