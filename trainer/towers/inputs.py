@@ -32,7 +32,7 @@ class ItemInputs:
 class UserInputs:
     """Sizes of the user tower's inputs. An input that is absent or switched off has size 0, False or no entry."""
 
-    train_events: int = 0  # of the train split
+    train_events: int = 0  # how many the train split holds: what `model.dropout: auto` goes by
     text_width: int = 0  # of what the user wrote with an event
     events: int = 0  # kinds of event, 0 (missing) included
     rating: bool = False
