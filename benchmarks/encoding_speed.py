@@ -91,13 +91,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     use_threads(arguments.threads)
-    from trainer import config as configuration
+    from trainer import config_file
     from trainer.graphs import OneGraph
     from trainer.text import encoder as text_encoder
     from trainer.text import weights
     from trainer.text.cleaning import clean
 
-    config = configuration.load(ROOT / "configs" / "amazon_reviews.yaml")
+    config = config_file.load(ROOT / "configs" / "amazon_reviews.yaml")
     max_tokens = arguments.max_tokens or config.text.max_tokens
     texts = reviews(arguments.data / config.data.interactions.path)
     order = np.random.default_rng(arguments.seed).permutation(len(texts))[: arguments.texts]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tfx_pipeline import trained_run
 from tfx_pipeline.run_directory import RunDirectory
-from trainer import config as configuration
-from trainer import loading
+from trainer import config_file, loading
 from trainer.config import Config
 from trainer.errors import TowersError
 from trainer.loading import Dataset
@@ -42,7 +41,7 @@ def prepared(
       TowersError: the pipeline failed; it has said why.
       UsageError: the configuration does not fit.
     """
-    config = configuration.load(config_path, list(overrides))
+    config = config_file.load(config_path, list(overrides))
     directory = RunDirectory(out_dir)
     if not _holds(directory, config):
         print(f"{config.name}: preparing in {out_dir}", file=sys.stderr, flush=True)

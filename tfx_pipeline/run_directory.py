@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer import config as configuration
+from trainer import config_file
 from trainer.config import Config
 from trainer.errors import TowersError
 
@@ -69,7 +69,7 @@ class RunDirectory:
             raise TowersError(
                 f"{self.path}: is not the directory of a run. Make one with `towers run --out {self.path}`."
             )
-        return configuration.load(self.path / _CONFIG)
+        return config_file.load(self.path / _CONFIG)
 
     def record_outputs(self, outputs: dict[str, dict[str, str]]) -> None:
         """Notes where each step of the run that is now finished left its outputs: step -> key -> directory.

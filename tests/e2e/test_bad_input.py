@@ -27,7 +27,7 @@ from tests.e2e.shop import ROOT
 from tfx_pipeline import cli
 from tfx_pipeline.components.schema import reconcile
 from tfx_pipeline.run_directory import RunDirectory
-from trainer import config as configuration
+from trainer import config_file
 from trainer.features import item_features, sequence_features
 
 pytestmark = pytest.mark.slow
@@ -265,7 +265,7 @@ def test_before_the_first_step(odd: Place, monkeypatch: pytest.MonkeyPatch, capf
 @pytest.fixture(scope="module")
 def unfit(odd: Place) -> str:
     """What is printed when the frozen schema forbids what the data has. It is mended afterwards, under its name."""
-    data = configuration.load(odd.path / "config.yaml").data
+    data = config_file.load(odd.path / "config.yaml").data
     for table, features in (("sequences", sequence_features(data)), ("items", item_features(data))):
         schema = reconcile(schema_pb2.Schema(), features)
         tfdv.write_schema_text(schema, str(odd.path / "schema" / f"{table}.pbtxt"))

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfx_pipeline import bookshop, bookshop_damage, bookshop_texts
-from trainer import config as configuration
+from trainer import config_file
 from trainer.errors import TowersError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -368,7 +368,7 @@ def test_example_users_are_one_of_each_language_who_write(shop):
 
 def test_the_configuration_reads_the_columns_that_are_written(shop):
     directory, _ = shop
-    data = configuration.load(ROOT / "configs" / "demo.yaml").data
+    data = config_file.load(ROOT / "configs" / "demo.yaml").data
     assert data.items is not None
     assert data.users is not None
     header = (directory / bookshop.INTERACTIONS).read_bytes().splitlines()[0].decode().split(",")
@@ -394,7 +394,7 @@ def test_ingestion_finds_every_broken_row(shop, tmp_path):
 
     directory, counts = shop
     paths = dataset.OutputPaths(*(str(tmp_path / name) for name in ("sequences", "items", "quarantine")))
-    config = configuration.load(ROOT / "configs" / "demo.yaml")
+    config = config_file.load(ROOT / "configs" / "demo.yaml")
     report = dataset.ingest(config, str(directory), paths, make_pipeline=beam.Pipeline)
     broken = counts["broken"]
     assert report.tables["interactions"].broken == {

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import config as configuration
+from trainer import config_file
 from trainer.config import Config
 from trainer.errors import UsageError
 
@@ -33,17 +33,17 @@ def with_interactions(**more: object) -> dict:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configurations_load_and_come_back_from_their_echo(path: Path, tmp_path: Path) -> None:
-    loaded = configuration.load(path)
+    loaded = config_file.load(path)
     echo = tmp_path / "echo.yaml"
     echo.write_text(loaded.to_yaml(), encoding="utf-8")
-    assert configuration.load(echo) == loaded
+    assert config_file.load(echo) == loaded
     assert Config.from_json(loaded.to_json()) == loaded
 
 
 def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path: Path) -> None:
     path = write(tmp_path, with_interactions(ratng="stars"))
     with pytest.raises(UsageError, match=r"`data\.interactions\.ratng` is not a known key; did you mean `rating`\?"):
-        configuration.load(path)
+        config_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, document: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        configuration.load(write(tmp_path, document))
+        config_file.load(write(tmp_path, document))
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 
@@ -79,39 +79,39 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError):
-        configuration.load(path)
+        config_file.load(path)
 
 
 def test_missing_file() -> None:
     with pytest.raises(UsageError, match="cannot read the configuration"):
-        configuration.load("no/such/file.yaml")
+        config_file.load("no/such/file.yaml")
 
 
 def test_overrides(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
-    assert configuration.load(path, ["model.dim=32", "data.interactions.text=[a, b]"]).model.dim == 32
+    assert config_file.load(path, ["model.dim=32", "data.interactions.text=[a, b]"]).model.dim == 32
     with pytest.raises(UsageError, match=r"--set should be section\.key=value"):
-        configuration.load(path, ["model.dim"])
+        config_file.load(path, ["model.dim"])
     with pytest.raises(UsageError, match="`name` is not a section"):
-        configuration.load(path, ["name.x=1"])
+        config_file.load(path, ["name.x=1"])
     with pytest.raises(UsageError, match=r"did you mean `layers`"):
-        configuration.load(path, ["model.layrs=1"])
+        config_file.load(path, ["model.layrs=1"])
 
 
 def test_columns_may_be_a_list_or_a_mapping(tmp_path: Path) -> None:
-    listed = configuration.load(write(tmp_path, with_interactions(context=["device"])))
-    mapped = configuration.load(write(tmp_path, with_interactions(context={"device": "device"})))
+    listed = config_file.load(write(tmp_path, with_interactions(context=["device"])))
+    mapped = config_file.load(write(tmp_path, with_interactions(context={"device": "device"})))
     assert listed == mapped
-    renamed = configuration.load(write(tmp_path, with_interactions(context={"device": "设备"})))
+    renamed = config_file.load(write(tmp_path, with_interactions(context={"device": "设备"})))
     assert renamed.data.interactions.context == {"device": "设备"}
 
 
 def test_restricted_keeps_what_a_step_needs_and_forgets_the_rest(tmp_path: Path) -> None:
     path = write(tmp_path, {**MINIMAL, "model": {"dim": 32}, "retrieval": {"epochs": 7}})
-    config = configuration.load(path)
+    config = config_file.load(path)
     assert config.restricted("model").model.dim == 32
-    assert config.restricted("model") == configuration.load(path, ["retrieval.epochs=9"]).restricted("model")
-    assert config.restricted("retrieval") != configuration.load(path, ["retrieval.epochs=9"]).restricted("retrieval")
+    assert config.restricted("model") == config_file.load(path, ["retrieval.epochs=9"]).restricted("model")
+    assert config.restricted("retrieval") != config_file.load(path, ["retrieval.epochs=9"]).restricted("retrieval")
 
 
 @given(
@@ -127,4 +127,4 @@ def test_no_document_ends_in_anything_but_a_usage_error(
     path = tmp_path_factory.mktemp("fuzz") / "config.yaml"
     path.write_text(yaml.safe_dump({"name": "x", "data": document, "model": document}), encoding="utf-8")
     with pytest.raises(UsageError):
-        configuration.load(path)
+        config_file.load(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trainer import config as configuration
+from trainer import config_file
 
 EPILOG = """\
 example:
@@ -53,7 +53,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    config = configuration.load(arguments.config)
+    config = config_file.load(arguments.config)
     from tfx_pipeline import beam_options
     from tfx_pipeline.ingest import dataset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trainer import config as configuration
+from trainer import config_file
 from trainer.errors import TowersError
 
 EPILOG = """\
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if not _CONFIG.exists():
         raise TowersError(f"{_CONFIG}: not found. `towers demo` runs in a clone of the project.")
-    config = configuration.load(_CONFIG, arguments.set)
+    config = config_file.load(_CONFIG, arguments.set)
     from serving.client import RecommenderClient
     from serving.server.process import ServerProcess
     from tfx_pipeline import beam_options, bookshop, known_users

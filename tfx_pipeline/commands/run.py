@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer import config as configuration
+from trainer import config_file
 from trainer.config import Config
 
 if TYPE_CHECKING:  # importing TFX takes seconds, and --help none
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = configuration.load(arguments.config, arguments.set)
+    config = config_file.load(arguments.config, arguments.set)
     from tfx_pipeline import beam_options
     from tfx_pipeline.screen import Screen
 

@@ -1,0 +1,90 @@
+"""Reads a configuration file, with overrides; what does not fit is said with its place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+from pydantic import BaseModel
+
+from trainer.config import Config
+from trainer.errors import UsageError
+
+# How pydantic names the alternatives of a union inside a place.
+_ALTERNATIVE = re.compile(r"constrained-|literal\[")
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Reads a configuration file.
+
+    Args:
+      path: the YAML file.
+      overrides: `"section.key=value"` strings (the command line's `--set`); the value is read as YAML.
+
+    Raises:
+      UsageError: the file is missing, is not YAML, or does not fit; every problem is named with its place.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot read the configuration ({error.strerror}). Give --config a YAML file."
+        ) from None
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: should hold keys and values (name, data, ...). Received: {type(document).__name__}")
+    for override in overrides or []:
+        _override(document, override)
+    try:
+        return Config.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise UsageError(f"{path}: {_explain(error)}") from None
+
+
+def _override(document: dict, override: str) -> None:
+    key, separator, value = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise UsageError(f"--set should be section.key=value. Received: {override!r}")
+    for part in parts[:-1]:
+        inner = document.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {override!r}: `{part}` is not a section")
+        document = inner
+    document[parts[-1]] = yaml.safe_load(value)
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    problems = []
+    unfit: dict[str, tuple[list[str], Any]] = {}  # place -> what each alternative wants of it, what it is
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"] if not _ALTERNATIVE.match(str(part))) or "configuration"
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(problem["loc"][:-1])
+            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
+            problems.append(f"`{place}` is not a known key; {hint}")
+        elif problem["type"] == "missing":
+            problems.append(f"`{place}` is missing")
+        else:
+            unfit.setdefault(place, ([], problem["input"]))[0].append(problem["msg"].removeprefix("Value error, "))
+    for place, (wanted, received) in unfit.items():
+        problems.append(f"`{place}`: {', or: '.join(wanted)}. Received: {str(received)[:80]!r}")
+    return "; ".join(problems)
+
+
+def _known_keys(place: tuple) -> list[str]:
+    model: Any = Config
+    for part in place:
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
