@@ -14,7 +14,6 @@ import tensorflow as tf
 from serving import warmup
 from serving.graph_ops import Target, check_ops
 from serving.signatures import Recommender
-from trainer import ranking
 from trainer.config import Config
 from trainer.data import ItemTable
 from trainer.directories import written_aside
@@ -72,8 +71,7 @@ def export(
     encoder = text_encoder.load(name, config.text.max_tokens) if dataset.texts is not None else None
     categories = inputs.events or inputs.context or inputs.profile
     transform = TransformGraph(sequence_transform) if categories else None
-    popularity = ranking.popularity(dataset.items) if ranker is not None else None
-    recommender = Recommender(config, towers, index, dataset.items.item_id, encoder, transform, ranker, popularity)
+    recommender = Recommender(config, towers, index, dataset.items.item_id, encoder, transform, ranker)
     signatures = recommender.signatures
     report = {
         "name": config.name,

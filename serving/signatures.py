@@ -37,7 +37,6 @@ class Recommender(tf.Module):
       encoder: of texts; needed if the user tower reads any.
       transform: the sequences' transform graph; needed if the user tower reads event kinds, context or profile.
       ranker: the ranking model, or None: then `recommend` is `retrieve` cut to `serving.k`.
-      popularity: float32 [n + 1], which the ranking model reads; needed with one.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class Recommender(tf.Module):
         encoder: TextEncoder | None = None,
         transform: TransformGraph | None = None,
         ranker: Any = None,
-        popularity: np.ndarray | None = None,
     ) -> None:
         super().__init__(name="recommender")
         if len(item_ids) != index.size:
@@ -59,9 +57,6 @@ class Recommender(tf.Module):
             raise ValueError("`encoder` should be given: the user tower reads texts. Received: None")
         if transform is None and (inputs.events or inputs.context or inputs.profile):
             raise ValueError("`transform` should be given: the user tower reads categories. Received: None")
-        if ranker is not None and (popularity is None or len(popularity) != index.size + 1):
-            raise ValueError(f"`popularity` should have {index.size + 1} rows where there is a ranking model")
-        self._popularity = None if popularity is None else tf.Variable(popularity, trainable=False, name="popularity")
         self._config, self._inputs = config, inputs
         self._index, self._encoder, self._transform = index, encoder, transform
         # Saving a Keras model traces it in ways of its own; only its variables are wanted here.
@@ -280,12 +275,12 @@ class Recommender(tf.Module):
         logits = self._models.ranker.score(
             {
                 "user_vector": found["users"],
-                "history_vector": tf.gather(self._index.vectors, found["item_index"]),
+                "item_index": found["item_index"],
                 "length": found["length"],
-                "candidate_vector": tf.gather(self._index.vectors, items),
+                "candidate": items,
                 "retrieval_score": scores[:, :count],
-                "popularity": tf.gather(self._popularity, items),
-            }
+            },
+            self._index.vectors,
         )["logits"]
         lowest = tf.reduce_min(logits, axis=1, keepdims=True)
         # -inf less -inf is not a number; where the ranked part is not full, nothing is behind it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfx_pipeline.run_directory import RunDirectory
-from trainer import loading, ranking, retrieval
+from trainer import loading, ranking, ranking_training, retrieval
 from trainer.config import Config
 from trainer.loading import Dataset, DatasetPaths
 
@@ -43,7 +43,9 @@ def load(directory: RunDirectory, splits: tuple[str, ...]) -> TrainedRun:
     dataset = loading.load(config, dataset_paths(directory), splits)
     towers = retrieval.load(directory.output("RetrievalTrainer", "towers"), dataset.items, dataset.texts)
     ranker = None
-    if config.ranking.enabled and ranking.is_used(config.serving, directory.output("RankingTrainer", "ranker")):
+    if config.ranking.enabled and ranking_training.is_used(
+        config.serving, directory.output("RankingTrainer", "ranker")
+    ):
         ranker = ranking.load(directory.output("RankingTrainer", "ranker"))
-        ranker.attach(towers.item_vectors(), ranking.popularity(dataset.items))
+        ranker.attach(towers.item_vectors())
     return TrainedRun(config, dataset, towers, ranker)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tests import tiny_bert
+from trainer.candidate_features import CandidateFeatures
 from trainer.config import Config
 from trainer.data import ItemTable, TextVectors
 from trainer.features import sequence_features
@@ -129,12 +130,21 @@ class _Transform(tf.Module):
         return outputs
 
 
-def make_ranker(config: Config) -> RankingModel:
-    """Random weights, so that it orders otherwise than retrieval does."""
-    ranker = RankingModel(config, config.model.dim, rated=False, rating_mean=0.0, rating_std=1.0)
+def make_ranker(config: Config, items: ItemTable) -> RankingModel:
+    """Random weights over random tables, so that it orders otherwise than retrieval does."""
     random = np.random.default_rng(7)
+    size, neighbours = len(items) + 1, 3
+    tables: dict[str, np.ndarray] = {}
+    for kind in ("together", "next"):
+        tables[f"{kind}_item"] = random.integers(0, size, [size, neighbours]).astype(np.int32)
+        tables[f"{kind}_weight"] = random.random([size, neighbours]).astype(np.float16)
+    for name in ("popularity", "recent"):
+        tables[name] = random.random(size).astype(np.float32)
+    features = CandidateFeatures(tables)
+    ranker = RankingModel(config, config.model.dim, features, rated=False, rating_mean=0.0, rating_std=1.0)
     for variable in ranker.trainable_variables:
         variable.assign_add(0.3 * random.normal(size=variable.shape).astype(np.float32))
+    ranker.combine(random.normal(size=ranker.combination.shape), None)
     return ranker
 
 

@@ -18,7 +18,6 @@ from tests.serving import exported
 from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request
 from tests.trainer.text import raw_texts
 from tfx_pipeline.preprocessing import preprocess_items
-from trainer import ranking
 from trainer.config import Config
 from trainer.errors import TowersError
 
@@ -444,14 +443,14 @@ def test_recommend_ranks_what_retrieve_finds(tmp_path, k, candidates):
     """Only the first `candidates` are ranked; the others follow as they were."""
     config = make_config(everything=False, k=k, candidates=candidates)
     items = exported.make_items(30)
-    towers, ranker = exported.make_towers(config, items, everything=False), exported.make_ranker(config)
+    towers, ranker = exported.make_towers(config, items, everything=False), exported.make_ranker(config, items)
     index = exported.make_index(config, towers, tmp_path / "index", "brute_force")
     call = Session(export_ids_only(tmp_path, config, towers, items, index, ranker=ranker))
     inputs = ids_only(request(1, 2))
     answer, retrieved = call("recommend", inputs), call("retrieve", inputs)
     order = [list(items.item_id).index(item) + 1 for item in texts(retrieved["item_id"])[0]]
 
-    ranker.attach(towers.item_vectors(), ranking.popularity(items))
+    ranker.attach(towers.item_vectors())
     history = tf.constant([[int(i[-4:]) + 1 for i in inputs["history_item_id"][0]]])
     features = {"item_index": history, "length": tf.constant([2])}
     user = towers.encode(features, towers.item_vectors())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer import tables
-from trainer import ranking, retrieval
+from trainer import ranking, ranking_training, retrieval
+from trainer.candidate_features import CandidateFeatures
+from trainer.data import SequenceTable
 from trainer.errors import TowersError
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.full_ranking import rank_all
-from trainer.ranking_examples import RankingExamples
+from trainer.ranking_examples import RankingExamples, target_choices, train_choices
 
 CONFIG = tables.make_config(
     "order",
@@ -44,9 +47,9 @@ def trained(data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     directory = tmp_path_factory.mktemp("ranking")
     retrieval.train(CONFIG, items, train, validation, None, directory / "retrieval")
     model = retrieval.load(directory / "retrieval", items, None)
-    result = ranking.train(CONFIG, model, items, train, validation, None, directory / "ranking")
+    result = ranking_training.train(CONFIG, model, items, train, validation, None, directory / "ranking")
     reordering = ranking.load(directory / "ranking")
-    reordering.attach(model.item_vectors(), ranking.popularity(items))
+    reordering.attach(model.item_vectors())
     return model, reordering, result
 
 
@@ -72,63 +75,122 @@ def test_lists_hold_the_same_items_and_fall_in_score(data: tuple, trained: tuple
             assert list(row[20:]) == list(plain[user][20:])
 
 
+ITEMS = 30
+
+
 def request(batch: int = 3, history: int = 4, candidates: int = 6, dim: int = 16) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
-
-    def normal(*shape: int) -> np.ndarray:
-        return generator.normal(size=shape).astype(np.float32)
-
     return {
-        "user_vector": normal(batch, dim),
-        "history_vector": normal(batch, history, dim),
+        "user_vector": generator.normal(size=[batch, dim]).astype(np.float32),
+        "item_index": generator.integers(1, ITEMS + 1, [batch, history]).astype(np.int32),
         "length": np.array([4, 2, 0], np.int32),
-        "candidate_vector": normal(batch, candidates, dim),
-        "retrieval_score": normal(batch, candidates),
-        "popularity": normal(batch, candidates),
+        "candidate": np.stack([generator.permutation(ITEMS)[:candidates] + 1 for _ in range(batch)]).astype(np.int32),
+        "retrieval_score": generator.normal(size=[batch, candidates]).astype(np.float32),
     }
 
 
-def test_an_untrained_model_keeps_the_order_of_retrieval() -> None:
-    features = request()
-    logits = ranking.RankingModel(CONFIG, 16, False, 0.0, 1.0).score(features)["logits"].numpy()
-    np.testing.assert_array_equal(np.argsort(logits), np.argsort(features["retrieval_score"]))
+def vectors(dim: int = 16) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=[ITEMS + 1, dim]).astype(np.float32)
+
+
+def test_an_untrained_model_keeps_the_order_of_retrieval(data: tuple) -> None:
+    items, train, _, _ = data
+    features = CandidateFeatures.count(items, train, 3)
+    model = ranking.RankingModel(CONFIG, 16, features, False, 0.0, 1.0)
+    inputs = request()
+    logits = model.score(inputs, vectors())["logits"].numpy()
+    np.testing.assert_array_equal(np.argsort(logits), np.argsort(inputs["retrieval_score"]))
 
 
 def test_score_reads_no_padding_and_gives_missing_candidates_no_chance(trained: tuple) -> None:
     _, model, _ = trained
-    features = request()
-    features["retrieval_score"][1, 4:] = -np.inf
-    before = model.score(features)
-    assert set(before) == {"logits", "rating"}
+    inputs = request()
+    inputs["retrieval_score"][1, 4:] = -np.inf
+    before = model.score(inputs, vectors())
+    assert set(before) == {"logits", "rating", "liked"}
     assert np.isneginf(before["logits"].numpy()[1, 4:]).all()
-    changed = {name: value.copy() for name, value in features.items()}
-    changed["history_vector"][1, 2:] = 99.0
-    changed["history_vector"][2] = 99.0
-    np.testing.assert_allclose(model.score(changed)["logits"], before["logits"], atol=1e-5)
-    changed["history_vector"][1, 1] = 99.0
-    assert not np.allclose(model.score(changed)["logits"][1, :4], before["logits"][1, :4], atol=1e-3)
-    empty = {**features, "history_vector": np.zeros([3, 0, 16], np.float32), "length": np.zeros([3], np.int32)}
-    assert np.isfinite(model.score(empty)["logits"].numpy()[[0, 2]]).all()
+    assert ((before["liked"].numpy() > 0) & (before["liked"].numpy() < 1)).all()
+    changed = {name: value.copy() for name, value in inputs.items()}
+    changed["item_index"][1, 2:] = changed["item_index"][2] = 7
+    np.testing.assert_allclose(model.score(changed, vectors())["logits"], before["logits"], atol=1e-5)
+    changed["item_index"][1, 1] = changed["item_index"][1, 1] % ITEMS + 1
+    assert not np.allclose(model.score(changed, vectors())["logits"][1, :4], before["logits"][1, :4], atol=1e-3)
+    empty = {**inputs, "item_index": np.zeros([3, 0], np.int32), "length": np.zeros([3], np.int32)}
+    assert np.isfinite(model.score(empty, vectors())["logits"].numpy()[[0, 2]]).all()
 
 
 def test_graph_and_eager_agree(trained: tuple) -> None:
     _, model, _ = trained
-    features = {name: tf.constant(value) for name, value in request().items()}
-    graph = tf.function(model.score, autograph=False)(features)
-    for name, value in model.score(features).items():
+    inputs = {name: tf.constant(value) for name, value in request().items()}
+    graph = tf.function(model.score, autograph=False)(inputs, tf.constant(vectors()))
+    for name, value in model.score(inputs, tf.constant(vectors())).items():
         np.testing.assert_allclose(graph[name], value, atol=1e-5)
+
+
+def test_ratings_are_told_apart_and_their_probability_is_calibrated(trained: tuple) -> None:
+    """An item's rating is its number modulo 5, plus 1: those from 4 on are liked."""
+    liked = trained[2]["liked"]
+    assert liked["log_loss"] < 0.95 * liked["log_loss_of_the_share"]
+    assert liked["calibration_error"] < 0.1
+
+
+def test_without_validation_nothing_speaks_for_it(data: tuple, trained: tuple, tmp_path: Path) -> None:
+    items, train, _, _ = data
+    result = ranking_training.train(CONFIG, trained[0], items, train, None, None, tmp_path / "ranking")
+    assert (result["retrieve"], result["recommend"], result["use_ranking"]) == (None, None, False)
+    assert not ranking_training.is_used(CONFIG.serving, tmp_path / "ranking")
+
+
+def test_verdict_is_measured_as_evaluation_measures(data: tuple, trained: tuple) -> None:
+    model, _, result = trained
+    values = evaluate(CONFIG, model, data[0], data[2])["retrieval"]
+    assert result["retrieve"] == pytest.approx({name: values[name] for name in ("ndcg@10", "hit_rate@10")}, abs=1e-6)
+
+
+def test_the_linear_part_learns_from_held_out_events_alone(data: tuple, trained: tuple, tmp_path: Path) -> None:
+    """Other validation events, other weights; the network, which they only choose the epoch of, is the same."""
+    items, train, validation, _ = data
+    one_epoch = CONFIG.model_copy(update={"ranking": CONFIG.ranking.model_copy(update={"epochs": 1})})
+    weights = []
+    for part in (validation, _with_random_targets(validation, len(items))):
+        directory = tmp_path / str(len(weights))
+        ranking_training.train(one_epoch, trained[0], items, train, part, None, directory)
+        weights.append(ranking.load(directory))
+    np.testing.assert_array_equal(weights[0].hidden.kernel, weights[1].hidden.kernel)
+    assert not np.allclose(weights[0].combination, weights[1].combination)
+
+
+def _with_random_targets(split: SequenceTable, items: int) -> SequenceTable:
+    item = split.item.copy()
+    item[split.offsets[1:] - 1] = np.random.default_rng(3).integers(1, items + 1, len(split))
+    return replace(split, item=item)
+
+
+def test_what_can_not_be_offered_is_not_chosen() -> None:
+    """Item 1 comes again as a target, which a configuration without repeats never offers."""
+    held_out = tables.sequence_table([[1, 2, 1], [2, 3, 1], [4]], 1)
+    assert list(target_choices(CONFIG, held_out).user) == [2, 1]
+    repeats = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"exclude_history": False})})
+    assert sorted(target_choices(repeats, held_out).user) == [0, 1, 2]
 
 
 def test_later_events_are_neither_seen_nor_held_against_anyone(data: tuple, trained: tuple) -> None:
     items, train, _, _ = data
     model, _, _ = trained
-    examples = RankingExamples(CONFIG, model, items, train, model.item_vectors())
+    choices = train_choices(CONFIG, train)
+    allowed = np.concatenate([[False], items.train_count > 0])
+    examples = RankingExamples(CONFIG, model, train, choices, model.item_vectors(), allowed, random=5)
+    drawn = examples._candidates[:, CONFIG.ranking.candidates :]
+    assert drawn.shape[1] == 5
+    assert 0.2 < (drawn > 0).mean() < 1
     for i in range(0, len(examples), 7):
-        user, place = examples.user[i], examples.place[i]
+        user, place = choices.user[i], choices.place[i]
         begin, end = train.offsets[user], train.offsets[user + 1]
-        assert begin <= examples.start[i] <= place < end
+        assert begin <= choices.start[i] <= choices.stop[i] == place < end
         offered = set(examples._candidates[i, 1:].tolist()) - {0}
         assert not offered & set(train.item[begin:end].tolist())
+        several = examples._candidates[i][examples._candidates[i] > 0]
+        assert len(set(several)) == len(several)
         assert examples._candidates[i, 0] == train.item[place]
 
 
@@ -136,6 +198,6 @@ def test_user_errors_are_one_line(data: tuple, trained: tuple, tmp_path: Path) -
     model, _, _ = trained
     single = tables.sequence_table([[1], [2]])
     with pytest.raises(TowersError, match="two train events"):
-        ranking.train(CONFIG, model, data[0], single, None, None, tmp_path / "ranking")
+        ranking_training.train(CONFIG, model, data[0], single, None, None, tmp_path / "ranking")
     with pytest.raises(TowersError, match="no ranking model"):
         ranking.load(tmp_path)

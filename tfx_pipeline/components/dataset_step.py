@@ -12,7 +12,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import TextEmbeddings
 from tfx_pipeline.fingerprint import code_fingerprint
-from trainer import loading, ranking, retrieval
+from trainer import loading, ranking_training, retrieval
 from trainer.checkpoints import key_of
 from trainer.config import Config
 from trainer.loading import Dataset, DatasetPaths
@@ -72,7 +72,7 @@ class Step:
 
     def ranking_is_served(self) -> bool:
         """Whether there is a ranking model and `recommend` uses it."""
-        return "ranker" in self.inputs and ranking.is_used(self.config.serving, self.inputs["ranker"])
+        return "ranker" in self.inputs and ranking_training.is_used(self.config.serving, self.inputs["ranker"])
 
 
 class DatasetExecutor(base_executor.BaseExecutor):

@@ -25,7 +25,7 @@ class EvaluatorExecutor(DatasetExecutor):
         towers, ranker = step.towers(dataset), None
         if "ranker" in step.inputs:
             ranker = ranking.load(step.inputs["ranker"])
-            ranker.attach(towers.item_vectors(), ranking.popularity(dataset.items))
+            ranker.attach(towers.item_vectors())
         result = evaluate.evaluate(step.config, towers, dataset.items, dataset.splits[split], ranker)
         result = {"split": split, "ranking_is_served": step.ranking_is_served(), **result}
         replace_file(Path(step.outputs["evaluation"], "evaluation.json"), json.dumps(result, indent=2))

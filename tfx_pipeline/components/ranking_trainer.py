@@ -9,14 +9,14 @@ from tfx.types import component_spec, standard_artifacts
 from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Ranker, Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
-from trainer import ranking
+from trainer import ranking_training
 from trainer.config import Config
 
 
 class RankingTrainerExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
         dataset = step.dataset("validation")
-        result = ranking.train(
+        result = ranking_training.train(
             step.config,
             step.towers(dataset),
             dataset.items,
