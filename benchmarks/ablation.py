@@ -2,8 +2,8 @@
 
 Every line is a model trained anew with one more kind of input, on the test split in full ranking, and is held against
 the line before, seed by seed. A gain that is not larger than its own standard deviation over seeds is no gain. The data
-sets are those of retrieval_quality.py, and the built-in bookshop (`demo`), which is written to WORK if need be; results
-of the last line are shared with that script where --out is the same file.
+sets are those of retrieval_quality.py, and the built-in bookshop (`demo`), which is written to WORK if need be. Ranking
+stays off.
 
 Command:  .venv/bin/python benchmarks/ablation.py --sets demo --work DIR --out quality.json
           .venv/bin/python benchmarks/ablation.py --data DIR --work DIR --out quality.json
@@ -53,7 +53,8 @@ def main() -> None:
             data = arguments.work / "demo_data"
             if not data.exists():
                 bookshop.write(data)
-        config, dataset = prepared(ROOT / "configs" / f"{name}.yaml", data, arguments.work / name, arguments.set)
+        sets = [*arguments.set, "ranking.enabled=false"]
+        config, dataset = prepared(ROOT / "configs" / f"{name}.yaml", data, arguments.work / name, sets)
         lines, left_out = lines_of(config, dataset)
         found: dict[str, list[Result]] = {title: [] for title in lines}
         for seed in arguments.seeds:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfx_pipeline.fingerprint import code_fingerprint
-from trainer import retrieval
+from trainer import ranking, ranking_training, retrieval
 from trainer.config import Config
 from trainer.evaluation.evaluate import evaluate
 from trainer.loading import Dataset
@@ -25,10 +25,12 @@ Result = dict[str, Any]
 
 
 def train_and_test(config: Config, dataset: Dataset) -> Result:
-    """Trains retrieval and ranks the whole catalogue for the test users.
+    """Trains retrieval, and ranking if it is enabled, and ranks the whole catalogue for the test users.
 
     Returns:
-      the metrics over all targets and over cold ones (at most 5 train events), those of popularity, what training took.
+      the metrics over all targets and over cold ones (at most 5 train events), those of popularity, what training took;
+      with ranking also `recommend`: the metrics after re-ordering, `used`: whether it won on validation, `validation
+      ndcg@10` before and after, `seconds`, and `liked` where there are ratings.
     """
 
     def report(record: dict[str, Any]) -> None:
@@ -48,7 +50,13 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
             on_epoch=report,
         )
         model = retrieval.load(directory, dataset.items, dataset.texts)
-    found = evaluate(config, model, dataset.items, dataset.splits["test"])
+        ranker, judged = (
+            _ranker(config, model, dataset, Path(scratch, "ranker")) if config.ranking.enabled else (None, {})
+        )
+    found = evaluate(config, model, dataset.items, dataset.splits["test"], ranker)
+    if ranker is not None:
+        judged |= {metric: found["recommend"][metric] for metric in METRICS}
+        judged |= {f"cold {metric}": found["cold"]["recommend"][metric] for metric in METRICS}
     return {
         "users": found["users"],
         "cold_users": found["cold"]["users"],
@@ -60,6 +68,31 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
         "epochs": len(trained["epochs"]),
         "best_epoch": trained["best_epoch"],
         "parameters": trained["parameters"],
+        **({"recommend": judged} if ranker is not None else {}),
+    }
+
+
+def _ranker(
+    config: Config, model: retrieval.RetrievalModel, dataset: Dataset, directory: Path
+) -> tuple[ranking.RankingModel, Result]:
+    """A ranking model on top of `model`, and what training found out about it."""
+    trained = ranking_training.train(
+        config,
+        model,
+        dataset.items,
+        dataset.train,
+        dataset.splits["validation"],
+        dataset.texts,
+        directory,
+        on_epoch=lambda record: None,
+    )
+    ranker = ranking.load(directory)
+    ranker.attach(model.item_vectors())
+    return ranker, {
+        "used": trained["use_ranking"],
+        "validation ndcg@10": [trained[stage]["ndcg@10"] for stage in ("retrieve", "recommend")],
+        "seconds": round(trained["seconds"], 1),
+        "liked": trained.get("liked"),
     }
 
 
@@ -81,13 +114,12 @@ class Results:
         """The result of these settings: kept, or made now and kept.
 
         Args:
-          config: everything in it counts but what no retrieval model sees (ranking, index, serving, kubeflow).
+          config: everything in it counts but what no model sees (index, serving, kubeflow), and ranking if it is off.
           kind: what was done; results of different kinds do not mix.
           make: makes it, out of the arguments.
         """
-        settings = config.restricted("text", "model", "retrieval", "evaluation").model_copy(
-            update={"seed": config.seed}
-        )
+        sections = ["text", "model", "retrieval", "evaluation", *(["ranking"] if config.ranking.enabled else [])]
+        settings = config.restricted(*sections).model_copy(update={"seed": config.seed})
         key = hashlib.sha256(f"{kind}\n{settings.to_json()}".encode()).hexdigest()[:16]
         for record in self._records:
             if record["key"] == key:

@@ -1,4 +1,5 @@
-"""Retrieval on public data against the best figures of others: test split, full ranking, mean and spread over seeds.
+"""Retrieval on public data against the best figures of others, and what ranking adds: test split, full ranking, mean
+and spread over seeds.
 
 The data is not part of this project; each configuration's head says how it is laid out below --data. A set is prepared
 once, in WORK/SET (or taken from a finished run there). Finished results are kept in --out: stop and start at will.
@@ -13,6 +14,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from experiment import Result, Results, mean_and_spread, train_and_test
 from prepared import ROOT, encoding_seconds, prepared
 from simple_recommenders import measure, own_items, tuned_item_knn
@@ -70,7 +72,8 @@ def main() -> None:
 def simple_figures(config: Config, dataset: Dataset, results: Results) -> dict[str, Result]:
     """Test figures of the recommenders without a model but popularity, which every evaluation has."""
     items, test = dataset.items, dataset.splits["test"]
-    seedless = config.model_copy(update={"seed": 0})
+    ranking = config.ranking.model_copy(update={"enabled": False})
+    seedless = config.model_copy(update={"seed": 0, "ranking": ranking})
 
     def knn() -> Result:
         return measure(config, tuned_item_knn(config, items, dataset.train, dataset.splits["validation"]), items, test)
@@ -90,6 +93,8 @@ def table(name: str, seeds: list[int], found: list[Result], simple: dict[str, Re
     lines = [f"{name}: {users}; seeds {', '.join(map(str, seeds))}"]
     lines.append(f"{'':<25}" + "".join(f"{heading:>15}" for heading in HEADINGS))
     lines.append(f"{'  retrieval':<25}" + "".join(f"{_figure(*means[column]):>15}" for column in COLUMNS))
+    if "recommend" in found[0]:
+        lines.append(_recommend(found))
     for title, figures in {"popularity": found[0]["popularity"], **simple}.items():
         lines.append(f"  {title:<23}" + "".join(f"{_figure(figures.get(column)):>15}" for column in COLUMNS))
     least = dict(bar.least)
@@ -111,6 +116,17 @@ def table(name: str, seeds: list[int], found: list[Result], simple: dict[str, Re
         f"  one seed, encoding ({encoded}) included: at most {longest / 60:.1f} of {bar.minutes:.0f} min: {verdict}"
     )
     return "\n".join(lines)
+
+
+def _recommend(found: list[Result]) -> str:
+    """The figures with ranking on top, and whether it won on validation, which decides if it is served."""
+    ranked = [result["recommend"] for result in found]
+    cells = [_figure(*mean_and_spread([result[column] for result in ranked])) for column in COLUMNS]
+    used = sum(result["used"] for result in ranked)
+    before, after = np.mean([result["validation ndcg@10"] for result in ranked], axis=0)
+    verdict = f"    ranking: validation NDCG@10 {before:.4f} -> {after:.4f}, used with {used} of {len(ranked)} seeds"
+    seconds = ", ".join(f"{result['seconds']:.0f}" for result in ranked)
+    return f"{'  recommend':<25}" + "".join(f"{cell:>15}" for cell in cells) + f"\n{verdict}; {seconds} s"
 
 
 def _figure(mean: float | None, spread: float | None = None) -> str:
