@@ -74,6 +74,23 @@ class CandidateFeatures(tf.Module):
         with np.load(directory / TABLES, allow_pickle=False) as tables:
             return cls(dict(tables))
 
+    def over(self, rows: np.ndarray) -> CandidateFeatures:
+        """The same counts over another catalogue; of a new item nothing was counted.
+
+        Args:
+          rows: int32 [m], the index that each item of the other catalogue has in this one; UNKNOWN_ITEM for a new one.
+        """
+        kept = np.concatenate([[UNKNOWN_ITEM], rows])
+        tables = {name: table.numpy()[kept] for name, table in self._tables.items()}
+        moved = np.zeros(self._tables["popularity"].shape[0], np.int32)  # index here -> index there
+        moved[rows] = np.arange(1, len(rows) + 1)
+        moved[UNKNOWN_ITEM] = UNKNOWN_ITEM
+        for kind in ("together", "next"):
+            items = moved[tables[f"{kind}_item"]]
+            tables[f"{kind}_item"] = items
+            tables[f"{kind}_weight"] = np.where(items == UNKNOWN_ITEM, np.float16(0), tables[f"{kind}_weight"])
+        return CandidateFeatures(tables)
+
     def __call__(self, item_index: tf.Tensor, length: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Features of candidates.
 

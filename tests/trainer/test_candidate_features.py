@@ -26,6 +26,7 @@ def random_tables(seed: int) -> dict[str, np.ndarray]:
         found[f"{kind}_item"][0], found[f"{kind}_weight"][0] = 0, 0
     for name in ("popularity", "recent"):
         found[name] = random.random(ITEMS + 1).astype(np.float32)
+        found[name][0] = 0
     return found
 
 
@@ -104,3 +105,23 @@ def test_only_the_train_split_is_counted(tmp_path: Path) -> None:
     again = CandidateFeatures.load(tmp_path)
     inputs = (tf.constant([[3, 4, 5]]), tf.constant([3]), tf.constant([[6, 7, 8]]))
     np.testing.assert_array_equal(again(*inputs), features(*inputs))
+
+
+def test_over_another_catalogue_known_items_keep_their_counts_and_new_ones_have_none() -> None:
+    """The other catalogue: a new item, then item 7, a new one, then 3, 2 and 1; 4 to 6 and 8 to 12 are gone."""
+    features = CandidateFeatures(random_tables(1))
+    rows = np.array([0, 7, 0, 3, 2, 1], np.int32)
+    there = features.over(rows)
+    history, candidates = [3, 2, 7], [1, 2, 3, 7]
+    place = {int(row): i + 1 for i, row in enumerate(rows) if row}
+
+    def asked(table: CandidateFeatures, history: list[int], candidates: list[int]) -> np.ndarray:
+        return table(tf.constant([history]), tf.constant([len(history)]), tf.constant([candidates])).numpy()[0]
+
+    expected = asked(features, history, candidates)
+    np.testing.assert_allclose(
+        asked(there, [place[i] for i in history], [place[i] for i in candidates]), expected, atol=1e-6
+    )
+    assert (asked(there, [place[i] for i in history], [1, 3]) == 0).all()
+    # Nor does a new item in the history speak for any.
+    np.testing.assert_allclose(asked(there, [1, place[3]], [place[2]])[0, 3], asked(features, [0, 3], [2])[0, 3])
