@@ -18,6 +18,11 @@ class ServingError(Exception):
         self.message = message
 
 
+def refused(message: str) -> ServingError:
+    """What a client refuses by itself: what it was given cannot be sent."""
+    return ServingError("INVALID_ARGUMENT", message)
+
+
 class ServerError(Exception):
     """The server cannot start or go on. Its message is one line: what, where, what to do."""
 

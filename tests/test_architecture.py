@@ -9,7 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PIPELINE_ONLY = {"tfx", "apache_beam", "tensorflow_transform", "tensorflow_data_validation", "kfp", "ml_metadata"}
-RUNTIME = ("serving/server/", "serving/client.py", "serving/prediction_client.py", "serving/tensors.py")
+RUNTIME = (
+    "serving/server/",
+    "serving/calls/",
+    "serving/client.py",
+    "serving/prediction_client.py",
+    "serving/popular_items.py",
+    "serving/pseudonyms.py",
+    "serving/errors.py",
+    "serving/tensors.py",
+)
 
 
 def imported(path: Path) -> set[str]:

@@ -1,0 +1,197 @@
+"""Deadlines, retries and connections, against a server that fails on command."""
+
+import socket
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from serving.client import KeepAlive, RecommenderClient, Retry, ServingError
+from tests.serving.scripted_server import ITEMS, ScriptedServer
+
+QUICK = Retry(attempts=3, initial_backoff=0.001, max_backoff=0.002)
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as server:
+        yield server
+
+
+def client_of(server, timeout=10.0, **options):
+    return RecommenderClient(server.address, timeout=timeout, **options)
+
+
+def test_unavailable_is_tried_again(server):
+    server.fail("UNAVAILABLE", "UNAVAILABLE")
+    with client_of(server, retry=QUICK) as client:
+        assert [item.item_id for item in client.recommend(user_id="u")] == list(ITEMS)
+    assert server.predicted() == 3
+
+
+def test_no_more_often_than_attempts(server):
+    server.fail(*["UNAVAILABLE"] * 5)
+    with (
+        client_of(server, retry=QUICK) as client,
+        pytest.raises(ServingError, match=r"on command \(tried 3 times\)") as caught,
+    ):
+        client.recommend(user_id="u")
+    assert caught.value.code == "UNAVAILABLE"
+    assert "no model server" not in caught.value.message  # one answered
+    assert server.predicted() == 3
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED", "UNKNOWN", "CANCELLED", "INVALID_ARGUMENT"],
+)
+def test_nothing_else_is_tried_again(server, code):
+    server.fail(code)
+    with client_of(server, retry=QUICK) as client, pytest.raises(ServingError) as caught:
+        client.recommend(user_id="u")
+    assert caught.value.code == code
+    assert server.predicted() == 1
+
+
+def test_one_attempt(server):
+    server.fail("UNAVAILABLE")
+    with client_of(server, retry=Retry(attempts=1)) as client, pytest.raises(ServingError) as caught:
+        client.recommend(user_id="u")
+    assert caught.value.message == "on command"
+    assert server.predicted() == 1
+
+
+def test_the_deadline_holds_for_all_attempts_together(server):
+    """Three answers of 0.2 s each do not fit into 0.3 s, though each does."""
+    server.fail("UNAVAILABLE", "UNAVAILABLE")
+    with client_of(server, retry=QUICK) as client:
+        client.metadata()
+        server.delay = 0.2
+        with pytest.raises(ServingError, match=r"within 0\.3 s") as caught:
+            client.recommend(user_id="u", timeout=0.3)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert server.predicted() == 2
+
+
+def test_no_wait_beyond_the_deadline(server, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda least, most: most)
+    server.fail("UNAVAILABLE")
+    with client_of(server, retry=Retry(attempts=2, initial_backoff=60, max_backoff=60)) as client:
+        began = time.monotonic()
+        with pytest.raises(ServingError, match="on command") as caught:
+            client.recommend(user_id="u")
+        assert time.monotonic() - began < 5
+    assert caught.value.code == "UNAVAILABLE"
+
+
+def test_waits_are_spread_from_zero_to_a_bound_that_doubles():
+    retry = Retry(attempts=200, initial_backoff=0.1, max_backoff=1.0)
+    for attempt, bound in ((1, 0.1), (2, 0.2), (4, 0.8), (5, 1.0), (199, 1.0)):
+        waits = [retry.wait(attempt) for _ in range(400)]
+        assert min(waits) < 0.1 * bound
+        assert 0.9 * bound < max(waits) <= bound
+        assert statistics.mean(waits) == pytest.approx(bound / 2, rel=0.2)
+    assert retry.wait(200) is None
+
+
+def test_a_server_that_comes_back_is_found_again(server):
+    """Also after pauses between attempts to connect had time to grow."""
+    port = int(server.address.rpartition(":")[2])
+    with client_of(server, retry=Retry(attempts=1000, initial_backoff=0.05, max_backoff=0.1)) as client:
+        client.recommend(user_id="u")
+        server.__exit__()
+        with pytest.raises(ServingError, match="no model server answers") as caught:
+            client.recommend(user_id="u", timeout=1.5)
+        assert caught.value.code == "UNAVAILABLE"
+        with ScriptedServer(port) as again:
+            assert client.recommend(user_id="u")
+            assert again.predicted() == 1
+
+
+def test_threads_share_one_connection(server):
+    with client_of(server) as client, ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda number: client.recommend(user_id=f"u{number}"), range(40)))
+    assert all(len(items) == len(ITEMS) for items in found)
+    assert len(server.peers) == 1
+    assert server.predicted() == 40
+
+
+def test_a_closed_client_says_so(server):
+    client = client_of(server)
+    client.close()
+    with pytest.raises(ServingError, match="the client is closed"):
+        client.recommend(user_id="u")
+
+
+def test_wait_until_available(server):
+    server.states = ["LOADING", "LOADING", "AVAILABLE"]
+    with client_of(server) as client:
+        assert client.wait_until_available(timeout=10) == 1
+    assert server.calls == ["GetModelStatus"] * 3
+
+
+def test_wait_for_a_server_that_is_not_there_yet():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    server = ScriptedServer(port)
+    starter = threading.Timer(0.3, server.__enter__)
+    starter.start()
+    try:
+        with RecommenderClient(f"127.0.0.1:{port}") as client:
+            assert client.wait_until_available(timeout=20) == 1
+    finally:
+        starter.join()
+        server.__exit__()
+
+
+def test_waiting_ends_with_the_states(server):
+    server.states = ["LOADING"]
+    with client_of(server) as client, pytest.raises(ServingError, match=r"within 0\.3 s\. Versions: 1: LOADING \["):
+        client.wait_until_available(timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({}, None), ({"version": 7}, ("version", 7)), ({"version_label": "canary"}, ("version_label", "canary"))],
+)
+def test_the_version_that_is_asked(server, options, named):
+    with client_of(server, **options) as client:
+        client.recommend(user_id="u")
+        client.wait_until_available()
+    assert server.calls == ["GetModelMetadata", "Predict", "GetModelStatus"]
+    for spec in server.specs:
+        which = spec.WhichOneof("version_choice")
+        assert named == (which and (which, spec.version.value if which == "version" else spec.version_label))
+
+
+def test_one_call_may_ask_another_version(server):
+    with client_of(server, version_label="stable") as client:
+        client.predict("recommend", {"user_id": ["u"]}, version=3)
+        client.predict("recommend", {"user_id": ["u"]})
+        client.metadata(version_label="canary")
+    asked = [spec.version_label or spec.version.value for spec in server.specs]
+    assert asked == [3, 3, "stable", "stable", "canary"]
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: Retry(attempts=0), "`attempts=0`"),
+        (lambda: Retry(attempts=1.5), "`attempts=1.5`"),
+        (lambda: Retry(initial_backoff=-1), "`initial_backoff=-1`"),
+        (lambda: Retry(max_backoff=float("nan")), "`max_backoff=nan`"),
+        (lambda: KeepAlive(interval=0), "`interval=0`"),
+        (lambda: KeepAlive(timeout="1"), "`timeout='1'`"),
+        (lambda: RecommenderClient("a:1", timeout=float("inf")), "`timeout=inf`"),
+        (lambda: RecommenderClient("a:1", version=1, version_label="a"), "one of `version` and `version_label`"),
+        (lambda: RecommenderClient("a:1", version="1"), "`version='1'`"),
+        (lambda: RecommenderClient("a:1", version_label=""), "`version_label=''`"),
+    ],
+)
+def test_wrong_settings(make, named):
+    with pytest.raises(ServingError, match=named) as caught:
+        make()
+    assert caught.value.code == "INVALID_ARGUMENT"
