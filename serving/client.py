@@ -1,8 +1,11 @@
-"""The recommender's client: typed Python in and out, over gRPC, without TensorFlow.
+"""The recommender's clients: typed Python in and out, over gRPC, without TensorFlow.
 
 with RecommenderClient("127.0.0.1:8500") as client:
     for item in client.recommend(user_id="u1", history=["b12", "b7"], query="a quiet novel"):
         print(item.item_id, item.score)
+
+async with AsyncRecommenderClient("127.0.0.1:8500") as client:
+    found = await client.recommend(user_id="u1")
 """
 
 from serving.calls.connection import KeepAlive, Tls
@@ -12,9 +15,11 @@ from serving.calls.recommendation import HistoryEvent, Recommendation, Recommend
 from serving.calls.retry import Retry
 from serving.calls.transport import blocking
 from serving.errors import ServingError
-from serving.prediction_client import PredictionClient
+from serving.prediction_client import AsyncPredictionClient, PredictionClient
 
 __all__ = [
+    "AsyncPredictionClient",
+    "AsyncRecommenderClient",
     "HistoryEvent",
     "KeepAlive",
     "ModelMetadata",
@@ -45,3 +50,9 @@ class RecommenderClient(RecommenderCalls, PredictionClient):
     """
 
     recommend = blocking(RecommenderCalls._recommend)
+
+
+class AsyncRecommenderClient(RecommenderCalls, AsyncPredictionClient):
+    """`RecommenderClient` for asyncio: its methods are coroutines. It belongs to the event loop of its first call."""
+
+    recommend = RecommenderCalls._recommend

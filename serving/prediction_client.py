@@ -1,15 +1,16 @@
-"""A client of any model server that speaks TensorFlow Serving's gRPC API, without TensorFlow.
+"""Clients of any model server that speaks TensorFlow Serving's gRPC API, without TensorFlow.
 
-`serving.client` builds the recommender's client on it.
+`serving.client` builds the recommender's clients on them.
 """
 
 from types import TracebackType
 from typing import TypeVar
 
 from serving.calls.prediction import PredictionCalls
-from serving.calls.transport import BlockingTransport, blocking
+from serving.calls.transport import AsyncTransport, BlockingTransport, blocking
 
 Client = TypeVar("Client", bound="PredictionClient")
+AsyncClient = TypeVar("AsyncClient", bound="AsyncPredictionClient")
 
 
 class PredictionClient(PredictionCalls):
@@ -45,3 +46,23 @@ class PredictionClient(PredictionCalls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class AsyncPredictionClient(PredictionCalls):
+    """`PredictionClient` for asyncio: its methods are coroutines. It belongs to the event loop of its first call."""
+
+    _transport_type = AsyncTransport
+
+    predict = PredictionCalls._predict
+    status = PredictionCalls._status
+    metadata = PredictionCalls._metadata
+    wait_until_available = PredictionCalls._wait_until_available
+    close = PredictionCalls._close
+
+    async def __aenter__(self: AsyncClient) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

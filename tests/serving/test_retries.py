@@ -1,4 +1,4 @@
-"""Deadlines, retries and connections, against a server that fails on command."""
+"""Deadlines, retries and connections of both clients, against a server that fails on command."""
 
 import socket
 import statistics
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from serving.client import KeepAlive, RecommenderClient, Retry, ServingError
+from tests.serving.awaited import Awaited
 from tests.serving.scripted_server import ITEMS, ScriptedServer
 
 QUICK = Retry(attempts=3, initial_backoff=0.001, max_backoff=0.002)
@@ -20,18 +21,22 @@ def server():
         yield server
 
 
-def client_of(server, timeout=10.0, **options):
-    return RecommenderClient(server.address, timeout=timeout, **options)
+@pytest.fixture(params=[RecommenderClient, Awaited], ids=["blocking", "asyncio"])
+def client_of(request):
+    def make(server, timeout=10.0, **options):
+        return request.param(server.address, timeout=timeout, **options)
+
+    return make
 
 
-def test_unavailable_is_tried_again(server):
+def test_unavailable_is_tried_again(client_of, server):
     server.fail("UNAVAILABLE", "UNAVAILABLE")
     with client_of(server, retry=QUICK) as client:
         assert [item.item_id for item in client.recommend(user_id="u")] == list(ITEMS)
     assert server.predicted() == 3
 
 
-def test_no_more_often_than_attempts(server):
+def test_no_more_often_than_attempts(client_of, server):
     server.fail(*["UNAVAILABLE"] * 5)
     with (
         client_of(server, retry=QUICK) as client,
@@ -47,7 +52,7 @@ def test_no_more_often_than_attempts(server):
     "code",
     ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED", "UNKNOWN", "CANCELLED", "INVALID_ARGUMENT"],
 )
-def test_nothing_else_is_tried_again(server, code):
+def test_nothing_else_is_tried_again(client_of, server, code):
     server.fail(code)
     with client_of(server, retry=QUICK) as client, pytest.raises(ServingError) as caught:
         client.recommend(user_id="u")
@@ -55,7 +60,7 @@ def test_nothing_else_is_tried_again(server, code):
     assert server.predicted() == 1
 
 
-def test_one_attempt(server):
+def test_one_attempt(client_of, server):
     server.fail("UNAVAILABLE")
     with client_of(server, retry=Retry(attempts=1)) as client, pytest.raises(ServingError) as caught:
         client.recommend(user_id="u")
@@ -63,7 +68,7 @@ def test_one_attempt(server):
     assert server.predicted() == 1
 
 
-def test_the_deadline_holds_for_all_attempts_together(server):
+def test_the_deadline_holds_for_all_attempts_together(client_of, server):
     """Three answers of 0.2 s each do not fit into 0.3 s, though each does."""
     server.fail("UNAVAILABLE", "UNAVAILABLE")
     with client_of(server, retry=QUICK) as client:
@@ -75,7 +80,7 @@ def test_the_deadline_holds_for_all_attempts_together(server):
     assert server.predicted() == 2
 
 
-def test_no_wait_beyond_the_deadline(server, monkeypatch):
+def test_no_wait_beyond_the_deadline(client_of, server, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda least, most: most)
     server.fail("UNAVAILABLE")
     with client_of(server, retry=Retry(attempts=2, initial_backoff=60, max_backoff=60)) as client:
@@ -96,7 +101,7 @@ def test_waits_are_spread_from_zero_to_a_bound_that_doubles():
     assert retry.wait(200) is None
 
 
-def test_a_server_that_comes_back_is_found_again(server):
+def test_a_server_that_comes_back_is_found_again(client_of, server):
     """Also after pauses between attempts to connect had time to grow."""
     port = int(server.address.rpartition(":")[2])
     with client_of(server, retry=Retry(attempts=1000, initial_backoff=0.05, max_backoff=0.1)) as client:
@@ -111,28 +116,28 @@ def test_a_server_that_comes_back_is_found_again(server):
 
 
 def test_threads_share_one_connection(server):
-    with client_of(server) as client, ThreadPoolExecutor(8) as threads:
+    with RecommenderClient(server.address, timeout=10) as client, ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda number: client.recommend(user_id=f"u{number}"), range(40)))
     assert all(len(items) == len(ITEMS) for items in found)
     assert len(server.peers) == 1
     assert server.predicted() == 40
 
 
-def test_a_closed_client_says_so(server):
+def test_a_closed_client_says_so(client_of, server):
     client = client_of(server)
     client.close()
     with pytest.raises(ServingError, match="the client is closed"):
         client.recommend(user_id="u")
 
 
-def test_wait_until_available(server):
+def test_wait_until_available(client_of, server):
     server.states = ["LOADING", "LOADING", "AVAILABLE"]
     with client_of(server) as client:
         assert client.wait_until_available(timeout=10) == 1
     assert server.calls == ["GetModelStatus"] * 3
 
 
-def test_wait_for_a_server_that_is_not_there_yet():
+def test_wait_for_a_server_that_is_not_there_yet(client_of):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -140,14 +145,14 @@ def test_wait_for_a_server_that_is_not_there_yet():
     starter = threading.Timer(0.3, server.__enter__)
     starter.start()
     try:
-        with RecommenderClient(f"127.0.0.1:{port}") as client:
+        with client_of(server) as client:
             assert client.wait_until_available(timeout=20) == 1
     finally:
         starter.join()
         server.__exit__()
 
 
-def test_waiting_ends_with_the_states(server):
+def test_waiting_ends_with_the_states(client_of, server):
     server.states = ["LOADING"]
     with client_of(server) as client, pytest.raises(ServingError, match=r"within 0\.3 s\. Versions: 1: LOADING \["):
         client.wait_until_available(timeout=0.3)
@@ -157,7 +162,7 @@ def test_waiting_ends_with_the_states(server):
     ("options", "named"),
     [({}, None), ({"version": 7}, ("version", 7)), ({"version_label": "canary"}, ("version_label", "canary"))],
 )
-def test_the_version_that_is_asked(server, options, named):
+def test_the_version_that_is_asked(client_of, server, options, named):
     with client_of(server, **options) as client:
         client.recommend(user_id="u")
         client.wait_until_available()
@@ -167,7 +172,7 @@ def test_the_version_that_is_asked(server, options, named):
         assert named == (which and (which, spec.version.value if which == "version" else spec.version_label))
 
 
-def test_one_call_may_ask_another_version(server):
+def test_one_call_may_ask_another_version(client_of, server):
     with client_of(server, version_label="stable") as client:
         client.predict("recommend", {"user_id": ["u"]}, version=3)
         client.predict("recommend", {"user_id": ["u"]})
