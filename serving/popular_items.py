@@ -1,0 +1,60 @@
+"""The most popular items as a file beside the model: what to show where no model answers.
+
+`assets.extra/popular_items.txt` of a SavedModel: UTF-8, one item id a line, the most popular first. Standard library
+only, because clients import this without the rest of the package.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from serving.errors import ServingError
+
+POPULAR_ITEMS = Path("assets.extra", "popular_items.txt")
+
+
+def write_popular_items(directory: str | os.PathLike[str], item_ids: Iterable[str]) -> Path:
+    """Writes the file into an exported model.
+
+    Args:
+        directory: of the SavedModel.
+        item_ids: the most popular first.
+
+    Raises:
+        ValueError: there are none, or one is empty or has a line break.
+    """
+    item_ids = list(item_ids)
+    if not item_ids:
+        raise ValueError("`item_ids` should hold at least one item id")
+    for item_id in item_ids:
+        if not item_id or "\n" in item_id or "\r" in item_id:
+            raise ValueError(f"`item_ids` should hold ids of one line. Received: {item_id!r}")
+    path = Path(directory) / POPULAR_ITEMS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode("utf-8"))
+    return path
+
+
+def read_popular_items(path: str | os.PathLike[str]) -> list[str]:
+    """Item ids, the most popular first, each once.
+
+    Args:
+        path: the file, or the directory of a SavedModel that has it.
+
+    Raises:
+        ServingError: FAILED_PRECONDITION, with the file's name: it cannot be read, is not UTF-8, or holds no id.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path /= POPULAR_ITEMS
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ServingError("FAILED_PRECONDITION", f"{path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ServingError("FAILED_PRECONDITION", f"{path} is not UTF-8 text of one item id a line") from None
+    lines = (line.removesuffix("\r") for line in text.split("\n"))  # other line breaks may be part of an id
+    item_ids = list(dict.fromkeys(line for line in lines if line))
+    if not item_ids:
+        raise ServingError("FAILED_PRECONDITION", f"{path} holds no item id; it should have one a line")
+    return item_ids
