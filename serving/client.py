@@ -5,13 +5,15 @@ with RecommenderClient("127.0.0.1:8500") as client:
         print(item.item_id, item.score)
 
 async with AsyncRecommenderClient("127.0.0.1:8500") as client:
-    found = await client.recommend(user_id="u1")
+    lists = await client.recommend_many([UserRequest("u1"), UserRequest("u2", history=["b7"])], k=10)
 """
 
+from serving.calls.answers import Recommendation, RecommendationList
 from serving.calls.connection import KeepAlive, Tls
 from serving.calls.metadata import ModelMetadata
 from serving.calls.prediction import VersionStatus
-from serving.calls.recommendation import HistoryEvent, Recommendation, RecommenderCalls
+from serving.calls.recommendation import RecommenderCalls
+from serving.calls.requests import HistoryEvent, UserRequest
 from serving.calls.retry import Retry
 from serving.calls.transport import blocking
 from serving.errors import ServingError
@@ -25,16 +27,23 @@ __all__ = [
     "ModelMetadata",
     "PredictionClient",
     "Recommendation",
+    "RecommendationList",
     "RecommenderClient",
     "Retry",
     "ServingError",
     "Tls",
+    "UserRequest",
     "VersionStatus",
 ]
 
 
 class RecommenderClient(RecommenderCalls, PredictionClient):
     """Asks a served recommender.
+
+    With a `fallback`, `recommend` and `recommend_many` answer with its items when the deadline passes or, after all
+    attempts, no server is available: `RecommendationList.is_fallback` tells, and `failure` says why. What a request
+    excludes stays out. A call that allows some categories only has no fallback, because nothing is known of the items'
+    categories here.
 
     Where the data was ingested under pseudonyms, name the same key here: user and item ids are then replaced on their
     way to the server. Returned item ids are pseudonyms too, and cannot be turned back; those among `known_item_ids`
@@ -44,15 +53,30 @@ class RecommenderClient(RecommenderCalls, PredictionClient):
         address: `host:port`.
         model_name: the name the server has the model under.
         timeout, version, version_label, retry, tls, keep_alive: see `PredictionClient`.
+        fallback: item ids as the model has them, the most popular first; or the path of a file with one a line, such as
+            `assets.extra/popular_items.txt` of an exported model.
+        fallback_excludes_history: leave the request's history out of the fallback.
         pseudonym_key_env: environment variable that holds the key for pseudonyms.
         pseudonym_key_file: file that holds it. Neither: ids are sent as they are.
         known_item_ids: ids to recognise in answers; used with a key only.
     """
 
     recommend = blocking(RecommenderCalls._recommend)
+    recommend_many = blocking(RecommenderCalls._recommend_many)
+    rank = blocking(RecommenderCalls._rank)
+    similar_items = blocking(RecommenderCalls._similar_items)
+    encode_text = blocking(RecommenderCalls._encode_text)
+    encode_user = blocking(RecommenderCalls._encode_user)
+    encode_item = blocking(RecommenderCalls._encode_item)
 
 
 class AsyncRecommenderClient(RecommenderCalls, AsyncPredictionClient):
     """`RecommenderClient` for asyncio: its methods are coroutines. It belongs to the event loop of its first call."""
 
     recommend = RecommenderCalls._recommend
+    recommend_many = RecommenderCalls._recommend_many
+    rank = RecommenderCalls._rank
+    similar_items = RecommenderCalls._similar_items
+    encode_text = RecommenderCalls._encode_text
+    encode_user = RecommenderCalls._encode_user
+    encode_item = RecommenderCalls._encode_item

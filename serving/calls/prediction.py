@@ -132,18 +132,22 @@ class PredictionCalls:
                 states.
         """
         deadline = Deadline(timeout)
-        while True:
-            statuses = await self._statuses(self._default_choice, deadline, wait_for_ready=True)
+        statuses: list[VersionStatus] = []
+        while deadline.left() > 0:
+            try:
+                statuses = await self._statuses(self._default_choice, deadline, wait_for_ready=True)
+            except ServingError as error:
+                if error.code != "DEADLINE_EXCEEDED" or not statuses:
+                    raise
             available = [status.version for status in statuses if status.state == "AVAILABLE"]
             if available:
                 return max(available)
-            if deadline.left() <= _POLL_SECONDS:
-                states = ", ".join(f"{status.version}: {status.state} {status.error}".rstrip() for status in statuses)
-                raise ServingError(
-                    "DEADLINE_EXCEEDED",
-                    f"no version of model {self.model_name} was available within {timeout:g} s. Versions: {states}",
-                )
-            await self._transport.sleep(_POLL_SECONDS)
+            await self._transport.sleep(min(_POLL_SECONDS, deadline.left()))
+        states = ", ".join(f"{status.version}: {status.state} {status.error}".rstrip() for status in statuses)
+        raise ServingError(
+            "DEADLINE_EXCEEDED",
+            f"no version of model {self.model_name} was available within {timeout:g} s. Versions: {states}",
+        )
 
     async def _close(self) -> None:
         """Closes the connection."""
@@ -212,7 +216,7 @@ class PredictionCalls:
     async def _call(
         self, method: Method[Request, Response], request: Request, deadline: Deadline, wait_for_ready: bool = False
     ) -> Response:
-        attempt = 0
+        attempt, failure = 0, None
         while True:
             if self._closed:
                 raise ServingError("FAILED_PRECONDITION", "the client is closed")
@@ -220,13 +224,13 @@ class PredictionCalls:
             try:
                 return await self._transport.call(method, request, deadline.left(), wait_for_ready)
             except grpc.RpcError as error:
-                code, failure = error.code(), self._failure(error, deadline, attempt)
-            wait = self.retry.wait(attempt) if code == grpc.StatusCode.UNAVAILABLE else None
+                failure = self._failure(error, deadline, attempt, failure)
+            wait = self.retry.wait(attempt) if failure.code == "UNAVAILABLE" else None
             if wait is None or wait >= deadline.left():
                 raise failure
             await self._transport.sleep(wait)
 
-    def _failure(self, error: Any, deadline: Deadline, attempts: int) -> ServingError:
+    def _failure(self, error: Any, deadline: Deadline, attempts: int, before: ServingError | None) -> ServingError:
         code, message = error.code().name, error.details() or ""
         if code == "UNAVAILABLE":
             if message.startswith("failed to connect"):  # gRPC's own; any other message came from a server
@@ -235,6 +239,8 @@ class PredictionCalls:
                 message = f"{message} (tried {attempts} times)"
         if code == "DEADLINE_EXCEEDED":
             message = f"no answer from {self.address} within {deadline.seconds:g} s: {message}"
+            if before is not None:
+                message = f"{message}; before that: {before.message}"
         return ServingError(code, message)
 
     def _deadline(self, timeout: float | None) -> Deadline:

@@ -1,48 +1,19 @@
 """The calls to a served recommender, as coroutines."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from serving.calls.arrays import as_array
+from serving.calls.answers import RecommendationList, check_outputs, recommendation_lists
 from serving.calls.connection import DEFAULT_KEEP_ALIVE, KeepAlive, Tls
-from serving.calls.metadata import SignatureSpec, TensorSpec
-from serving.calls.prediction import PredictionCalls
+from serving.calls.fallback import Fallback
+from serving.calls.identifiers import Identifiers
+from serving.calls.prediction import Prediction, PredictionCalls
+from serving.calls.requests import HistoryEvent, Row, UserRequest, batch_inputs, check_strings, user_row
 from serving.calls.retry import DEFAULT_RETRY, Retry
 from serving.errors import ServingError, refused
-from serving.pseudonyms import PseudonymKeyError, pseudonym, read_key
-
-_HISTORY = "history_"
-
-
-@dataclass(frozen=True)
-class HistoryEvent:
-    """Something the user did. What is unknown stays at its default.
-
-    Attributes:
-        item_id: the item.
-        text: what the user wrote about it.
-        timestamp: epoch seconds; 0 if unknown.
-        event: its kind (`view`, `buy`, ...).
-        rating: the user's; 0 if there is none.
-    """
-
-    item_id: str
-    text: str = ""
-    timestamp: int = 0
-    event: str = ""
-    rating: float = 0.0
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """An item and why it stands where it does: `score` orders the list, `retrieval_score` is the two towers'."""
-
-    item_id: str
-    score: float
-    retrieval_score: float | None = None
 
 
 class RecommenderCalls(PredictionCalls):
@@ -54,6 +25,8 @@ class RecommenderCalls(PredictionCalls):
         model_name: str = "recommender",
         timeout: float = 1.0,
         *,
+        fallback: Sequence[str] | str | os.PathLike[str] | None = None,
+        fallback_excludes_history: bool = True,
         version: int | None = None,
         version_label: str | None = None,
         retry: Retry = DEFAULT_RETRY,
@@ -63,15 +36,8 @@ class RecommenderCalls(PredictionCalls):
         pseudonym_key_file: str | None = None,
         known_item_ids: Iterable[str] = (),
     ) -> None:
-        self._key: bytes | None = None
-        if pseudonym_key_env is not None or pseudonym_key_file is not None:
-            try:
-                self._key = read_key(pseudonym_key_env, pseudonym_key_file)
-            except PseudonymKeyError as error:
-                raise ServingError("FAILED_PRECONDITION", str(error)) from None
-        self._known_item_ids = (
-            {self._sent_id("known_item_ids", item_id): item_id for item_id in known_item_ids} if self._key else {}
-        )
+        self._identifiers = Identifiers(pseudonym_key_env, pseudonym_key_file, known_item_ids)
+        self._fallback = None if fallback is None else Fallback(fallback, fallback_excludes_history)
         super().__init__(
             address,
             model_name,
@@ -87,113 +53,144 @@ class RecommenderCalls(PredictionCalls):
         self,
         *,
         user_id: str = "",
-        history: Sequence[str | HistoryEvent] = (),
+        history: Iterable[str | HistoryEvent] = (),
         query: str = "",
         timestamp: int = 0,
         exclude: Iterable[str] = (),
-        features: Mapping[str, str | float] | None = None,
+        allowed_categories: Iterable[str] = (),
+        diversity: float = 0.0,
+        features: Mapping[str, Any] | None = None,
+        query_embedding: Sequence[float] | np.ndarray | None = None,
         k: int | None = None,
         signature: str = "recommend",
         timeout: float | None = None,
-    ) -> list[Recommendation]:
-        """Recommends items to one user, best first.
-
-        Everything may be left out: the model then recommends from what it is told. Inputs of the model that no
-        argument names are sent as `""` or 0.
+    ) -> RecommendationList:
+        """Recommends items to one user: `recommend_many` of one `UserRequest`, whose attributes these are.
 
         Args:
-            user_id: "" for somebody unknown.
-            history: oldest first; item ids, or events where more than the item is known.
-            query: what the user says or searches now.
-            timestamp: epoch seconds of the recommendation; 0 if unknown.
-            exclude: item ids that must not come back.
-            features: the model's other inputs, such as profile and context columns, by name.
-            k: at most this many items; as many as the model returns if left out.
+            k: at most this many items; as many as the model, or the fallback, has if left out.
             signature: `recommend`, or `retrieve` for the first stage only.
             timeout: seconds for this call, in place of the client's.
 
         Raises:
             ServingError: INVALID_ARGUMENT for an input the model does not have.
         """
-        if k is not None and (not isinstance(k, int) or k < 1):
-            raise refused(f"`k` should be a positive integer. Received: `k={k!r}`")
-        events = [HistoryEvent(event) if isinstance(event, str) else event for event in history]
-        for event in events:
-            if not isinstance(event, HistoryEvent):
-                raise refused(f"`history` should hold item ids or HistoryEvent. Received: {event!r}")
-        if isinstance(exclude, str):
-            raise refused(f"`exclude` should be a list of item ids. Received: {exclude!r}")
-        given: dict[str, Any] = {
-            "user_id": self._sent_id("user_id", user_id),
-            "history_item_id": [self._sent_id("history", event.item_id) for event in events],
-            "history_text": [event.text for event in events],
-            "history_timestamp": [event.timestamp for event in events],
-            "history_event": [event.event for event in events],
-            "history_rating": [event.rating for event in events],
-            "query_text": query,
-            "timestamp": timestamp,
-            "exclude_item_id": [self._sent_id("exclude", item_id) for item_id in exclude],
-        }
-        given = {name: value for name, value in given.items() if _is_said(value)}
-        for name, value in (features or {}).items():
-            if name in given or name.startswith(_HISTORY):
-                raise refused(f"`features` should not hold `{name}`, which has an argument of its own")
-            given[name] = value
-
-        prediction = await self._run(
-            signature,
-            lambda spec: self._inputs(spec, given, len(events)),
-            (),
-            self._default_choice,
-            self._deadline(timeout),
+        request = UserRequest(
+            user_id=user_id,
+            history=history,
+            query=query,
+            timestamp=timestamp,
+            exclude=exclude,
+            allowed_categories=allowed_categories,
+            diversity=diversity,
+            features=features,
+            query_embedding=query_embedding,
         )
-        return self._recommendations(prediction.outputs)[:k]
-
-    def _inputs(self, spec: SignatureSpec, given: Mapping[str, Any], events: int) -> dict[str, np.ndarray]:
-        """A batch of one: what is given, and defaults for every other input."""
-        surplus = sorted(given.keys() - spec.inputs.keys())
-        if surplus:
-            raise refused(
-                f"model {self.model_name} has no input {', '.join(surplus)}; it has: {', '.join(sorted(spec.inputs))}"
-            )
-        return {
-            name: as_array(name, [given[name]], tensor) if name in given else _default(name, tensor, events)
-            for name, tensor in spec.inputs.items()
-        }
-
-    def _recommendations(self, outputs: Mapping[str, np.ndarray]) -> list[Recommendation]:
-        if "item_id" not in outputs or "score" not in outputs:
-            raise ServingError(
-                "FAILED_PRECONDITION",
-                f"the signature should return item_id and score. It returns: {', '.join(sorted(outputs))}",
-            )
-        item_ids, scores = outputs["item_id"][0].tolist(), outputs["score"][0].tolist()
-        retrieval_scores: list[float | None] = [None] * len(item_ids)
-        if "retrieval_score" in outputs:
-            retrieval_scores = outputs["retrieval_score"][0].tolist()
-        found = []
-        for item_id, score, retrieval_score in zip(item_ids, scores, retrieval_scores, strict=True):
-            if item_id:  # the model pads with "" where fewer items are allowed
-                text = item_id.decode("utf-8", "replace")
-                found.append(Recommendation(self._known_item_ids.get(text, text), score, retrieval_score))
+        (found,) = await self._recommend_many([request], k=k, signature=signature, timeout=timeout)
         return found
 
-    def _sent_id(self, argument: str, identifier: Any) -> str:
-        if not isinstance(identifier, str):
-            raise refused(f"`{argument}` should hold strings. Received: {identifier!r}")
-        if self._key is None or not identifier:  # "" means nobody, or nothing
-            return identifier
-        return pseudonym(self._key, identifier)
+    async def _recommend_many(
+        self,
+        requests: Iterable[UserRequest],
+        *,
+        k: int | None = None,
+        signature: str = "recommend",
+        timeout: float | None = None,
+    ) -> list[RecommendationList]:
+        """Recommends items to several users in one call: a list for each, best first. Arguments as of `recommend`."""
+        _check_k(k)
+        requests = list(requests)
+        if not requests:
+            return []
+        rows = self._user_rows(requests)
+        try:
+            prediction = await self._run_rows(signature, rows, timeout)
+        except ServingError as failure:
+            if self._fallback is None or not self._fallback.answers(failure, requests):
+                raise
+            return [self._fallback.recommend(request, k, failure, self._identifiers) for request in requests]
+        lists = recommendation_lists(prediction.outputs, len(rows), self._identifiers.returned)
+        return [RecommendationList(items[:k], prediction.version) for items in lists]
+
+    async def _rank(
+        self, request: UserRequest, item_ids: Iterable[str], *, timeout: float | None = None
+    ) -> RecommendationList:
+        """Scores given items for a user by the signature `rank`. Items the model does not score are left out.
+
+        Args:
+            request: the user.
+            item_ids: the candidates, in any order.
+
+        Returns:
+            The candidates, best first.
+        """
+        candidates = {self._identifiers.sent(item_id): item_id for item_id in check_strings("item_ids", item_ids)}
+        if not candidates:
+            raise refused("`item_ids` should hold at least one item id")
+        (row,) = self._user_rows([request])
+        prediction = await self._run_rows("rank", [row | {"candidate_item_id": list(candidates)}], timeout)
+        outputs = prediction.outputs
+        if "item_id" not in outputs:  # then scores stand in the candidates' order
+            outputs |= {"item_id": np.array([[item_id.encode() for item_id in candidates]], object)}
+        (items,) = recommendation_lists(outputs, 1, lambda item_id: candidates.get(item_id, item_id))
+        return RecommendationList(sorted(items, key=lambda item: -item.score), prediction.version)
+
+    async def _similar_items(
+        self,
+        item_ids: Iterable[str],
+        *,
+        exclude: Iterable[str] = (),
+        k: int | None = None,
+        timeout: float | None = None,
+    ) -> list[RecommendationList]:
+        """What is most like each of some items: a list for each, best first, by the signature `similar_items`.
+
+        Args:
+            exclude: item ids that must not come back.
+            k: at most this many items; as many as the model returns if left out.
+        """
+        _check_k(k)
+        excluded = [self._identifiers.sent(item_id) for item_id in check_strings("exclude", exclude)]
+        rows = self._item_rows(item_ids)
+        for row in rows:
+            row |= {"exclude_item_id": excluded} if excluded else {}
+        prediction = await self._run_rows("similar_items", rows, timeout)
+        lists = recommendation_lists(prediction.outputs, len(rows), self._identifiers.returned)
+        return [RecommendationList(items[:k], prediction.version) for items in lists]
+
+    async def _encode_text(self, texts: Iterable[str], *, timeout: float | None = None) -> np.ndarray:
+        """Vectors of texts, float32 [texts, width]; zeros for an empty one."""
+        return await self._encode("encode_text", [{"text": text} for text in check_strings("texts", texts)], timeout)
+
+    async def _encode_user(self, requests: Iterable[UserRequest], *, timeout: float | None = None) -> np.ndarray:
+        """The user tower's vectors, float32 [users, width]."""
+        return await self._encode("encode_user", self._user_rows(requests), timeout)
+
+    async def _encode_item(self, item_ids: Iterable[str], *, timeout: float | None = None) -> np.ndarray:
+        """The item tower's vectors of items of the catalogue, float32 [items, width]."""
+        return await self._encode("encode_item", self._item_rows(item_ids), timeout)
+
+    async def _encode(self, signature: str, rows: list[Row], timeout: float | None) -> np.ndarray:
+        outputs = (await self._run_rows(signature, rows, timeout)).outputs
+        check_outputs(outputs, ("embedding",), len(rows))
+        return outputs["embedding"]
+
+    async def _run_rows(self, signature: str, rows: Sequence[Row], timeout: float | None) -> Prediction:
+        deadline = self._deadline(timeout)
+        return await self._run(signature, lambda spec: batch_inputs(rows, spec), (), self._default_choice, deadline)
+
+    def _user_rows(self, requests: Iterable[UserRequest]) -> list[Row]:
+        rows = []
+        for request in requests:
+            if not isinstance(request, UserRequest):
+                raise refused(f"`requests` should hold UserRequest. Received: {request!r}")
+            rows.append(user_row(request, self._identifiers.sent))
+        return rows
+
+    def _item_rows(self, item_ids: Iterable[str]) -> list[Row]:
+        return [{"item_id": self._identifiers.sent(item_id)} for item_id in check_strings("item_ids", item_ids)]
 
 
-def _is_said(value: Any) -> bool:
-    """Whether an argument differs from its default: only then does the model need an input for it."""
-    return any(element not in ("", 0) for element in value) if isinstance(value, list) else value not in ("", 0)
-
-
-def _default(name: str, spec: TensorSpec, events: int) -> np.ndarray:
-    """ "" or 0 for one user; inputs of the history are as long as the history."""
-    free = events if name.startswith(_HISTORY) else 0
-    shape = [free if size < 0 else size for size in spec.shape or (1,)]
-    shape[:1] = [1]
-    return np.full(shape, b"" if spec.dtype == object else 0, spec.dtype)
+def _check_k(k: int | None) -> None:
+    if k is not None and (not isinstance(k, int) or k < 1):
+        raise refused(f"`k` should be a positive integer. Received: `k={k!r}`")

@@ -6,6 +6,7 @@ import pytest
 
 from serving.client import HistoryEvent, Recommendation, RecommenderClient, ServingError
 from serving.pseudonyms import pseudonym
+from tests.serving.awaited import Awaited
 
 
 @pytest.fixture(scope="module")
@@ -13,9 +14,9 @@ def server(tiny_models, start):
     return start(tiny_models(3).parent)
 
 
-@pytest.fixture
-def client(server):
-    with RecommenderClient(server.address, "tiny", timeout=10) as client:
+@pytest.fixture(params=[RecommenderClient, Awaited], ids=["blocking", "asyncio"])
+def client(server, request):
+    with request.param(server.address, "tiny", timeout=10) as client:
         yield client
 
 
@@ -84,6 +85,13 @@ def test_an_input_the_model_does_not_have_is_named(client):
         {"timestamp": 2**70},
         {"query": "\ud800"},
         {"features": {"device": 1.5}},
+        {"features": {"device": ["phone"]}},
+        {"history": "b1"},
+        {"history": [HistoryEvent(7)]},
+        {"allowed_categories": "novel"},
+        {"diversity": 1.5},
+        {"diversity": float("nan")},
+        {"timeout": 0},
     ],
 )
 def test_what_cannot_be_sent_is_refused_by_name(client, arguments):

@@ -74,7 +74,7 @@ def test_the_deadline_holds_for_all_attempts_together(client_of, server):
     with client_of(server, retry=QUICK) as client:
         client.metadata()
         server.delay = 0.2
-        with pytest.raises(ServingError, match=r"within 0\.3 s") as caught:
+        with pytest.raises(ServingError, match=r"within 0\.3 s: Deadline Exceeded; before that: on command") as caught:
             client.recommend(user_id="u", timeout=0.3)
     assert caught.value.code == "DEADLINE_EXCEEDED"
     assert server.predicted() == 2
@@ -109,7 +109,7 @@ def test_a_server_that_comes_back_is_found_again(client_of, server):
         server.__exit__()
         with pytest.raises(ServingError, match="no model server answers") as caught:
             client.recommend(user_id="u", timeout=1.5)
-        assert caught.value.code == "UNAVAILABLE"
+        assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")  # of an attempt that just began
         with ScriptedServer(port) as again:
             assert client.recommend(user_id="u")
             assert again.predicted() == 1

@@ -1,0 +1,189 @@
+"""What a recommender is asked, and the rows of its signatures' inputs that say so."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from serving.calls.arrays import as_array
+from serving.calls.metadata import SignatureSpec, TensorSpec
+from serving.errors import refused
+
+_HISTORY = "history_"
+# Of an event: field -> input.
+_EVENT_INPUTS = {
+    "text": "history_text",
+    "timestamp": "history_timestamp",
+    "event": "history_event",
+    "rating": "history_rating",
+    "text_embedding": "history_text_embedding",
+}
+
+Row = dict[str, Any]  # input -> what one user says; what is not said is left out
+
+
+@dataclass(frozen=True)
+class HistoryEvent:
+    """Something the user did. What is unknown stays at its default.
+
+    Attributes:
+        item_id: the item.
+        text: what the user wrote about it.
+        timestamp: epoch seconds; 0 if unknown.
+        event: its kind (`view`, `buy`, ...).
+        rating: the user's; 0 if there is none.
+        text_embedding: `encode_text`'s vector in place of the text, for a signature that takes it.
+    """
+
+    item_id: str
+    text: str = ""
+    timestamp: int = 0
+    event: str = ""
+    rating: float = 0.0
+    text_embedding: Sequence[float] | np.ndarray | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class UserRequest:
+    """One user, and what is wanted. Everything may be left out: the model then goes by what it is told.
+
+    Attributes:
+        user_id: "" for somebody unknown.
+        history: oldest first; item ids, or events where more than the item is known.
+        query: what the user says or searches now.
+        timestamp: epoch seconds of the recommendation; 0 if unknown.
+        exclude: item ids that must not come back.
+        allowed_categories: only items of one of these; empty allows all.
+        diversity: from 0, the best items, to 1, the most different ones.
+        features: the model's other inputs, such as profile and context columns, by name: a value, or a list of them
+            where the input takes several.
+        query_embedding: `encode_text`'s vector in place of the query, for a signature that takes it.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, with the attribute's name.
+    """
+
+    user_id: str = ""
+    history: Iterable[str | HistoryEvent] = ()
+    query: str = ""
+    timestamp: int = 0
+    exclude: Iterable[str] = ()
+    allowed_categories: Iterable[str] = ()
+    diversity: float = 0.0
+    features: Mapping[str, Any] | None = None
+    query_embedding: Sequence[float] | np.ndarray | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.user_id, str):
+            raise refused(f"`user_id` should be a string. Received: {self.user_id!r}")
+        if not isinstance(self.diversity, int | float) or not 0 <= self.diversity <= 1 or math.isnan(self.diversity):
+            raise refused(f"`diversity` should be from 0 to 1. Received: `diversity={self.diversity!r}`")
+        set_attribute = object.__setattr__  # frozen, but iterators are read once
+        set_attribute(self, "history", tuple(_events(self.history)))
+        for name in ("exclude", "allowed_categories"):
+            set_attribute(self, name, check_strings(name, getattr(self, name)))
+
+    @property
+    def events(self) -> tuple[HistoryEvent, ...]:
+        """The history, each item id as an event."""
+        return self.history  # type: ignore[return-value]  # __post_init__ made them
+
+
+def check_strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    """Raises ServingError, with the argument's name, for a single string and for what holds no strings."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise refused(f"`{name}` should be a list of strings. Received: {values!r}")
+    values = tuple(values)
+    for value in values:
+        if not isinstance(value, str):
+            raise refused(f"`{name}` should hold strings. Received: {value!r}")
+    return values
+
+
+def user_row(request: UserRequest, sent: Callable[[str], str]) -> Row:
+    """What the request says, by the names of the model's inputs. `sent` turns the caller's ids into the model's."""
+    events = request.events
+    told: Row = {
+        "user_id": sent(request.user_id),
+        "history_item_id": [sent(event.item_id) for event in events],
+        **{name: [getattr(event, attribute) for event in events] for attribute, name in _EVENT_INPUTS.items()},
+        "query_text": request.query,
+        "query_text_embedding": request.query_embedding,
+        "timestamp": request.timestamp,
+        "exclude_item_id": [sent(item_id) for item_id in request.exclude],
+        "allowed_category": list(request.allowed_categories),
+        "diversity": request.diversity,
+    }
+    row = {name: value for name, value in told.items() if _is_said(value)}
+    for name, value in (request.features or {}).items():
+        if name in row or name.startswith(_HISTORY):
+            raise refused(f"`features` should not hold `{name}`, which has an argument of its own")
+        row[name] = value
+    return row
+
+
+def batch_inputs(rows: Sequence[Row], spec: SignatureSpec) -> dict[str, np.ndarray]:
+    """The rows as one batch: shorter lists are padded on the right, and what is not said is "" or 0.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT for an input the signature does not have, or a value it cannot have.
+    """
+    surplus = sorted({name for row in rows for name in row} - spec.inputs.keys())
+    if surplus:
+        raise refused(f"the model has no input {', '.join(surplus)}; it has: {', '.join(sorted(spec.inputs))}")
+    events = max((len(value) for row in rows for name, value in row.items() if name.startswith(_HISTORY)), default=0)
+    return {
+        name: _column(name, [row.get(name) for row in rows], tensor, events if name.startswith(_HISTORY) else 0)
+        for name, tensor in spec.inputs.items()
+    }
+
+
+def _column(name: str, values: list[Any], spec: TensorSpec, least: int) -> np.ndarray:
+    """One input of all rows, [B, ...]; None is what a row does not say. Lists are at least `least` long."""
+    shape = (-1,) if spec.shape is None else spec.shape
+    blank = b"" if spec.dtype == object else 0
+    if len(shape) < 2:
+        if all(value is None for value in values):
+            return np.full(len(values) if shape else (), blank, spec.dtype)
+        return as_array(name, [blank if value is None else value for value in values], spec)
+    for value in values:
+        if value is not None and (isinstance(value, str | bytes) or not hasattr(value, "__len__")):
+            raise refused(f"`{name}` should be a list for each user. Received: {value!r}")
+    width = shape[1]
+    if width < 0:
+        width = max(least, max((len(value) for value in values if value is not None), default=0))
+    wrong = [len(value) for value in values if value is not None and len(value) != width]
+    if shape[1] >= 0 and wrong:
+        raise refused(f"`{name}` should have {width} values for each user. Received: {wrong[0]}")
+    cell = np.full([max(0, size) for size in shape[2:]], blank, spec.dtype) if len(shape) > 2 else blank
+    if not width or all(value is None for value in values):
+        return np.full([len(values), width, *np.shape(cell)], blank, spec.dtype)
+    padded = []
+    for value in values:
+        told = [] if value is None else [cell if part is None else part for part in value]
+        padded.append(told + [cell] * (width - len(told)))
+    return as_array(name, padded, spec)
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a value differs from its default: only then does the model need an input for it."""
+    if value is None:
+        return False
+    if isinstance(value, list):
+        return any(_is_said(element) for element in value)
+    return (isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)) or value not in ("", 0)
+
+
+def _events(history: Iterable[str | HistoryEvent]) -> Iterable[HistoryEvent]:
+    if isinstance(history, str) or not isinstance(history, Iterable):
+        raise refused(f"`history` should be a list of item ids or HistoryEvent. Received: {history!r}")
+    for event in history:
+        if isinstance(event, str):
+            event = HistoryEvent(event)
+        if not isinstance(event, HistoryEvent):
+            raise refused(f"`history` should hold item ids or HistoryEvent. Received: {event!r}")
+        if not isinstance(event.item_id, str):
+            raise refused(f"`history` should hold item ids that are strings. Received: {event.item_id!r}")
+        yield event
