@@ -108,12 +108,9 @@ class PredictionCalls:
         choice, deadline = self._chosen(version, version_label), self._deadline(timeout)
         return (await self._run(signature, build, output_filter or (), choice, deadline)).outputs
 
-    async def _status(
-        self, version: int | None = None, *, version_label: str | None = None, timeout: float | None = None
-    ) -> list[VersionStatus]:
+    async def _status(self, version: int | None = None, *, timeout: float | None = None) -> list[VersionStatus]:
         """The states of the model's versions, highest first; or of one version."""
-        choice = _choice(version, version_label)
-        return await self._statuses(choice, self._deadline(timeout), wait_for_ready=False)
+        return await self._statuses(_choice(version, None), self._deadline(timeout), wait_for_ready=False)
 
     async def _metadata(
         self, version: int | None = None, *, version_label: str | None = None, timeout: float | None = None
@@ -128,20 +125,22 @@ class PredictionCalls:
             The version that answers: the client's, or the highest that is available.
 
         Raises:
-            ServingError: NOT_FOUND for a model that the server does not have; DEADLINE_EXCEEDED with the versions'
-                states.
+            ServingError: NOT_FOUND for a model that the server does not have; INVALID_ARGUMENT for a label it does not
+                have; DEADLINE_EXCEEDED with the versions' states.
         """
-        deadline = Deadline(timeout)
+        deadline, choice = Deadline(timeout), self._default_choice
         statuses: list[VersionStatus] = []
         while deadline.left() > 0:
             try:
-                statuses = await self._statuses(self._default_choice, deadline, wait_for_ready=True)
+                statuses = await self._statuses(_Choice(choice.version, None), deadline, wait_for_ready=True)
             except ServingError as error:
                 if error.code != "DEADLINE_EXCEEDED" or not statuses:
                     raise
             available = [status.version for status in statuses if status.state == "AVAILABLE"]
-            if available:
+            if available and choice.label is None:
                 return max(available)
+            if available:  # GetModelStatus knows no labels: of TensorFlow Serving's, it tells all versions' states
+                return (await self._ask_metadata(choice, deadline)).version
             await self._transport.sleep(min(_POLL_SECONDS, deadline.left()))
         states = ", ".join(f"{status.version}: {status.state} {status.error}".rstrip() for status in statuses)
         raise ServingError(

@@ -22,7 +22,7 @@ class Retry:
     """
 
     attempts: int = 3
-    initial_backoff: float = 0.05
+    initial_backoff: float = 0.1
     max_backoff: float = 1.0
 
     def __post_init__(self) -> None:

@@ -137,6 +137,14 @@ def test_wait_until_available(client_of, server):
     assert server.calls == ["GetModelStatus"] * 3
 
 
+def test_a_label_is_available_when_it_has_metadata(client_of, server):
+    """GetModelStatus has no answer for labels."""
+    with client_of(server, version_label="canary") as client:
+        assert client.wait_until_available() == 1
+    assert server.calls == ["GetModelStatus", "GetModelMetadata"]
+    assert [spec.version_label for spec in server.specs] == ["", "canary"]
+
+
 def test_wait_for_a_server_that_is_not_there_yet(client_of):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -165,8 +173,7 @@ def test_waiting_ends_with_the_states(client_of, server):
 def test_the_version_that_is_asked(client_of, server, options, named):
     with client_of(server, **options) as client:
         client.recommend(user_id="u")
-        client.wait_until_available()
-    assert server.calls == ["GetModelMetadata", "Predict", "GetModelStatus"]
+    assert server.calls == ["GetModelMetadata", "Predict"]
     for spec in server.specs:
         which = spec.WhichOneof("version_choice")
         assert named == (which and (which, spec.version.value if which == "version" else spec.version_label))
