@@ -12,14 +12,14 @@ from serving.calls.metadata import SignatureSpec, TensorSpec
 from serving.errors import refused
 
 _HISTORY = "history_"
-# Of an event: field -> input.
-_EVENT_INPUTS = {
-    "text": "history_text",
-    "timestamp": "history_timestamp",
-    "event": "history_event",
-    "rating": "history_rating",
-    "text_embedding": "history_text_embedding",
-}
+# Of an event: attribute, what it is if unknown, and its input.
+_EVENT_INPUTS = (
+    ("text", "", "history_text"),
+    ("timestamp", 0, "history_timestamp"),
+    ("event", "", "history_event"),
+    ("rating", 0.0, "history_rating"),
+    ("text_embedding", None, "history_text_embedding"),
+)
 
 Row = dict[str, Any]  # input -> what one user says; what is not said is left out
 
@@ -103,20 +103,32 @@ def check_strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
 
 
 def user_row(request: UserRequest, sent: Callable[[str], str]) -> Row:
-    """What the request says, by the names of the model's inputs. `sent` turns the caller's ids into the model's."""
+    """What the request says, by the names of the model's inputs. `sent` turns the caller's ids into the model's.
+
+    What has its default is left out: only for the rest does the model need an input.
+    """
     events = request.events
-    told: Row = {
-        "user_id": sent(request.user_id),
-        "history_item_id": [sent(event.item_id) for event in events],
-        **{name: [getattr(event, attribute) for event in events] for attribute, name in _EVENT_INPUTS.items()},
-        "query_text": request.query,
-        "query_text_embedding": request.query_embedding,
-        "timestamp": request.timestamp,
-        "exclude_item_id": [sent(item_id) for item_id in request.exclude],
-        "allowed_category": list(request.allowed_categories),
-        "diversity": request.diversity,
-    }
-    row = {name: value for name, value in told.items() if _is_said(value)}
+    row: Row = {}
+    for name, value, unknown in (
+        ("user_id", sent(request.user_id), ""),
+        ("query_text", request.query, ""),
+        ("query_text_embedding", request.query_embedding, None),
+        ("timestamp", request.timestamp, 0),
+        ("diversity", request.diversity, 0.0),
+    ):
+        if _is_said(value, unknown):
+            row[name] = value
+    for name, strings in (
+        ("history_item_id", [sent(event.item_id) for event in events]),
+        ("exclude_item_id", [sent(item_id) for item_id in request.exclude]),
+        ("allowed_category", list(request.allowed_categories)),
+    ):
+        if any(strings):
+            row[name] = strings
+    for attribute, unknown, name in _EVENT_INPUTS:
+        values = [getattr(event, attribute) for event in events]
+        if any(_is_said(value, unknown) for value in values):
+            row[name] = values
     for name, value in (request.features or {}).items():
         if name in row or name.startswith(_HISTORY):
             raise refused(f"`features` should not hold `{name}`, which has an argument of its own")
@@ -167,13 +179,9 @@ def _column(name: str, values: list[Any], spec: TensorSpec, least: int) -> np.nd
     return as_array(name, padded, spec)
 
 
-def _is_said(value: Any) -> bool:
-    """Whether a value differs from its default: only then does the model need an input for it."""
-    if value is None:
-        return False
-    if isinstance(value, list):
-        return any(_is_said(element) for element in value)
-    return (isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)) or value not in ("", 0)
+def _is_said(value: Any, unknown: Any) -> bool:
+    # Vectors, which do not compare to a bool, are said whenever they are there.
+    return value is not unknown and (unknown is None or value != unknown)
 
 
 def _events(history: Iterable[str | HistoryEvent]) -> Iterable[HistoryEvent]:
