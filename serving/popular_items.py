@@ -16,22 +16,21 @@ POPULAR_ITEMS = Path("assets.extra", "popular_items.txt")
 def write_popular_items(directory: str | os.PathLike[str], item_ids: Iterable[str]) -> Path:
     """Writes the file into an exported model.
 
+    An id with a line break cannot be a line: it is left out, and so is an empty one, which means no item.
+
     Args:
         directory: of the SavedModel.
         item_ids: the most popular first.
 
     Raises:
-        ValueError: there are none, or one is empty or has a line break.
+        ValueError: no id is left.
     """
-    item_ids = list(item_ids)
-    if not item_ids:
-        raise ValueError("`item_ids` should hold at least one item id")
-    for item_id in item_ids:
-        if not item_id or "\n" in item_id or "\r" in item_id:
-            raise ValueError(f"`item_ids` should hold ids of one line. Received: {item_id!r}")
+    lines = [f"{item_id}\n" for item_id in item_ids if item_id and not ("\n" in item_id or "\r" in item_id)]
+    if not lines:
+        raise ValueError("`item_ids` should hold at least one item id without a line break")
     path = Path(directory) / POPULAR_ITEMS
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode("utf-8"))
+    path.write_bytes("".join(lines).encode("utf-8"))
     return path
 
 

@@ -129,23 +129,24 @@ class PredictionCalls:
                 have; DEADLINE_EXCEEDED with the versions' states.
         """
         deadline, choice = Deadline(timeout), self._default_choice
-        statuses: list[VersionStatus] = []
+        told = ""
         while deadline.left() > 0:
             try:
                 statuses = await self._statuses(_Choice(choice.version, None), deadline, wait_for_ready=True)
-            except ServingError as error:
-                if error.code != "DEADLINE_EXCEEDED" or not statuses:
+                available = [status.version for status in statuses if status.state == "AVAILABLE"]
+                if available and choice.label is None:
+                    return max(available)
+                if available:  # GetModelStatus knows no labels: of TensorFlow Serving's, it tells all versions' states
+                    return (await self._ask_metadata(choice, deadline)).version
+                states = (f"{status.version}: {status.state} {status.error}".rstrip() for status in statuses)
+                told = f"versions {', '.join(states)}"
+            except ServingError as error:  # a server that stops, or the deadline within a call
+                if error.code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                     raise
-            available = [status.version for status in statuses if status.state == "AVAILABLE"]
-            if available and choice.label is None:
-                return max(available)
-            if available:  # GetModelStatus knows no labels: of TensorFlow Serving's, it tells all versions' states
-                return (await self._ask_metadata(choice, deadline)).version
+                told = told or error.message
             await self._transport.sleep(min(_POLL_SECONDS, deadline.left()))
-        states = ", ".join(f"{status.version}: {status.state} {status.error}".rstrip() for status in statuses)
         raise ServingError(
-            "DEADLINE_EXCEEDED",
-            f"no version of model {self.model_name} was available within {timeout:g} s. Versions: {states}",
+            "DEADLINE_EXCEEDED", f"model {self.model_name} was not available within {timeout:g} s: {told}"
         )
 
     async def _close(self) -> None:

@@ -33,6 +33,7 @@ class ScriptedServer:
         self.delay = 0.0
         self.states = ["AVAILABLE"]
         self._failures: list[str] = []
+        self._status_failures: list[str] = []
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         methods: dict[str, dict[str, tuple[Any, Any]]] = {
             "PredictionService": {
@@ -55,6 +56,10 @@ class ScriptedServer:
     def fail(self, *codes: str) -> None:
         """The next calls of Predict end with these."""
         self._failures = list(codes)
+
+    def fail_status(self, *codes: str) -> None:
+        """The next calls of GetModelStatus end with these."""
+        self._status_failures = list(codes)
 
     def predicted(self) -> int:
         """How often Predict was called."""
@@ -119,6 +124,8 @@ class ScriptedServer:
     def _status(
         self, request: wire_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> wire_pb2.GetModelStatusResponse:
+        if self._status_failures:
+            context.abort(grpc.StatusCode[self._status_failures.pop(0)], "on command")
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         response = wire_pb2.GetModelStatusResponse()
         response.model_version_status.add(version=1, state=wire_pb2.ModelVersionStatus.State.Value(state))

@@ -26,9 +26,14 @@ def test_a_file_by_hand(tmp_path):
     assert read_popular_items(path) == ["b2", "b1", "书 7"]
 
 
-@pytest.mark.parametrize("item_ids", [[], [""], ["a", "b\nc"], ["a\r"]])
-def test_what_cannot_be_a_line_is_not_written(tmp_path, item_ids):
-    with pytest.raises(ValueError, match="`item_ids` should hold"):
+def test_what_cannot_be_a_line_is_left_out(tmp_path):
+    path = write_popular_items(tmp_path, ["a", "", "b\nc", "d\r", "e"])
+    assert path.read_bytes() == b"a\ne\n"
+
+
+@pytest.mark.parametrize("item_ids", [[], [""], ["b\nc"]])
+def test_nothing_to_write(tmp_path, item_ids):
+    with pytest.raises(ValueError, match="`item_ids` should hold at least one"):
         write_popular_items(tmp_path, item_ids)
     assert not list(tmp_path.iterdir())
 

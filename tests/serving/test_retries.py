@@ -137,6 +137,24 @@ def test_wait_until_available(client_of, server):
     assert server.calls == ["GetModelStatus"] * 3
 
 
+def test_waiting_goes_on_while_a_server_stops(client_of, server):
+    server.fail_status(*["UNAVAILABLE"] * 4)
+    with client_of(server, retry=Retry(attempts=1)) as client:
+        assert client.wait_until_available(timeout=20) == 1
+        server.fail_status("NOT_FOUND")
+        with pytest.raises(ServingError) as caught:
+            client.wait_until_available(timeout=20)
+    assert caught.value.code == "NOT_FOUND"
+
+
+def test_waiting_in_vain(client_of):
+    with ScriptedServer() as server:
+        pass
+    with client_of(server) as client, pytest.raises(ServingError, match=r"within 0\.3 s: no answer from 127") as caught:
+        client.wait_until_available(timeout=0.3)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
 def test_a_label_is_available_when_it_has_metadata(client_of, server):
     """GetModelStatus has no answer for labels."""
     with client_of(server, version_label="canary") as client:
@@ -162,7 +180,7 @@ def test_wait_for_a_server_that_is_not_there_yet(client_of):
 
 def test_waiting_ends_with_the_states(client_of, server):
     server.states = ["LOADING"]
-    with client_of(server) as client, pytest.raises(ServingError, match=r"within 0\.3 s\. Versions: 1: LOADING \["):
+    with client_of(server) as client, pytest.raises(ServingError, match=r"within 0\.3 s: versions 1: LOADING \["):
         client.wait_until_available(timeout=0.3)
 
 
