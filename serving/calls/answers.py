@@ -16,8 +16,8 @@ class Recommendation:
         item_id: the item.
         score: orders the list; 0 in a fallback, where nothing was scored.
         retrieval_score: the two towers', where the model tells it.
-        reason_history_position: which event of the request's history weighed most, -1 if none did; None where the model
-            does not tell.
+        reason_history_position: which event of the request's history weighed most; -1 if none did, or `explain` was not
+            asked for. None where the model does not tell.
     """
 
     item_id: str

@@ -15,6 +15,9 @@ from serving.calls.requests import HistoryEvent, Row, UserRequest, batch_inputs,
 from serving.calls.retry import DEFAULT_RETRY, Retry
 from serving.errors import ServingError, refused
 
+# The score of a candidate that is no item of the catalogue: JSON has no infinity, so the model says it like this.
+_NO_SCORE = float(np.finfo(np.float32).min)
+
 
 class RecommenderCalls(PredictionCalls):
     """What `serving.client` offers, but for the way in which a caller waits."""
@@ -59,6 +62,7 @@ class RecommenderCalls(PredictionCalls):
         exclude: Iterable[str] = (),
         allowed_categories: Iterable[str] = (),
         diversity: float = 0.0,
+        explain: bool = False,
         features: Mapping[str, Any] | None = None,
         query_embedding: Sequence[float] | np.ndarray | None = None,
         k: int | None = None,
@@ -69,7 +73,8 @@ class RecommenderCalls(PredictionCalls):
 
         Args:
             k: at most this many items; as many as the model, or the fallback, has if left out.
-            signature: `recommend`, or `retrieve` for the first stage only.
+            signature: `recommend`; `recommend_embedded` with vectors in place of texts; `retrieve` for the first stage
+                only.
             timeout: seconds for this call, in place of the client's.
 
         Raises:
@@ -83,6 +88,7 @@ class RecommenderCalls(PredictionCalls):
             exclude=exclude,
             allowed_categories=allowed_categories,
             diversity=diversity,
+            explain=explain,
             features=features,
             query_embedding=query_embedding,
         )
@@ -115,7 +121,7 @@ class RecommenderCalls(PredictionCalls):
     async def _rank(
         self, request: UserRequest, item_ids: Iterable[str], *, timeout: float | None = None
     ) -> RecommendationList:
-        """Scores given items for a user by the signature `rank`. Items the model does not score are left out.
+        """Scores given items for a user by the signature `rank`. Items the model does not know are left out.
 
         Args:
             request: the user.
@@ -133,7 +139,8 @@ class RecommenderCalls(PredictionCalls):
         if "item_id" not in outputs:  # then scores stand in the candidates' order
             outputs |= {"item_id": np.array([[item_id.encode() for item_id in candidates]], object)}
         (items,) = recommendation_lists(outputs, 1, lambda item_id: candidates.get(item_id, item_id))
-        return RecommendationList(sorted(items, key=lambda item: -item.score), prediction.version)
+        scored = [item for item in items if item.score != _NO_SCORE]
+        return RecommendationList(sorted(scored, key=lambda item: -item.score), prediction.version)
 
     async def _similar_items(
         self,
@@ -166,9 +173,28 @@ class RecommenderCalls(PredictionCalls):
         """The user tower's vectors, float32 [users, width]."""
         return await self._encode("encode_user", self._user_rows(requests), timeout)
 
-    async def _encode_item(self, item_ids: Iterable[str], *, timeout: float | None = None) -> np.ndarray:
-        """The item tower's vectors of items of the catalogue, float32 [items, width]."""
-        return await self._encode("encode_item", self._item_rows(item_ids), timeout)
+    async def _encode_item(
+        self,
+        item_ids: Iterable[str],
+        *,
+        features: Iterable[Mapping[str, Any]] | None = None,
+        timeout: float | None = None,
+    ) -> np.ndarray:
+        """The item tower's vectors, float32 [items, width].
+
+        Args:
+            item_ids: of the catalogue, or new ones that `features` describe; "" for an item without an id.
+            features: for each item the columns that the item tower reads, by the model's input names.
+        """
+        rows = self._item_rows(item_ids)
+        if features is not None:
+            features = list(features)
+            if len(features) != len(rows) or any("item_id" in of_item for of_item in features):
+                raise refused(
+                    f"`features` should hold one mapping for each of the {len(rows)} items, without `item_id`"
+                )
+            rows = [row | dict(of_item) for row, of_item in zip(rows, features, strict=True)]
+        return await self._encode("encode_item", rows, timeout)
 
     async def _encode(self, signature: str, rows: list[Row], timeout: float | None) -> np.ndarray:
         outputs = (await self._run_rows(signature, rows, timeout)).outputs

@@ -57,6 +57,7 @@ class UserRequest:
         exclude: item ids that must not come back.
         allowed_categories: only items of one of these; empty allows all.
         diversity: from 0, the best items, to 1, the most different ones.
+        explain: ask for `Recommendation.reason_history_position`, which takes the model longer.
         features: the model's other inputs, such as profile and context columns, by name: a value, or a list of them
             where the input takes several.
         query_embedding: `encode_text`'s vector in place of the query, for a signature that takes it.
@@ -72,6 +73,7 @@ class UserRequest:
     exclude: Iterable[str] = ()
     allowed_categories: Iterable[str] = ()
     diversity: float = 0.0
+    explain: bool = False
     features: Mapping[str, Any] | None = None
     query_embedding: Sequence[float] | np.ndarray | None = field(default=None, compare=False)
 
@@ -115,6 +117,7 @@ def user_row(request: UserRequest, sent: Callable[[str], str]) -> Row:
         ("query_text_embedding", request.query_embedding, None),
         ("timestamp", request.timestamp, 0),
         ("diversity", request.diversity, 0.0),
+        ("explain", request.explain, False),
     ):
         if _is_said(value, unknown):
             row[name] = value
@@ -155,7 +158,7 @@ def batch_inputs(rows: Sequence[Row], spec: SignatureSpec) -> dict[str, np.ndarr
 def _column(name: str, values: list[Any], spec: TensorSpec, least: int) -> np.ndarray:
     """One input of all rows, [B, ...]; None is what a row does not say. Lists are at least `least` long."""
     shape = (-1,) if spec.shape is None else spec.shape
-    blank = b"" if spec.dtype == object else 0
+    blank = b"" if spec.dtype == object else spec.dtype.type(0)
     if len(shape) < 2:
         if all(value is None for value in values):
             return np.full(len(values) if shape else (), blank, spec.dtype)

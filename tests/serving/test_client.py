@@ -3,10 +3,13 @@ import sys
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
-from serving.client import HistoryEvent, Recommendation, RecommenderClient, ServingError
+from serving.client import HistoryEvent, Recommendation, RecommenderClient, ServingError, Tls
+from serving.protos.ssl_config_pb2 import SSLConfig
 from serving.pseudonyms import pseudonym
 from tests.serving.awaited import Awaited
+from tests.serving.certificates import Authority
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +216,38 @@ def test_signatures_are_asked_for_again_after_a_swap(publish, start, tiny_models
         aside.rename(base_path / "2")
         server.core.models["tiny"].poll()
         assert item_ids(client.recommend(user_id="u1")) == ["u1!"]
+
+
+def test_labels_and_mutual_tls_of_the_server(publish, start, tmp_path):
+    """The clients' settings against the server's own."""
+    for version in (1, 2):
+        base_path = publish(version)
+    models = tmp_path / "models.config"
+    models.write_text(
+        f"model_config_list {{ config {{ name: 'tiny' base_path: '{base_path}' model_platform: 'tensorflow'"
+        " model_version_policy { all {} } version_labels { key: 'stable' value: 1 } } }"
+    )
+    servers, clients = Authority("servers"), Authority("clients")
+    pem = dict(zip(("server_key", "server_cert"), servers.issue("server"), strict=True), custom_ca=clients.certificate)
+    tls = tmp_path / "ssl.config"
+    tls.write_text(text_format.MessageToString(SSLConfig(client_verify=True, **pem)))
+    files = []
+    for text in (servers.certificate, *clients.issue("client")):
+        files.append(tmp_path / f"{len(files)}.pem")
+        files[-1].write_text(text)
+    server = start(
+        None,
+        f"--model_config_file={models}",
+        f"--ssl_config_file={tls}",
+        "--allow_version_labels_for_unavailable_models",
+    )
+    for kind in (RecommenderClient, Awaited):
+        for choice, version in (({}, 2), ({"version": 1}, 1), ({"version_label": "stable"}, 1)):
+            with kind(server.address, "tiny", timeout=10, tls=Tls(*files), **choice) as client:
+                assert client.wait_until_available() == version
+                found = client.recommend(user_id="u1")
+                assert (found.version, found[0].retrieval_score - found[0].score) == (version, version)
+        with kind(server.address, "tiny", timeout=10, tls=Tls(*files), version_label="canary") as client:
+            with pytest.raises(ServingError, match="Unrecognized servable version label: canary") as caught:
+                client.recommend(user_id="u1")
+            assert caught.value.code == "INVALID_ARGUMENT"

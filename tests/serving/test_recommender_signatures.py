@@ -34,9 +34,10 @@ def save(directory):
                 tensor("query_text_embedding", None, 2, dtype=tf.float32),
                 tensor("tags", None, None),
                 tensor("age", None, dtype=tf.float32),
+                tensor("explain", None, dtype=tf.bool),
             ]
         )
-        def recommend(self, user_id, history, text, vectors, exclude, allowed, diversity, query, tags, age):
+        def recommend(self, user_id, history, text, vectors, exclude, allowed, diversity, query, tags, age, explain):
             told = {
                 "user": user_id[:, None],
                 "history": history,
@@ -48,6 +49,7 @@ def save(directory):
                 "query": numbers(query),
                 "tags": tags,
                 "age": numbers(age)[:, None],
+                "explain": tf.strings.as_string(explain)[:, None],
             }
             item_id = tf.concat([joined(name, value) for name, value in told.items()], 1)
             ones = tf.ones_like(item_id, tf.float32)
@@ -56,7 +58,8 @@ def save(directory):
 
         @tf.function(input_signature=[*user, tensor("candidate_item_id", None, None)])
         def rank(self, user_id, history, candidate):
-            return {"score": tf.cast(tf.strings.length(candidate), tf.float32)}
+            known = tf.strings.regex_full_match(candidate, "[^?]*")
+            return {"score": tf.where(known, tf.cast(tf.strings.length(candidate), tf.float32), tf.float32.min)}
 
         @tf.function(input_signature=[tensor("item_id", None), tensor("exclude_item_id", None, None)])
         def similar_items(self, item_id, exclude):
@@ -68,9 +71,10 @@ def save(directory):
         def encode_text(self, text):
             return {"embedding": tf.tile(tf.cast(tf.strings.length(text), tf.float32)[:, None], [1, 3])}
 
-        @tf.function(input_signature=[tensor("item_id", None)])
-        def encode_item(self, item_id):
-            return {"embedding": tf.tile(tf.cast(tf.strings.length(item_id), tf.float32)[:, None], [1, 2])}
+        @tf.function(input_signature=[tensor("item_id", None), tensor("tags", None, None), tensor("price", None)])
+        def encode_item(self, item_id, tags, price):
+            lengths = [tf.strings.length(item_id), tf.reduce_sum(tf.strings.length(tags), 1), tf.strings.length(price)]
+            return {"embedding": tf.cast(tf.stack(lengths, 1), tf.float32)}
 
         @tf.function(input_signature=user)
         def encode_user(self, user_id, history):
@@ -125,6 +129,7 @@ NOTHING = {
     "query": "0.0,0.0",
     "tags": "",
     "age": "0.0",
+    "explain": "false",
 }
 
 
@@ -134,6 +139,7 @@ def test_many_users_in_one_call(client):
         history=[HistoryEvent("a", "quiet", text_embedding=[1, 2]), "b"],
         allowed_categories=["novel", "诗"],
         diversity=0.5,
+        explain=True,
         query_embedding=np.array([0.5, 1.0]),
         features={"tags": ["x", "y"], "age": 30},
     )
@@ -151,6 +157,7 @@ def test_many_users_in_one_call(client):
         "query": "0.5,1.0",
         "tags": "x,y",
         "age": "30.0",
+        "explain": "true",
     }
     padding = {"history": ",", "text": ",", "vectors": "0.0,0.0", "exclude": ",,", "allowed": ",", "tags": ","}
     assert told(two) == {**NOTHING, **padding, "user": "u2", "history": "c,", "exclude": "d,e,f"}
@@ -201,7 +208,7 @@ def test_an_input_the_signature_lacks_is_named_whoever_says_it(client):
 
 
 def test_rank_orders_given_items(client):
-    found = client.rank(UserRequest("u1", history=["a"]), ["i", "iii", "ii", "iii"])
+    found = client.rank(UserRequest("u1", history=["a"]), ["i", "iii", "unknown?", "ii", "iii"])
     assert [(item.item_id, item.score) for item in found] == [("iii", 3), ("ii", 2), ("i", 1)]
     assert found.version == 5
     with pytest.raises(ServingError, match="`item_ids` should hold at least one"):
@@ -215,11 +222,16 @@ def test_similar_items(client):
 
 def test_vectors(client):
     np.testing.assert_array_equal(client.encode_text(["ab", "", "你"]), [[2] * 3, [0] * 3, [3] * 3])
-    np.testing.assert_array_equal(client.encode_item(["abc"]), [[3, 3]])
+    np.testing.assert_array_equal(client.encode_item(["abc", ""]), [[3, 0, 0], [0, 0, 0]])
+    new = [{"tags": ["x", "yz"]}, {"price": "9.50"}]
+    np.testing.assert_array_equal(client.encode_item(["", "abc"], features=new), [[0, 3, 0], [3, 0, 4]])
     users = [UserRequest("u", history=["a", "bcd"]), UserRequest("u22")]
     np.testing.assert_array_equal(client.encode_user(users), [[1, 4], [3, 0]])
     with pytest.raises(ServingError, match="`texts` should be a list of strings"):
         client.encode_text("ab")
+    for wrong in ([{}], [{}, {"item_id": "a"}]):
+        with pytest.raises(ServingError, match="`features` should hold one mapping for each of the 2 items"):
+            client.encode_item(["a", "b"], features=wrong)
 
 
 def test_a_signature_the_model_lacks(client):
