@@ -1,8 +1,10 @@
 """What a recommender is asked, and the rows of its signatures' inputs that say so."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,14 @@ from serving.errors import refused
 _HISTORY = "history_"
 # Of an event: attribute, what it is if unknown, and its input.
 _EVENT_INPUTS = (
-    ("text", "", "history_text"),
-    ("timestamp", 0, "history_timestamp"),
-    ("event", "", "history_event"),
-    ("rating", 0.0, "history_rating"),
-    ("text_embedding", None, "history_text_embedding"),
+    (attrgetter("text"), "", "history_text"),
+    (attrgetter("timestamp"), 0, "history_timestamp"),
+    (attrgetter("event"), "", "history_event"),
+    (attrgetter("rating"), 0.0, "history_rating"),
+    (attrgetter("text_embedding"), None, "history_text_embedding"),
 )
+
+_FEW = 64  # values of an array worth keeping
 
 Row = dict[str, Any]  # input -> what one user says; what is not said is left out
 
@@ -129,8 +133,8 @@ def user_row(request: UserRequest, sent: Callable[[str], str]) -> Row:
         if any(strings):
             row[name] = strings
     for attribute, unknown, name in _EVENT_INPUTS:
-        values = [getattr(event, attribute) for event in events]
-        if any(_is_said(value, unknown) for value in values):
+        values = list(map(attribute, events))
+        if any(_is_said(value, unknown) for value in values if value is not unknown):  # most are the very default
             row[name] = values
     for name, value in (request.features or {}).items():
         if name in row or name.startswith(_HISTORY):
@@ -158,28 +162,45 @@ def batch_inputs(rows: Sequence[Row], spec: SignatureSpec) -> dict[str, np.ndarr
 def _column(name: str, values: list[Any], spec: TensorSpec, least: int) -> np.ndarray:
     """One input of all rows, [B, ...]; None is what a row does not say. Lists are at least `least` long."""
     shape = (-1,) if spec.shape is None else spec.shape
+    if all(value is None for value in values):
+        return _blanks(tuple(_sizes(shape, len(values), least)), spec.dtype)
     blank = b"" if spec.dtype == object else spec.dtype.type(0)
     if len(shape) < 2:
-        if all(value is None for value in values):
-            return np.full(len(values) if shape else (), blank, spec.dtype)
         return as_array(name, [blank if value is None else value for value in values], spec)
     for value in values:
         if value is not None and (isinstance(value, str | bytes) or not hasattr(value, "__len__")):
             raise refused(f"`{name}` should be a list for each user. Received: {value!r}")
-    width = shape[1]
-    if width < 0:
-        width = max(least, max((len(value) for value in values if value is not None), default=0))
+    width = shape[1] if shape[1] >= 0 else max(least, *(len(value) for value in values if value is not None))
     wrong = [len(value) for value in values if value is not None and len(value) != width]
     if shape[1] >= 0 and wrong:
         raise refused(f"`{name}` should have {width} values for each user. Received: {wrong[0]}")
     cell = np.full([max(0, size) for size in shape[2:]], blank, spec.dtype) if len(shape) > 2 else blank
-    if not width or all(value is None for value in values):
-        return np.full([len(values), width, *np.shape(cell)], blank, spec.dtype)
+    if not width:
+        return np.full([len(values), 0, *np.shape(cell)], blank, spec.dtype)
     padded = []
     for value in values:
         told = [] if value is None else [cell if part is None else part for part in value]
         padded.append(told + [cell] * (width - len(told)))
     return as_array(name, padded, spec)
+
+
+def _sizes(shape: tuple[int, ...], rows: int, least: int) -> Iterable[int]:
+    for axis, size in enumerate(shape):
+        yield rows if axis == 0 else size if size >= 0 else least if axis == 1 else 0
+
+
+def _blanks(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """What is not said, "" or 0. Most requests leave most inputs out, in the same few shapes."""
+    return _known_blanks(shape, dtype) if math.prod(shape) <= _FEW else _new_blanks(shape, dtype)
+
+
+def _new_blanks(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    array = np.full(shape, b"" if dtype.kind == "O" else 0, dtype)
+    array.flags.writeable = False
+    return array
+
+
+_known_blanks = functools.lru_cache(maxsize=256)(_new_blanks)
 
 
 def _is_said(value: Any, unknown: Any) -> bool:
