@@ -29,6 +29,7 @@ INSTALL_REQUIRES = [
     "rich",
     "psutil",
     "grpcio",
+    "grpcio-reflection",
     "tornado",
 ]
 

@@ -85,6 +85,15 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         help="answer grpc.health.v1.Health for the services PredictionService, ModelService and the empty name",
     )
     add(
+        "--enable_grpc_reflection",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        help="describe the services to tools such as grpcurl, by grpc.reflection.v1alpha; each that is connected holds "
+        "one of --grpc_max_threads. tensorflow_model_server has no such flag",
+    )
+    add(
         "--grpc_max_threads",
         type=_positive,
         default=4 * (os.cpu_count() or 1),

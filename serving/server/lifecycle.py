@@ -23,6 +23,7 @@ from serving.server.health import HealthService
 from serving.server.model import RetryPolicy
 from serving.server.model_config import ModelConfig
 from serving.server.monitoring import Registry, RequestMetrics, read_monitoring_path
+from serving.server.reflection import enable_reflection
 from serving.server.rest.api import RestApi
 from serving.server.rest.http_server import HttpServer
 from serving.server.servable import Servable
@@ -186,6 +187,8 @@ def _listen(
         ],
     )
     server.add_generic_rpc_handlers(handlers)
+    if flags.enable_grpc_reflection:
+        enable_reflection(server)
     address = _address(flags.host, flags.port)
     try:
         bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
