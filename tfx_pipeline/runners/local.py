@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from tfx_pipeline import failures
 from tfx_pipeline.fingerprint import fingerprint, schema_fingerprint
 from tfx_pipeline.interruption import Interruption
 from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
@@ -25,7 +25,7 @@ from tfx_pipeline.screen import Screen, captured
 from trainer.config import Config
 from trainer.errors import TowersError
 
-_NO_ROOM = re.compile("No space left on device|Disk quota exceeded|File too large|database or disk is full")
+_KEPT = "finished steps are kept"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def run(
                         f"stopped during {step}. The same command goes on from there; finished steps are kept."
                     ) from None
                 except Exception as error:
-                    raise _failure(step, str(log), error) from error
+                    raise failures.explained(step, str(log), error, _KEPT) from error
                 is_cached, outputs[step] = _recorded(metadata_config, execution.execution_id)
                 if is_cached:
                     cached.append(step)
@@ -144,44 +144,14 @@ def _clear_unfinished(directory: RunDirectory, config: metadata_store_pb2.Connec
             if unfinished:
                 handle.store.put_executions(unfinished)
     except Exception as error:
-        if full := _full_disk([error]):
+        if full := failures.full_disk([error]):
             raise TowersError(
                 f"{directory.metadata}: cannot be written ({full}). Make room, then try again."
             ) from error
         raise TowersError(
-            f"{directory.metadata}: cannot be used as ML Metadata's file ({_first_line(error)}). Restore it, or give "
-            "--out another directory."
+            f"{directory.metadata}: cannot be used as ML Metadata's file ({failures.first_line(error)}). Restore it, "
+            "or give --out another directory."
         ) from error
-
-
-def _failure(step: str, log: str, error: BaseException) -> TowersError:
-    """What to tell the person: a cause that is theirs in its own words, any other with its type."""
-    chain = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    own = next((cause for cause in chain if isinstance(cause, TowersError)), None)
-    full = _full_disk(chain)
-    if own:
-        what, remedy = str(own).rstrip("."), "Then run the same command: finished steps are kept."
-    elif full:
-        what = f"could not write its output ({full})"
-        remedy = "Make room, then run the same command: finished steps are kept."
-    else:
-        shown = next((cause for cause in chain if isinstance(cause, (OSError, MemoryError))), error)
-        what = f"{type(shown).__name__}: {_first_line(shown)}".rstrip(".")
-        remedy = "Read the log's end, mend the cause and run the same command: finished steps are kept."
-    return TowersError(f"step {step} failed: {what}. Log: {log}. {remedy}")
-
-
-def _full_disk(errors: list[BaseException]) -> str | None:
-    """What says in one of the errors that there is no room; TensorFlow, SQLite and Beam each raise their own type."""
-    return next((found[0] for error in errors if (found := _NO_ROOM.search(str(error)))), None)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:300]
 
 
 def _publish(directory: RunDirectory, outputs: dict[str, dict]) -> dict:
