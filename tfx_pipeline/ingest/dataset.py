@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
@@ -83,7 +83,7 @@ def ingest(
         raise UsageError(str(error)) from None
     tables = {table: files.find(table, getattr(data, table), data_root) for table in counts.configured_tables(data)}
     for table, found in tables.items():
-        _check_first_file(table, found[0], data)
+        check_first_file(table, found[0], data)
 
     with contextlib.ExitStack() as stack:
         stagings = []
@@ -96,15 +96,8 @@ def ingest(
             with make_pipeline() if make_pipeline else _pipeline(pipeline_args or []) as pipeline:
                 _build(pipeline, data, tables, sequences.aside, items.aside, quarantine.aside, tally_path)
         except Exception as error:
-            raise _explained(error, output.sequences) from error
-        tally = counts.read_tally(tally_path)
-        tf.io.gfile.remove(tally_path)
-
-        counts.check_files(tally)
-        report = replace(counts.to_report(tally, list(tables), splitter.names), quarantine=quarantine.final)
-        with tf.io.gfile.GFile(os.path.join(quarantine.aside, COUNTS_FILE), "w") as file:
-            file.write(report.to_json())
-        quarantine.publish()
+            raise explained(error, output.sequences) from error
+        report = publish_report(tally_path, quarantine, list(tables), splitter.names)
         counts.check_rows(report, data.max_bad_row_rate)
         counts.check_splits(report, data.split)
         items.publish()
@@ -116,7 +109,23 @@ def _pipeline(pipeline_args: list[str]) -> beam.Pipeline:
     return beam.Pipeline(options=PipelineOptions(pipeline_args))
 
 
-def _check_first_file(table: str, file: files.SourceFile, data: DataConfig) -> None:
+def publish_report(tally_path: str, quarantine: Staging, tables: list[str], splits: Iterable[str]) -> IngestReport:
+    """The counts that `write_broken` added up, put beside the quarantined rows, which are then in their place.
+
+    Raises:
+      TowersError: a file or column could not be used.
+    """
+    tally = counts.read_tally(tally_path)
+    tf.io.gfile.remove(tally_path)
+    counts.check_files(tally)
+    report = replace(counts.to_report(tally, tables, splits), quarantine=quarantine.final)
+    with tf.io.gfile.GFile(os.path.join(quarantine.aside, COUNTS_FILE), "w") as file:
+        file.write(report.to_json())
+    quarantine.publish()
+    return report
+
+
+def check_first_file(table: str, file: files.SourceFile, data: DataConfig) -> None:
     """Finds a missing column or an unreadable file before anything is started."""
     reader = readers.open_reader(file, records.parser_for(table, data, 1).columns, getattr(data, table).delimiter)
     try:
@@ -146,20 +155,30 @@ def _build(
         for table, found in tables.items()
     }
     by_user = [read[table].blocks for table in ("interactions", "users") if table in read]
-    built = _grouped(pipeline, "users", by_user, shards.users) | BuildSequences(
+    built = grouped(pipeline, "users", by_user, shards.users) | BuildSequences(
         data, shards.items, shards.quarantine, _paths(tables, "users")
     )
     _ = built.examples | "Write sequences" >> WriteExamples(sequences, shards.users)
 
     by_item = [built[ITEM_COUNTS], *([read["items"].blocks] if "items" in read else [])]
-    catalogue = _grouped(pipeline, "items", by_item, shards.items) | BuildItems(
+    catalogue = grouped(pipeline, "items", by_item, shards.items) | BuildItems(
         data, shards.quarantine, _paths(tables, "items")
     )
     _ = catalogue.examples | "Write items" >> WriteExamples(items, shards.items)
 
-    everything = [*read.values(), built, catalogue]
+    write_broken(pipeline, [*read.values(), built, catalogue], quarantine, shards.quarantine, tally_path)
+
+
+def write_broken(
+    pipeline: beam.Pipeline,
+    everything: list[beam.pvalue.DoOutputsTuple],
+    quarantine: str,
+    quarantine_shards: int,
+    tally_path: str,
+) -> None:
+    """Writes what transforms have quarantined and counted."""
     broken = [outputs[QUARANTINE] for outputs in everything]
-    _ = _grouped(pipeline, "quarantine", broken, shards.quarantine) | WriteQuarantine(quarantine, shards.quarantine)
+    _ = grouped(pipeline, "quarantine", broken, quarantine_shards) | WriteQuarantine(quarantine, quarantine_shards)
     _ = (
         [outputs[TALLY] for outputs in everything]
         | "All tallies" >> beam.Flatten()
@@ -168,7 +187,7 @@ def _build(
     )
 
 
-def _grouped(pipeline: beam.Pipeline, name: str, collections: list[beam.PCollection], shards: int) -> beam.PCollection:
+def grouped(pipeline: beam.Pipeline, name: str, collections: list[beam.PCollection], shards: int) -> beam.PCollection:
     """Blocks by shard; every shard is there, be it empty, so that every file of the output is."""
     every = pipeline | f"Shards of {name}" >> beam.Create([(shard, NO_BLOCK) for shard in range(shards)])
     typed = [
@@ -190,7 +209,7 @@ def _paths(tables: dict[str, list[files.SourceFile]], table: str) -> list[str]:
     return [file.path for file in tables.get(table, [])]
 
 
-def _explained(error: Exception, directory: str) -> Exception:
+def explained(error: Exception, directory: str) -> Exception:
     """Workers send exceptions as text: what a person can act on becomes one line again."""
     if isinstance(error, TowersError):
         return error
