@@ -44,11 +44,12 @@ def find(directory: RunDirectory, user_id: str) -> KnownUser:
 
 
 def titles(directory: RunDirectory) -> dict[str, str]:
-    """Item id -> title of the run's catalogue."""
+    """Item id -> title of the run's catalogue, and of what `towers reindex` has read since."""
     found = {}
-    for record in _records(directory.output("Ingest", "items"), "all"):
-        example = tf.train.Example.FromString(record).features.feature
-        found[example["item_id"].bytes_list.value[0].decode()] = example["title"].bytes_list.value[0].decode()
+    for items in (directory.output("Ingest", "items"), str(directory.reindexed / "items")):
+        for record in _records(items, "all"):
+            example = tf.train.Example.FromString(record).features.feature
+            found[example["item_id"].bytes_list.value[0].decode()] = example["title"].bytes_list.value[0].decode()
     return found
 
 

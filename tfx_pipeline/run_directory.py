@@ -23,7 +23,8 @@ class RunDirectory:
 
     Layout: `config.yaml` (the whole configuration, echoed), `outputs.json`, `artifacts/`, `metadata.sqlite`,
     `logs/<step>.log`, `checkpoints/<step>/` of a training that is not done, `text_store/`, `schema/`,
-    `serving/<model name>/<version>/`, `report/`.
+    `serving/<model name>/<version>/`, `report/`; of the last `towers reindex`: `reindexed/items/`,
+    `reindexed/quarantine/`, `reindexed/report.json`.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -55,6 +56,10 @@ class RunDirectory:
 
     def log(self, step: str) -> Path:
         return self.path / "logs" / f"{step}.log"
+
+    @property
+    def reindexed(self) -> Path:
+        return self.path / "reindexed"
 
     def serving(self, model_name: str) -> Path:
         return self.path / "serving" / model_name
@@ -127,6 +132,17 @@ class RunDirectory:
         if self.path.is_dir() and not (self.path / _CONFIG).exists() and self._holds_others():
             raise TowersError(f"{self.path}: is not empty and not the directory of a run. Give --out another one.")
         self.path.mkdir(parents=True, exist_ok=True)
+        with self.locked():
+            replace_file(self.path / _CONFIG, config.to_yaml())
+            yield
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps the directory, which exists, for one process that writes.
+
+        Raises:
+          TowersError: another process has it at this moment.
+        """
         with open(self.path / _LOCK, "a+", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,7 +155,6 @@ class RunDirectory:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            replace_file(self.path / _CONFIG, config.to_yaml())
             yield
 
     def _holds_others(self) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tfx_pipeline.run_directory import RunDirectory
 from trainer import loading, ranking, ranking_training, retrieval
 from trainer.config import Config
+from trainer.data import TextVectors
 from trainer.loading import Dataset, DatasetPaths
+from trainer.text import fine_tuning
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,40 @@ def dataset_paths(directory: RunDirectory) -> DatasetPaths:
     )
 
 
-def load(directory: RunDirectory, splits: tuple[str, ...]) -> TrainedRun:
+def load(directory: RunDirectory, splits: tuple[str, ...], config: Config | None = None) -> TrainedRun:
     """Loads a run's configuration, data and models.
+
+    Args:
+      directory: the run's.
+      splits: their names.
+      config: the run's with other settings of serving; by default the run's own.
 
     Raises:
       TowersError: there is no finished run.
     """
-    config = directory.finished_config()
+    config = config or directory.finished_config()
     dataset = loading.load(config, dataset_paths(directory), splits)
-    towers = retrieval.load(directory.output("RetrievalTrainer", "towers"), dataset.items, dataset.texts)
-    ranker = None
-    if config.ranking.enabled and ranking_training.is_used(
-        config.serving, directory.output("RankingTrainer", "ranker")
-    ):
-        ranker = ranking.load(directory.output("RankingTrainer", "ranker"))
-        ranker.attach(towers.item_vectors())
-    return TrainedRun(config, dataset, towers, ranker)
+    towers = retrieval.load(_towers(directory), dataset.items, dataset.texts)
+    return TrainedRun(config, dataset, towers, _load_ranker(directory, config, towers))
+
+
+def text_vectors(directory: RunDirectory, run: TrainedRun) -> TextVectors | None:
+    """The vectors of the run's texts that its towers read: by their own encoder, where it was trained with them."""
+    return fine_tuning.trained_texts(run.towers.config, Path(_towers(directory)), run.dataset.texts)
+
+
+def _load_ranker(
+    directory: RunDirectory, config: Config, towers: retrieval.RetrievalModel
+) -> ranking.RankingModel | None:
+    if not config.ranking.enabled:
+        return None
+    ranker_directory = directory.output("RankingTrainer", "ranker")
+    if not ranking_training.is_used(config.serving, ranker_directory):
+        return None
+    ranker = ranking.load(ranker_directory)
+    ranker.attach(towers.item_vectors())
+    return ranker
+
+
+def _towers(directory: RunDirectory) -> str:
+    return directory.output("RetrievalTrainer", "towers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,25 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise UsageError(f"{path}: should hold keys and values (name, data, ...). Received: {type(document).__name__}")
-    for override in overrides or []:
+    return _overridden(document, overrides or [], str(path))
+
+
+def overridden(config: Config, overrides: list[str]) -> Config:
+    """A configuration with some values replaced; `overrides` are as for `load`.
+
+    Raises:
+      UsageError: they do not fit.
+    """
+    return _overridden(json.loads(config.to_json()), overrides, "--set")
+
+
+def _overridden(document: dict, overrides: list[str], place: str) -> Config:
+    for override in overrides:
         _override(document, override)
     try:
         return Config.model_validate(document)
     except pydantic.ValidationError as error:
-        raise UsageError(f"{path}: {_explain(error)}") from None
+        raise UsageError(f"{place}: {_explain(error)}") from None
 
 
 def _override(document: dict, override: str) -> None:

@@ -76,6 +76,15 @@ def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...], *, with_t
     return Dataset(items=items, splits=tables, texts=texts)
 
 
+def load_items(config: Config, paths: DatasetPaths) -> ItemTable:
+    """Loads the catalogue alone; of the paths, those of the items, their transform graph and the texts are read.
+
+    Raises:
+      TowersError: there are no items, or a text has no embedding.
+    """
+    return _load_items(config.data, paths, SortedKeys(load_vectors(paths.texts).keys))
+
+
 def _load_texts(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> np.ndarray:
     """Every text that has a row, of items and of all splits: object (bytes) [rows]."""
     texts = np.full(len(keys), None, object)

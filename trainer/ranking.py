@@ -243,6 +243,19 @@ class RankingModel(tfrs.Model):
         behind = tf.where(tf.math.is_finite(scores[:, count:]), behind, -float("inf"))
         return tf.concat([logits, behind], axis=1), tf.concat([head, tail], axis=1)
 
+    def over(self, rows: np.ndarray) -> RankingModel:
+        """The same model over another catalogue, with weights of its own; see `CandidateFeatures.over`."""
+        features = self.candidate_features.over(rows)
+        moved = RankingModel(self.config, self.dim, features, self.rated, self.rating_mean, self.rating_std)
+        given = self._parts()
+        for name, part in moved._parts().items():
+            if isinstance(part, tf.Variable):
+                part.assign(given[name])
+            else:
+                for variable, value in zip(part.variables, given[name].variables, strict=True):
+                    variable.assign(value)
+        return moved
+
     def save(self, directory: Path, history: list[dict[str, Any]]) -> None:
         """Writes what `load` and the export read. `directory` should exist and be empty."""
         (directory / CONFIG).write_text(self.config.to_json(), encoding="utf-8")

@@ -17,6 +17,24 @@ from tfx_pipeline import progress
 from trainer.errors import TowersError
 
 _BLESSED = "blessed"  # custom property that TFX's Pusher looks at
+_LOAD_SECONDS = 600.0  # a large index and its warm-up, on a machine that does other things too
+
+
+def validate(model: str) -> int:
+    """Loads a SavedModel in the embedded server and sends it its warm-up requests; returns how many were answered.
+
+    Raises:
+      TowersError: one was not, or there are none.
+      ServerError: it could not be loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="infra-validator-") as base_path:
+        os.symlink(os.path.abspath(model), os.path.join(base_path, "1"))
+        # The server replays the warm-up records before it is ready; here they are sent again, over the wire.
+        with ServerProcess(base_path, model_name="candidate", timeout=_LOAD_SECONDS) as server:
+            answered = warmup.replay(model, server.address, model_name="candidate")
+    if not answered:
+        raise TowersError(f"{model}: holds no warm-up requests, so nothing was validated. Export it again.")
+    return answered
 
 
 class EmbeddedInfraValidatorExecutor(base_executor.BaseExecutor):
@@ -28,13 +46,7 @@ class EmbeddedInfraValidatorExecutor(base_executor.BaseExecutor):
     ) -> None:
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        with tempfile.TemporaryDirectory(prefix="infra-validator-") as base_path:
-            os.symlink(os.path.abspath(model), os.path.join(base_path, "1"))
-            # The server replays the warm-up records before it is ready; here they are sent again, over the wire.
-            with ServerProcess(base_path, model_name="candidate") as server:
-                answered = warmup.replay(model, server.address, model_name="candidate")
-        if not answered:
-            raise TowersError(f"{model}: holds no warm-up requests, so nothing was validated. Export it again.")
+        answered = validate(model)
         blessing.set_int_custom_property(_BLESSED, 1)
         with open(os.path.join(blessing.uri, "INFRA_BLESSED"), "w", encoding="utf-8") as file:
             file.write("")
