@@ -16,9 +16,20 @@ from tensorflow.core.protobuf import saved_model_pb2
 from trainer.errors import TowersError
 
 Target = Literal["brute_force", "scann"]
+Server = Literal["stock", "tf_serving_scann", "embedded"]
+
+# Who should be able to serve an export: see serving/deploy/README.md.
+SERVERS_OF: dict[Target, tuple[Server, ...]] = {
+    "brute_force": ("stock", "tf_serving_scann", "embedded"),
+    "scann": ("tf_serving_scann", "embedded"),
+}
+_NAMES: dict[Server, str] = {
+    "stock": "stock TensorFlow Serving",
+    "tf_serving_scann": "TensorFlow Serving built with ScaNN",
+    "embedded": "the embedded server",
+}
 
 # tensorflow-text's ops in stock TensorFlow Serving 2.12 to 2.20 (SUPPORTED_TENSORFLOW_OPS in its model_servers/BUILD).
-# Not among them, though the Python package has them: RoundRobinTrim, RoundRobinGenerateMasks, Utf8Binarize.
 TEXT_OPS = frozenset(
     {
         "CaseFoldUTF8",
@@ -58,7 +69,19 @@ TEXT_OPS = frozenset(
         "WordpieceTokenizeWithOffsets",
     }
 )
+# Those that only the Python package has.
+_OTHER_TEXT_OPS = frozenset({"TFText>RoundRobinGenerateMasks", "TFText>RoundRobinTrim", "TFText>Utf8Binarize"})
 SCANN_PREFIX = "Scann>"
+SCANN_OPS = frozenset(
+    SCANN_PREFIX + name
+    for name in ("ScannCreateSearcher", "ScannSearch", "ScannSearchBatched", "ScannToTensors", "TensorsToScann")
+)
+# What each server links beside TensorFlow's own ops.
+LINKED: dict[Server, frozenset[str]] = {
+    "stock": TEXT_OPS,
+    "tf_serving_scann": TEXT_OPS | SCANN_OPS,
+    "embedded": TEXT_OPS | _OTHER_TEXT_OPS | SCANN_OPS,
+}
 # In TensorFlow's core, but they call back into the Python process that made the graph.
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
@@ -78,29 +101,28 @@ def used_ops(saved_model: str | os.PathLike[str]) -> set[str]:
     return ops - functions
 
 
-def missing_ops(saved_model: str | os.PathLike[str], target: Target) -> list[str]:
-    """The ops, sorted, that a server of this kind lacks.
+def missing_ops(saved_model: str | os.PathLike[str], server: Server) -> list[str]:
+    """The ops, sorted, that a server lacks.
 
     Args:
       saved_model: the directory that holds `saved_model.pb`.
-      target: `brute_force`: stock TensorFlow Serving; `scann`: one with ScaNN's ops, or the embedded server.
+      server: `stock`: TensorFlow Serving as published, `-gpu` too; `tf_serving_scann`: one built with ScaNN's ops
+        (`deploy/tf-serving-scann`); `embedded`: `towers serve`.
     """
 
     def linked(op: str) -> bool:
-        if op in _PYTHON_OPS:
-            return False
         # `tf.raw_ops` is made from TensorFlow's own ops alone, whatever libraries are loaded.
-        return hasattr(tf.raw_ops, op) or op in TEXT_OPS or (target == "scann" and op.startswith(SCANN_PREFIX))
+        return op not in _PYTHON_OPS and (hasattr(tf.raw_ops, op) or op in LINKED[server])
 
     return sorted(op for op in used_ops(saved_model) if not linked(op))
 
 
 def check_ops(saved_model: str | os.PathLike[str], target: Target) -> None:
-    """Raises TowersError, naming the ops, if a server of this kind lacks some."""
-    missing = missing_ops(saved_model, target)
-    if missing:
-        server = "stock TensorFlow Serving" if target == "brute_force" else "TensorFlow Serving built with ScaNN"
-        raise TowersError(
-            f"{saved_model}: uses ops that {server} lacks: {', '.join(missing)}. "
-            f"Replace them, or export for another server (index.kind)."
-        )
+    """Raises TowersError, naming the ops, if one of the servers that an export is for lacks some."""
+    for server in SERVERS_OF[target]:
+        missing = missing_ops(saved_model, server)
+        if missing:
+            raise TowersError(
+                f"{saved_model}: uses ops that {_NAMES[server]} lacks: {', '.join(missing)}. "
+                f"Replace them, or export for another server (index.kind)."
+            )

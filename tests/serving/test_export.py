@@ -10,9 +10,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
 
 from serving import export, warmup
-from serving.graph_ops import SCANN_PREFIX, check_ops, missing_ops, used_ops
+from serving.graph_ops import LINKED, SCANN_PREFIX, SERVERS_OF, check_ops, missing_ops, used_ops
+from serving.server import custom_ops
 from tests import tiny_bert
 from tests.serving import exported
 from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request
@@ -348,7 +350,8 @@ class TestDirectory:
         assert "\n" not in export.describe(metadata)
 
     def test_ops_are_those_of_the_target(self, models, kind):
-        assert missing_ops(models[kind], kind) == []
+        for server in SERVERS_OF[kind]:
+            assert missing_ops(models[kind], server) == []
         scann_ops = {op for op in used_ops(models[kind]) if op.startswith(SCANN_PREFIX)}
         assert bool(scann_ops) == (kind == "scann")
 
@@ -382,7 +385,17 @@ class TestDirectory:
                 return tf.numpy_function(lambda v: v, [values], tf.float32)
 
         tf.saved_model.save(Trims(), str(tmp_path))
-        assert missing_ops(tmp_path, "scann") == ["PyFunc", "TFText>RoundRobinTrim"]
+        assert missing_ops(tmp_path, "stock") == ["PyFunc", "TFText>RoundRobinTrim"]
+        assert missing_ops(tmp_path, "tf_serving_scann") == ["PyFunc", "TFText>RoundRobinTrim"]
+        assert missing_ops(tmp_path, "embedded") == ["PyFunc"]  # it has the package, but not the function
+
+    def test_the_embedded_server_has_the_ops_it_is_said_to_have(self):
+        custom_ops.register()
+        registered = {name for name in LINKED["embedded"] if op_def_registry.get(name) is not None}
+        assert registered == LINKED["embedded"]
+        for server, linked in LINKED.items():
+            assert linked <= registered, server
+            assert not any(hasattr(tf.raw_ops, name) for name in linked), server
 
     def test_nothing_is_left_of_a_failed_export(self, tmp_path, monkeypatch):
         def full(*_args, **_kwargs):
