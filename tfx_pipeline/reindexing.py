@@ -95,7 +95,6 @@ def reindex(
       max_removed: the largest share of the run's catalogue that may leave.
 
     Raises:
-      UsageError: the key for pseudonyms cannot be read.
       TowersError: a step failed; the message says which, its log and what to do. Nothing was pushed.
     """
 
@@ -158,7 +157,8 @@ class _Steps:
             try:
                 with captured(log):
                     yield
-                self._interruption.check()
+                if self._number < len(_STEPS):  # else it is done: what was pushed is served by now
+                    self._interruption.check()
             except KeyboardInterrupt:
                 raise TowersError(f"stopped during {name}: {_LEFT}.") from None
             except Exception as error:
