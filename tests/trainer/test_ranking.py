@@ -119,6 +119,19 @@ def test_score_reads_no_padding_and_gives_missing_candidates_no_chance(trained: 
     assert np.isfinite(model.score(empty, vectors())["logits"].numpy()[[0, 2]]).all()
 
 
+def test_over_another_catalogue_known_items_have_the_same_logits(trained: tuple) -> None:
+    """Item i of 40 is item 41 - i there, after three new ones."""
+    _, model, _ = trained
+    rows = np.concatenate([[0, 0, 0], np.arange(40, 0, -1)]).astype(np.int32)
+    there = model.over(rows)
+    inputs, catalogue = request(), np.random.default_rng(1).normal(size=[41, 16]).astype(np.float32)
+    moved = {name: np.where(inputs[name] > 0, 44 - inputs[name], 0) for name in ("item_index", "candidate")}
+    logits = there.score({**inputs, **moved}, catalogue[np.concatenate([[0], rows])])["logits"]
+    np.testing.assert_allclose(logits, model.score(inputs, catalogue)["logits"], atol=1e-4)
+    new = {**inputs, **moved, "candidate": np.full([3, 6], 2, np.int32)}
+    assert np.isfinite(there.score(new, catalogue[np.concatenate([[0], rows])])["logits"]).all()
+
+
 def test_graph_and_eager_agree(trained: tuple) -> None:
     _, model, _ = trained
     inputs = {name: tf.constant(value) for name, value in request().items()}
