@@ -206,7 +206,7 @@ def test_titles_of_new_items_are_known(reindexed: Reindexing) -> None:
 @pytest.mark.parametrize(
     ("table", "options", "code", "words"),
     [
-        ("half", [], 1, r"\d+ of the run's \d+ items are not in the items table"),
+        ("half", ["--set", "data.max_bad_row_rate=0.5"], 1, r"\d+ of the run's \d+ items are not in the items table"),
         ("broken", [], 1, "rows are broken"),
         ("none", [], 1, "items: no file matches"),
         ("whole", ["--set", "model.dim=8"], 2, "change without training"),
