@@ -1,0 +1,28 @@
+"""What a signature's inputs must be beside their types: failures are INVALID_ARGUMENT and name the input."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+Tensors = dict[str, tf.Tensor]
+
+
+def checked(inputs: Tensors, rows: str) -> Tensors:
+    """The same inputs, to be had only if they go together.
+
+    Args:
+      inputs: of one signature, batch first; those called `history_*` have as many columns as `history_item_id`.
+      rows: name of the input, of one dimension, whose length is the batch's.
+    """
+    batch = tf.shape(inputs[rows])[0]
+    checks = []
+    for name, value in inputs.items():
+        if name.startswith("history_"):
+            shape = [batch, tf.shape(inputs["history_item_id"])[1]]
+            message = f"`{name}` should have the shape [batch of `{rows}`, events of `history_item_id`]"
+            checks.append(tf.debugging.assert_equal(tf.shape(value), shape, message))
+        elif name != rows:
+            message = f"`{name}` should have as many rows as `{rows}`"
+            checks.append(tf.debugging.assert_equal(tf.shape(value)[0], batch, message))
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(value) for name, value in inputs.items()}

@@ -1,0 +1,134 @@
+"""What a request says of a user, and how the user tower is told.
+
+Inputs are those that the tower reads, no more: a model that was trained without event texts does not ask for them. Rows
+are padded on the right with "" and 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from serving.histories import Histories, last_events
+from trainer.config import Config
+from trainer.data import UNKNOWN_ITEM
+from trainer.towers.inputs import UserInputs
+from trainer.transform import TransformGraph
+
+Tensors = dict[str, tf.Tensor]
+Specs = dict[str, tf.TensorSpec]
+
+ONE, MANY = [None], [None, None]  # shapes of inputs: a value a row, a list a row
+
+
+class RequestReader:
+    """Makes the user tower's features of raw inputs.
+
+    Args:
+      config: the configuration.
+      inputs: what the user tower reads.
+      transform: the sequences' transform graph; needed if the tower reads event kinds, context or profile.
+      encode: texts string [N] -> vectors float32 [N, width]; needed if the tower reads texts.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        inputs: UserInputs,
+        transform: TransformGraph | None,
+        encode: Callable[[tf.Tensor], tf.Tensor],
+    ) -> None:
+        self._config, self._inputs = config, inputs
+        self._transform, self._encode = transform, encode
+        self._kept = min(config.serving.max_history, config.model.max_history)
+
+    def specs(self) -> Specs:
+        """The inputs that describe a user."""
+        inputs = self._inputs
+        specs = {"user_id": tf.TensorSpec(ONE, tf.string), "history_item_id": tf.TensorSpec(MANY, tf.string)}
+        if inputs.text_width:
+            specs["history_text"] = tf.TensorSpec(MANY, tf.string)
+        if inputs.events:
+            specs["history_event"] = tf.TensorSpec(MANY, tf.string)
+        if inputs.rating:
+            specs["history_rating"] = tf.TensorSpec(MANY, tf.float32)
+        if inputs.clock:
+            specs["history_timestamp"] = tf.TensorSpec(MANY, tf.int64)
+            specs["timestamp"] = tf.TensorSpec(ONE, tf.int64)
+        if inputs.query_width:
+            specs["query_text"] = tf.TensorSpec(ONE, tf.string)
+        specs |= {f"context_{name}": tf.TensorSpec(ONE, tf.string) for name in inputs.context}
+        for name in inputs.profile:
+            specs[f"profile_{name}"] = tf.TensorSpec(ONE, tf.float32 if self._is_numeric(name) else tf.string)
+        return specs
+
+    def read(self, inputs: Tensors) -> Tensors:
+        """The user tower's features of a request.
+
+        Args:
+          inputs: those in `specs`, and `history_item_index` int64 [B, H]; others are not looked at.
+        """
+        histories = self._events(inputs, self._kept)
+        features = self._event_features(histories) | self._request_features(inputs)
+        return features | self._texts(histories, inputs.get("query_text"))
+
+    def _is_numeric(self, profile: str) -> bool:
+        users = self._config.data.users
+        return users is not None and profile in users.numeric
+
+    def _events(self, inputs: Tensors, keep: int) -> Histories:
+        columns = {name: value for name, value in inputs.items() if name.startswith("history_")}
+        return last_events(columns, inputs["history_item_id"] != "", keep)
+
+    def _event_features(self, histories: Histories) -> Tensors:
+        columns, valid = histories.columns, histories.valid  # each [B, H]
+        item_index = tf.where(valid, tf.cast(columns["history_item_index"], tf.int32), UNKNOWN_ITEM)
+        features = {"item_index": item_index, "length": histories.length}
+        if self._inputs.events:
+            flat = tf.reshape(columns["history_event"], [-1])
+            features["event"] = tf.reshape(self._transformed({"event": flat})["event"], tf.shape(valid))
+        if self._inputs.rating:
+            rating = columns["history_rating"]
+            missing = self._config.data.interactions.missing_rating
+            present = valid if missing is None else valid & (rating != missing)
+            features["rating"] = tf.where(present, rating, np.nan)
+        if self._inputs.clock:
+            features["timestamp"] = columns["history_timestamp"]
+        return features
+
+    def _request_features(self, inputs: Tensors) -> Tensors:
+        features = {}
+        if self._inputs.clock:
+            features["request_timestamp"] = inputs["timestamp"]
+        raw = {name: value for name, value in inputs.items() if name.startswith(("context_", "profile_"))}
+        if raw:
+            for name, ids in self._transformed(raw).items():
+                known = ~tf.math.is_nan(raw[name]) if raw[name].dtype.is_floating else True
+                features[name] = tf.where(known, ids, 0)
+        return features
+
+    def _transformed(self, raw: Tensors) -> Tensors:
+        assert self._transform is not None
+        return {name: tf.cast(ids, tf.int32) for name, ids in self._transform(raw).items()}
+
+    def _texts(self, histories: Histories, query: tf.Tensor | None) -> Tensors:
+        """Vectors of what was written with events and of the query, encoded together: a repeated text costs once."""
+        flat = []
+        if self._inputs.text_width:
+            written = tf.where(histories.valid, histories.columns["history_text"], "")  # [B, H]
+            flat.append(tf.reshape(written, [-1]))
+        if query is not None:
+            flat.append(query)
+        if not flat:
+            return {}
+        vectors = self._encode(tf.concat(flat, axis=0))
+        parts = tf.split(vectors, [tf.size(part) for part in flat], num=len(flat))
+        features = {}
+        if self._inputs.text_width:
+            shape = tf.concat([tf.shape(histories.valid), [self._inputs.text_width]], axis=0)
+            features["text"] = tf.reshape(parts[0], shape)
+        if query is not None:
+            features["query"] = tf.ensure_shape(parts[-1], [None, self._inputs.query_width])
+        return features
