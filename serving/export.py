@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving import warmup
+from serving.categories import Categories
 from serving.graph_ops import Target, check_ops
 from serving.signatures import Recommender
 from trainer.config import Config
@@ -41,6 +42,7 @@ def export(
     index_directory: str | os.PathLike[str],
     dataset: Dataset,
     sequence_transform: str,
+    item_transform: str | None = None,
     directory: str | os.PathLike[str],
     target: Target | Literal["as_index"] = "as_index",
 ) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def export(
       index_directory: as `trainer.index.builder.build` wrote it, from these towers.
       dataset: its catalogue is served; whether it has texts decides whether BERT is exported.
       sequence_transform: directory of the sequences' transform graph.
+      item_transform: directory of the items' transform graph; needed with `serving.category`.
       directory: is written aside and renamed; must not exist, or be empty.
       target: `brute_force` exports for stock TensorFlow Serving whatever the index is, `scann` for servers with ScaNN's
         ops; by default as the index was built.
@@ -71,7 +74,16 @@ def export(
     encoder = text_encoder.load(name, config.text.max_tokens) if dataset.texts is not None else None
     categories = inputs.events or inputs.context or inputs.profile
     transform = TransformGraph(sequence_transform) if categories else None
-    recommender = Recommender(config, towers, index, dataset.items.item_id, encoder, transform, ranker)
+    recommender = Recommender(
+        config,
+        towers,
+        index,
+        dataset.items.item_id,
+        encoder,
+        transform,
+        ranker,
+        _categories(config, dataset.items, item_transform),
+    )
     signatures = recommender.signatures
     report = {
         "name": config.name,
@@ -152,11 +164,19 @@ def _warm_up_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTabl
     picked = np.arange(int(np.prod(shape))) % len(items)
     if spec.name == "history_item_id":
         values = items.item_id[picked]
-    elif "text" in spec.name and events:
+    elif events and ("text" in spec.name or spec.name == "allowed_category"):  # an unknown category is one too
         values = items.title[picked]
     else:
         values = np.full(len(picked), "", object)
     return np.array([str(value).encode() for value in values], object).reshape(shape)
+
+
+def _categories(config: Config, items: ItemTable, item_transform: str | None) -> Categories | None:
+    if config.serving.category is None:
+        return None
+    if item_transform is None:
+        raise ValueError("`item_transform` should be given: `serving.category` is set. Received: None")
+    return Categories(items, config.serving.category, TransformGraph(item_transform))
 
 
 def _index(towers: Any, directory: str | os.PathLike[str], target: str) -> Index:

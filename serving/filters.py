@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from serving.categories import Categories
 from trainer.data import UNKNOWN_ITEM
-from trainer.index.base import Found, Index
+from trainer.index.base import Found, Index, pad_columns
 
 
 def search_without(index: Index, queries: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> Found:
@@ -34,3 +35,59 @@ def search_without(index: Index, queries: tf.Tensor, excluded: tf.Tensor, k: int
     scores, place = tf.math.top_k(tf.where(banned, -np.inf, scores), k)
     items = tf.gather(items, place, batch_dims=1)
     return scores, tf.where(tf.math.is_finite(scores), items, UNKNOWN_ITEM)
+
+
+def search_within(
+    index: Index,
+    categories: Categories,
+    queries: tf.Tensor,
+    excluded: tf.Tensor,
+    allowed: tf.Tensor,
+    k: int | tf.Tensor,
+) -> Found:
+    """As `search_without`, with rows that allow some categories only.
+
+    Those rows are searched exactly: nobody can say how many more the index would have to give until k of a small
+    category are among them. The index is asked for the other rows alone.
+
+    Args:
+      categories: the items of each.
+      allowed: int32 [B, C], as `Categories.ids` gives them; a row of -1 allows everything.
+    """
+    restricted = tf.reduce_any(allowed >= 0, axis=1)  # [B]
+    some = tf.reduce_any(restricted)
+
+    def of_others() -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.boolean_mask(queries, ~restricted), tf.boolean_mask(excluded, ~restricted)
+
+    found = search_without(index, *tf.cond(some, of_others, lambda: (queries, excluded)), k)
+
+    def merged() -> Found:
+        scores = tf.matmul(tf.boolean_mask(queries, restricted), index.vectors, transpose_b=True)  # [R, n + 1]
+        within = categories.items(tf.boolean_mask(allowed, restricted))
+        exact = best_without(tf.where(within, scores, -np.inf), tf.boolean_mask(excluded, restricted), k)
+        rows = tf.concat([tf.where(~restricted), tf.where(restricted)], axis=0)[:, 0]
+        place = tf.math.invert_permutation(tf.cast(rows, tf.int32))
+        scores, items = (tf.gather(tf.concat(parts, axis=0), place) for parts in zip(found, exact, strict=True))
+        return scores, items
+
+    return tf.cond(some, merged, lambda: found)
+
+
+def best_without(scores: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> Found:
+    """The k best of all items by their scores, but for the excluded ones.
+
+    Args:
+      scores: float32 [B, n + 1], column 0 the unknown item's; -inf is never found.
+      excluded: integer [B, X], indices of items; 0 is none.
+      k: columns of the result; may be larger than the catalogue.
+
+    Returns:
+      As `search_without`.
+    """
+    excluded = tf.pad(tf.cast(excluded, tf.int32), [[0, 0], [1, 0]])  # the unknown item too
+    row = tf.repeat(tf.range(tf.shape(excluded)[0]), tf.shape(excluded)[1])
+    place = tf.stack([row, tf.reshape(excluded, [-1])], axis=1)  # [B * (1 + X), 2]
+    scores = tf.tensor_scatter_nd_update(scores, place, tf.fill(tf.shape(row), -np.inf))
+    found = pad_columns(*tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1])), k)
+    return found[0], tf.where(tf.math.is_finite(found[0]), found[1], UNKNOWN_ITEM)

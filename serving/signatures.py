@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from serving.categories import Categories
 from serving.checks import checked
-from serving.filters import search_without
+from serving.filters import search_within, search_without
 from serving.requests import MANY, RequestReader, Specs, Tensors
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM
-from trainer.index.base import Index
+from trainer.index.base import Found, Index
 from trainer.text.encoder import TextEncoder
 from trainer.towers.inputs import UserInputs
 from trainer.transform import TransformGraph
@@ -32,6 +33,7 @@ class Recommender(tf.Module):
       encoder: of texts; needed if the user tower reads any.
       transform: the sequences' transform graph; needed if the user tower reads event kinds, context or profile.
       ranker: the ranking model, or None: then `recommend` is `retrieve` cut to `serving.k`.
+      categories: what `allowed_category` names; None: there is no such input.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Recommender(tf.Module):
         encoder: TextEncoder | None = None,
         transform: TransformGraph | None = None,
         ranker: Any = None,
+        categories: Categories | None = None,
     ) -> None:
         super().__init__(name="recommender")
         if len(item_ids) != index.size:
@@ -54,6 +57,7 @@ class Recommender(tf.Module):
             raise ValueError("`transform` should be given: the user tower reads categories. Received: None")
         self._config = config
         self._index, self._encoder, self._transform = index, encoder, transform
+        self._categories = categories
         # Saving a Keras model traces it in ways of its own; only its variables are wanted here.
         self._models = types.SimpleNamespace(towers=towers, ranker=ranker)
         self._weights = [*towers.user_tower.variables, *(ranker.variables if ranker is not None else [])]
@@ -81,13 +85,15 @@ class Recommender(tf.Module):
 
     def request_specs(self) -> Specs:
         """Inputs of `recommend` and `retrieve`."""
-        return self._reader.specs() | {"exclude_item_id": tf.TensorSpec(MANY, tf.string)}
+        filters = ["exclude_item_id", *(["allowed_category"] if self._categories is not None else [])]
+        return self._reader.specs() | {name: tf.TensorSpec(MANY, tf.string) for name in filters}
 
     def recommend(self, **inputs: tf.Tensor) -> Tensors:
         """The best `serving.k` items: retrieved, filtered, and ranked if there is a ranking model.
 
         Args:
-          **inputs: see `request_specs`. `history_*` [B, H], oldest event first; `exclude_item_id` [B, E]; others [B].
+          **inputs: see `request_specs`. `history_*` [B, H], oldest event first; `exclude_item_id` [B, E];
+            `allowed_category` [B, C], only items of one of these, any item where all are ""; others [B].
 
         Returns:
           `item_id` string [B, K], best first, "" where fewer than K items are allowed; `score` and `retrieval_score`
@@ -126,8 +132,10 @@ class Recommender(tf.Module):
             tf.TensorSpec([None, None], tf.int64),
             tf.TensorSpec([], tf.int32),
         ]
+        if self._categories is not None:
+            search.append(tf.TensorSpec([None, None], tf.int32))
         return types.SimpleNamespace(
-            search=tf.function(functools.partial(search_without, self._index), input_signature=search, autograph=False),
+            search=tf.function(self._search, input_signature=search, autograph=False),
             encode=tf.function(self._encode, input_signature=[text], autograph=False),
             retrieve=tf.function(self._retrieve, input_signature=[self.request_specs()], autograph=False),
         )
@@ -153,7 +161,8 @@ class Recommender(tf.Module):
         inputs["history_item_index"] = self._item_index.lookup(inputs["history_item_id"])
         features = self._reader.read(inputs)
         users = self._models.towers.encode(features, self._index.vectors)  # [B, dim]
-        scores, items = self._shared.search(users, self._excluded(inputs), self._depth)
+        allowed = [] if self._categories is None else [self._categories.ids(inputs["allowed_category"])]
+        scores, items = self._shared.search(users, self._excluded(inputs), self._depth, *allowed)
         return {
             "scores": tf.ensure_shape(scores, [None, self._depth]),
             "items": tf.ensure_shape(items, [None, self._depth]),
@@ -161,6 +170,11 @@ class Recommender(tf.Module):
             "item_index": features["item_index"],
             "length": features["length"],
         }
+
+    def _search(self, users: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor, allowed: tf.Tensor | None = None) -> Found:
+        if self._categories is None or allowed is None:
+            return search_without(self._index, users, excluded, k)
+        return search_within(self._index, self._categories, users, excluded, allowed, k)
 
     def _excluded(self, inputs: Tensors) -> tf.Tensor:
         """Indices of what must not be answered, int64 [B, X]: of the whole history, however much of it is read."""

@@ -275,6 +275,9 @@ class ServingConfig(_Strict):
     k: int = Field(20, gt=0, description="items in one answer")
     max_history: int = Field(50, ge=1, description="only so many last events of a request are read")
     use_ranking: Literal["auto", "always", "never"] = Field("auto", description="auto: if it wins on validation")
+    category: str | None = Field(
+        None, description="categorical or multi-valued feature of items; a request may allow some of its values only"
+    )
 
 
 class EvaluationConfig(_Strict):
@@ -323,6 +326,16 @@ class Config(_Strict):
         if self.retrieval.loss == "triplet" and self.model.similarity != "cosine":
             raise ValueError(
                 "`retrieval.loss` triplet compares cosines: set `model.similarity` to cosine, or another loss"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _category(self) -> Config:
+        column, items = self.serving.category, self.data.items
+        if column is not None and not (items and column in {**items.categorical, **items.multi_valued}):
+            raise ValueError(
+                f"`serving.category` should be a feature in `data.items.categorical` or `data.items.multi_valued`. "
+                f"Received: {column!r}"
             )
         return self
 

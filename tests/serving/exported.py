@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from serving.signatures import Recommender
 from tests import tiny_bert
 from trainer.candidate_features import CandidateFeatures
 from trainer.config import Config
-from trainer.data import ItemTable, TextVectors
-from trainer.features import sequence_features
+from trainer.data import ItemTable, Ragged, TextVectors
+from trainer.features import Feature, item_features, sequence_features
 from trainer.index import builder
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
@@ -23,6 +24,7 @@ from trainer.towers.inputs import ItemInputs, UserInputs
 
 K = 5
 CANDIDATES = 8
+COLOURS = ("red", "green", "blue", "yellow")  # ids 1 to 4
 TITLES = ("a story of love and war", "the history of music", "guitar songs", "科幻小说", "你好 世界", "a cat and a dog")
 
 
@@ -33,8 +35,10 @@ def make_config(
     exclude_history: bool = True,
     k: int = K,
     candidates: int = CANDIDATES,
+    category: str | None = None,
+    model: dict[str, Any] | None = None,
 ) -> Config:
-    """A dataset with every kind of column, or with ids and order numbers alone."""
+    """A dataset with every kind of column, or with ids and order numbers alone; items have features in any case."""
     interactions: dict[str, Any] = {
         "path": "i.csv",
         "user_id": "u",
@@ -43,6 +47,15 @@ def make_config(
         "time_format": "epoch_seconds" if everything else "order",
     }
     data: dict[str, Any] = {"interactions": interactions, "exclude_history": exclude_history}
+    data["items"] = {
+        "path": "items.csv",
+        "item_id": "i",
+        "text": ["title", "description"],
+        "categorical": ["colour"],
+        "multi_valued": ["tags"],
+        "numeric": ["price"],
+        "dense": {"image": 3},
+    }
     if everything:
         interactions |= {"event": "e", "rating": "r", "missing_rating": -1, "text": ["x"], "query": ["q"]}
         interactions["context"] = ["device"]
@@ -52,8 +65,8 @@ def make_config(
             "name": "small",
             "data": data,
             "text": {"encoder": encoder, "max_tokens": 32},
-            "model": {"dim": 16, "layers": 1, "max_history": 6},
-            "serving": {"k": k, "max_history": 4},
+            "model": {"dim": 16, "layers": 1, "max_history": 6, **(model or {})},
+            "serving": {"k": k, "max_history": 4, "category": category},
             "ranking": {"candidates": candidates},
             "index": {"k": CANDIDATES},
         }
@@ -61,12 +74,24 @@ def make_config(
 
 
 def make_items(count: int) -> ItemTable:
+    """Item i has the colour i % 5 (0: none) and the tags (i + 1) % 5 and i % 3, where they are not 0."""
+    tags = [sorted({(i + 1) % 5, i % 3} - {0}) for i in range(count)]
     return ItemTable(
         item_id=np.array([f"item-{i:04d}" for i in range(count)], object),
         title=np.array([TITLES[i % len(TITLES)] for i in range(count)], object),
         text_row=np.full(count, -1, np.int32),
         train_count=np.arange(count) % 50,
         occurs=np.ones(count, bool),
+        categorical={"colour": np.arange(count, dtype=np.int32) % 5},
+        multi_valued={
+            "tags": Ragged(
+                np.array([tag for row in tags for tag in row], np.int32),
+                np.cumsum([0, *map(len, tags)]),
+            )
+        },
+        bucketed={"price": np.arange(count, dtype=np.int32) % 4},
+        dense={"image": np.random.default_rng(2).normal(size=(count, 3)).astype(np.float32)},
+        sizes={"colour": 5, "tags": 5, "price": 5},
     )
 
 
@@ -97,12 +122,12 @@ def make_towers(config: Config, items: ItemTable, *, everything: bool = True) ->
 
 
 class _Transform(tf.Module):
-    """Stands in for TFT's graph: the ids of `phone`, `view`, ... are 1, of `web`, `buy`, ... 2."""
+    """Stands in for TFT's graph: the ids of `phone`, `view`, `red`, ... are 1, of `web`, `buy`, `green`, ... 2."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, features: list[Feature]) -> None:
         super().__init__()
         specs = {}
-        for feature in sequence_features(config.data):
+        for feature in features:
             dtype = {"bytes": tf.string, "int": tf.int64, "float": tf.float32}[feature.kind]
             specs[feature.name] = (
                 tf.TensorSpec([None, 1], dtype)
@@ -110,6 +135,7 @@ class _Transform(tf.Module):
                 else tf.RaggedTensorSpec([None, None], dtype, row_splits_dtype=tf.int64)
             )
         known = {"view": 1, "phone": 1, "zh": 1, "buy": 2, "web": 2, "en": 2}
+        known |= {colour: number for number, colour in enumerate(COLOURS, 1)}
         self.table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(list(known), np.array(list(known.values()), np.int64)), 0
         )
@@ -118,12 +144,12 @@ class _Transform(tf.Module):
     def _transform(self, inputs):
         outputs = {}
         for name, value in inputs.items():
-            if name == "event" or name.startswith("context_") or name == "profile_language":
+            if name == "event" or name.startswith(("context_", "profile_language", "categorical_", "multi_valued_")):
                 ragged = isinstance(value, tf.RaggedTensor)
                 outputs[name] = (
                     value.with_flat_values(self.table.lookup(value.flat_values)) if ragged else self.table.lookup(value)
                 )
-            elif name == "profile_age":
+            elif name in ("profile_age", "numeric_price"):  # 20 to a bucket
                 outputs[name] = value.with_flat_values(tf.cast(value.flat_values / 20.0, tf.int64) + 1).to_tensor(0)
             else:
                 outputs[name] = value
@@ -149,7 +175,15 @@ def make_ranker(config: Config, items: ItemTable) -> RankingModel:
 
 
 def make_transform(config: Config, directory: Path) -> str:
-    tf.saved_model.save(_Transform(config), str(directory / "transform_fn"))
+    return _save_transform(sequence_features(config.data), directory)
+
+
+def make_item_transform(config: Config, directory: Path) -> str:
+    return _save_transform(item_features(config.data), directory)
+
+
+def _save_transform(features: list[Feature], directory: Path) -> str:
+    tf.saved_model.save(_Transform(features), str(directory / "transform_fn"))
     return str(directory)
 
 
@@ -181,6 +215,7 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
         "profile_language": ["zh"] * batch,
         "profile_age": [30.0] * batch,
         "exclude_item_id": [[]] * batch,
+        "allowed_category": [[]] * batch,
         **changed,
     }
     arrays = {}
@@ -195,7 +230,7 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
             array = np.array([str(text).encode() for text in array.reshape(-1)], object).reshape(array.shape)
         if name.startswith("history_"):
             array = array.reshape(batch, events) if array.size == batch * events else array
-        elif name == "exclude_item_id":
+        elif name in ("exclude_item_id", "allowed_category"):
             array = array.reshape(batch, array.size // max(1, batch))
         arrays[name] = array
     return arrays
@@ -205,6 +240,21 @@ def ids_only(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: inputs[name] for name in ("user_id", "history_item_id", "exclude_item_id")}
 
 
+def texts(array: np.ndarray) -> list:
+    """Strings of an answer."""
+    return np.char.decode(array.astype(bytes)).tolist()
+
+
+class Traced:
+    """The functions that are to be exported, not yet saved."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self.signatures = recommender.signatures
+
+    def __call__(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: value.numpy() for name, value in self.signatures[signature](**_tensors(inputs)).items()}
+
+
 class Reloaded:
     """An export through `tf.saved_model.load`."""
 
@@ -212,8 +262,7 @@ class Reloaded:
         self._model = tf.saved_model.load(str(directory))
 
     def __call__(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        tensors = {name: tf.constant(value.tolist(), _dtype(value), value.shape) for name, value in inputs.items()}
-        return {name: value.numpy() for name, value in self._model.signatures[signature](**tensors).items()}
+        return {name: value.numpy() for name, value in self._model.signatures[signature](**_tensors(inputs)).items()}
 
 
 class Session:
@@ -257,6 +306,10 @@ def cleaning_of(directory: Path) -> Callable[[list[bytes]], list[bytes]]:
     with session.graph.as_default():
         tf.import_graph_def(graph_def, name="")
     return lambda texts: session.run(f"{end}:0", {f"{source}:0": texts}).tolist()
+
+
+def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(value.tolist(), _dtype(value), value.shape) for name, value in inputs.items()}
 
 
 def _dtype(value: np.ndarray) -> tf.DType:

@@ -17,7 +17,7 @@ from serving.graph_ops import LINKED, SCANN_PREFIX, SERVERS_OF, check_ops, missi
 from serving.server import custom_ops
 from tests import tiny_bert
 from tests.serving import exported
-from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request
+from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request, texts
 from tests.trainer.text import raw_texts
 from tfx_pipeline.preprocessing import preprocess_items
 from trainer.config import Config
@@ -27,7 +27,7 @@ ITEMS = {"brute_force": 40, "scann": 1100}  # enough for ScaNN to make partition
 
 
 def write_export(directory: Path, kind: str, **options) -> Path:
-    config = make_config(tiny_bert.write(directory / "bert"))
+    config = make_config(tiny_bert.write(directory / "bert"), category="colour")
     items = exported.make_items(ITEMS[kind])
     towers = exported.make_towers(config, items)
     export.export(
@@ -37,6 +37,7 @@ def write_export(directory: Path, kind: str, **options) -> Path:
         index_directory=exported.make_index(config, towers, directory / "index", kind),
         dataset=exported.make_dataset(items),
         sequence_transform=exported.make_transform(config, directory / "transform"),
+        item_transform=exported.make_item_transform(config, directory / "item_transform"),
         directory=directory / "model",
         **options,
     )
@@ -61,10 +62,6 @@ def kind(request):
 @pytest.fixture
 def call(sessions, kind):
     return sessions[kind]
-
-
-def texts(array: np.ndarray) -> list:
-    return np.char.decode(array.astype(bytes)).tolist()
 
 
 class TestAnswers:
@@ -222,6 +219,18 @@ class TestExclusions:
         both = request(2, 0, exclude_item_id=[banned, [""] * len(banned)])
         answer = texts(call("recommend", both)["item_id"])
         assert answer == [[""] * K, alone]
+
+    def test_only_the_allowed_categories_come_back(self, call, kind):
+        """Item i has the colour i % 5: green is the second, yellow the fourth."""
+        allowed = request(3, 2, allowed_category=[["green", ""], ["", "yellow"], ["", ""]])
+        green, yellow, any_colour = texts(call("recommend", allowed)["item_id"])
+        assert [{int(item[-4:]) % 5 for item in row} for row in (green, yellow)] == [{2}, {4}]
+        assert any_colour == texts(call("recommend", request(3, 2))["item_id"])[2]
+        but_one = [f"item-{i:04d}" for i in range(ITEMS[kind]) if i != 12]
+        few = request(1, 0, allowed_category=[["green"]], exclude_item_id=[but_one])
+        assert texts(call("recommend", few)["item_id"])[0] == ["item-0012"] + [""] * (K - 1)
+        unknown = call("recommend", request(1, 0, allowed_category=[["mauve"]]))
+        assert texts(unknown["item_id"])[0] == [""] * K
 
     def test_history_is_excluded_beyond_what_is_read(self, call):
         everything = texts(call("retrieve", request(1, 0))["item_id"])[0]

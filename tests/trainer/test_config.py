@@ -64,6 +64,10 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
         (with_interactions(time_format="unix"), r"time_format.*epoch_seconds.*Received: 'unix'"),
         (with_interactions(context=["设备"]), "feature name.*feature_name: column"),
         ({**MINIMAL, "data": {**MINIMAL["data"], "split": {"kind": "time"}}}, "validation_from"),
+        (
+            {**MINIMAL, "serving": {"category": "genre"}},
+            r"`serving\.category` should be a feature in `data\.items\.categorical`.*Received: 'genre'",
+        ),
         ({**MINIMAL, "data": {**MINIMAL["data"], "pseudonymise": {}}}, "exactly one of `key_env` and `key_file`"),
     ],
 )

@@ -29,6 +29,7 @@ class ExporterExecutor(DatasetExecutor):
             index_directory=step.inputs["index"],
             dataset=dataset,
             sequence_transform=step.inputs["sequence_transform"],
+            item_transform=step.inputs["item_transform"],
             directory=directory,
         )
         progress.summary(export.describe(report))
