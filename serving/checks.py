@@ -24,5 +24,9 @@ def checked(inputs: Tensors, rows: str) -> Tensors:
         elif name != rows:
             message = f"`{name}` should have as many rows as `{rows}`"
             checks.append(tf.debugging.assert_equal(tf.shape(value)[0], batch, message))
+    if "diversity" in inputs:
+        share = inputs["diversity"]
+        within = tf.reduce_all((share >= 0.0) & (share <= 1.0))  # NaN is not
+        checks.append(tf.debugging.Assert(within, ["`diversity` should be from 0 to 1. Received:", share]))
     with tf.control_dependencies(checks):
         return {name: tf.identity(value) for name, value in inputs.items()}

@@ -60,7 +60,8 @@ def search_within(
     def of_others() -> tuple[tf.Tensor, tf.Tensor]:
         return tf.boolean_mask(queries, ~restricted), tf.boolean_mask(excluded, ~restricted)
 
-    found = search_without(index, *tf.cond(some, of_others, lambda: (queries, excluded)), k)
+    other_queries, other_excluded = tf.cond(some, of_others, lambda: (queries, excluded))
+    found = search_without(index, other_queries, other_excluded, k)
 
     def merged() -> Found:
         scores = tf.matmul(tf.boolean_mask(queries, restricted), index.vectors, transpose_b=True)  # [R, n + 1]
@@ -89,5 +90,6 @@ def best_without(scores: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> 
     row = tf.repeat(tf.range(tf.shape(excluded)[0]), tf.shape(excluded)[1])
     place = tf.stack([row, tf.reshape(excluded, [-1])], axis=1)  # [B * (1 + X), 2]
     scores = tf.tensor_scatter_nd_update(scores, place, tf.fill(tf.shape(row), -np.inf))
-    found = pad_columns(*tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1])), k)
-    return found[0], tf.where(tf.math.is_finite(found[0]), found[1], UNKNOWN_ITEM)
+    scores, items = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+    scores, items = pad_columns(scores, items, k)
+    return scores, tf.where(tf.math.is_finite(scores), items, UNKNOWN_ITEM)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from serving import diversity
 from serving.categories import Categories
 from serving.checks import checked
 from serving.filters import search_within, search_without
-from serving.requests import MANY, RequestReader, Specs, Tensors
+from serving.requests import MANY, ONE, RequestReader, Specs, Tensors
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM
 from trainer.index.base import Found, Index
@@ -73,7 +74,7 @@ class Recommender(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Signature name -> concrete function, for `tf.saved_model.save`."""
         request = self.request_specs()
-        recommend = self._concrete(self.recommend, request)
+        recommend = self._concrete(self.recommend, request | {"diversity": tf.TensorSpec(ONE, tf.float32)})
         signatures = {
             "serving_default": recommend,
             "recommend": recommend,
@@ -84,25 +85,29 @@ class Recommender(tf.Module):
         return signatures
 
     def request_specs(self) -> Specs:
-        """Inputs of `recommend` and `retrieve`."""
+        """Inputs of `retrieve`; `recommend` has `diversity` too."""
         filters = ["exclude_item_id", *(["allowed_category"] if self._categories is not None else [])]
         return self._reader.specs() | {name: tf.TensorSpec(MANY, tf.string) for name in filters}
 
     def recommend(self, **inputs: tf.Tensor) -> Tensors:
-        """The best `serving.k` items: retrieved, filtered, and ranked if there is a ranking model.
+        """The best `serving.k` items: retrieved, filtered, ranked if there is a ranking model, and diversified.
 
         Args:
           **inputs: see `request_specs`. `history_*` [B, H], oldest event first; `exclude_item_id` [B, E];
-            `allowed_category` [B, C], only items of one of these, any item where all are ""; others [B].
+            `allowed_category` [B, C], only items of one of these, any item where all are ""; `diversity` [B] in 0..1, 0
+            leaves the order alone, see `serving.diversity`; others [B].
 
         Returns:
-          `item_id` string [B, K], best first, "" where fewer than K items are allowed; `score` and `retrieval_score`
-          float32 [B, K], 0 there.
+          `item_id` string [B, K], best first, "" where fewer than K items are allowed; `score` (of the ranking model)
+          and `retrieval_score` float32 [B, K], 0 there.
         """
+        inputs = checked(inputs, "user_id")
+        share = inputs.pop("diversity")
         found = self._shared.retrieve(inputs)
         scores, items = found["scores"], found["items"]
         ranked = scores if self._models.ranker is None else self._rank(found)
-        ranked, place = tf.math.top_k(ranked, min(self._config.serving.k, self._depth))
+        count = min(self._config.serving.k, self._depth)
+        ranked, place = diversity.best(ranked, lambda: tf.gather(self._index.vectors, items), share, count)
         items, scores = tf.gather(items, place, batch_dims=1), tf.gather(scores, place, batch_dims=1)
         return self._answer(items, score=ranked, retrieval_score=scores)
 
@@ -110,7 +115,7 @@ class Recommender(tf.Module):
         """The items that ranking would choose from: as `recommend`, with max(`ranking.candidates`, `serving.k`) columns
         and the retrieval model's own order. Returns `item_id` and `score`.
         """
-        found = self._shared.retrieve(inputs)
+        found = self._shared.retrieve(checked(inputs, "user_id"))
         return self._answer(found["items"], score=found["scores"])
 
     def encode_text(self, text: tf.Tensor) -> Tensors:
@@ -157,7 +162,7 @@ class Recommender(tf.Module):
 
     def _retrieve(self, inputs: Tensors) -> Tensors:
         """`scores` and `items` [B, N], and what ranking wants to know of the user."""
-        inputs = checked(inputs, "user_id")
+        inputs = dict(inputs)
         inputs["history_item_index"] = self._item_index.lookup(inputs["history_item_id"])
         features = self._reader.read(inputs)
         users = self._models.towers.encode(features, self._index.vectors)  # [B, dim]

@@ -216,6 +216,7 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
         "profile_age": [30.0] * batch,
         "exclude_item_id": [[]] * batch,
         "allowed_category": [[]] * batch,
+        "diversity": [0.0] * batch,
         **changed,
     }
     arrays = {}
@@ -223,7 +224,7 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
         dtype: Any = object
         if name.endswith("timestamp"):
             dtype = np.int64
-        elif name in ("history_rating", "profile_age"):
+        elif name in ("history_rating", "profile_age", "diversity"):
             dtype = np.float32
         array = np.array(value, dtype)
         if dtype is object:
@@ -237,7 +238,7 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
 
 
 def ids_only(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: inputs[name] for name in ("user_id", "history_item_id", "exclude_item_id")}
+    return {name: inputs[name] for name in ("user_id", "history_item_id", "exclude_item_id", "diversity")}
 
 
 def texts(array: np.ndarray) -> list:

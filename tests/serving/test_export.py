@@ -64,6 +64,11 @@ def call(sessions, kind):
     return sessions[kind]
 
 
+def retrieval(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What of a request to `recommend` the signature `retrieve` has."""
+    return {name: value for name, value in inputs.items() if name != "diversity"}
+
+
 class TestAnswers:
     def test_signatures(self, call):
         signatures = call.definition.signature_def
@@ -75,8 +80,11 @@ class TestAnswers:
             assert [d.size for d in tensor.tensor_shape.dim] == [-1, K], name
 
     def test_ids_out_best_first_and_distinct(self, call):
-        for signature, columns in (("recommend", K), ("retrieve", CANDIDATES)):
-            answer = call(signature, request(3))
+        for inputs, signature, columns in (
+            (request(3), "recommend", K),
+            (retrieval(request(3)), "retrieve", CANDIDATES),
+        ):
+            answer = call(signature, inputs)
             assert answer["item_id"].shape == answer["score"].shape == (3, columns)
             for row in texts(answer["item_id"]):
                 assert len(set(row)) == columns
@@ -84,9 +92,8 @@ class TestAnswers:
             assert (np.diff(answer["score"], axis=1) <= 0).all()
 
     def test_serving_default_is_recommend_and_begins_retrieve(self, call):
-        default, recommended, retrieved = (
-            call(signature, request()) for signature in ("serving_default", "recommend", "retrieve")
-        )
+        default, recommended = (call(signature, request()) for signature in ("serving_default", "recommend"))
+        retrieved = call("retrieve", retrieval(request()))
         assert set(default) == {"item_id", "score", "retrieval_score"}
         np.testing.assert_array_equal(default["item_id"], recommended["item_id"])
         np.testing.assert_array_equal(recommended["item_id"], retrieved["item_id"][:, :K])
@@ -140,9 +147,9 @@ class TestAnswers:
         np.testing.assert_allclose(a["score"], b["score"], atol=1e-5)
 
     def test_batch_of_none(self, call):
-        for signature, columns in (("recommend", K), ("retrieve", CANDIDATES)):
-            assert call(signature, request(0, 0))["item_id"].shape == (0, columns)
-            assert call(signature, request(0, 3))["item_id"].shape == (0, columns)
+        for events in (0, 3):
+            assert call("recommend", request(0, events))["item_id"].shape == (0, K)
+            assert call("retrieve", retrieval(request(0, events)))["item_id"].shape == (0, CANDIDATES)
         assert call("encode_text", {"text": np.array([], object)})["embedding"].shape == (0, tiny_bert.WIDTH)
 
     def test_newcomer(self, call):
@@ -206,9 +213,9 @@ class TestExclusions:
         assert (answer["retrieval_score"][0, len(found) :] == 0).all()
 
     def test_the_rest_moves_up(self, call):
-        everything = texts(call("retrieve", request(1, 0))["item_id"])[0]
+        everything = texts(call("retrieve", retrieval(request(1, 0)))["item_id"])[0]
         for banned in (everything[:1], everything[1:4], everything[:2] * 3 + ["no-such-item"]):
-            answer = texts(call("retrieve", request(1, 0, exclude_item_id=[banned]))["item_id"])[0]
+            answer = texts(call("retrieve", retrieval(request(1, 0, exclude_item_id=[banned])))["item_id"])[0]
             expected = [item for item in everything if item not in banned]
             assert answer[: len(expected)] == expected
             assert len(set(answer)) == CANDIDATES
@@ -233,18 +240,36 @@ class TestExclusions:
         assert texts(unknown["item_id"])[0] == [""] * K
 
     def test_history_is_excluded_beyond_what_is_read(self, call):
-        everything = texts(call("retrieve", request(1, 0))["item_id"])[0]
+        everything = texts(call("retrieve", retrieval(request(1, 0)))["item_id"])[0]
         history = [[*everything, "item-0030", "item-0031", "item-0032", "item-0033"]]  # only 4 are read
         answer = texts(call("recommend", request(1, len(history[0]), history_item_id=history))["item_id"])[0]
         assert not set(answer) & set(history[0])
+
+
+class TestDiversity:
+    @pytest.mark.parametrize("value", [np.nan, -0.1, 1.1, np.inf])
+    def test_out_of_range_is_named(self, call, value):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"`diversity` should be from 0 to 1"):
+            call("recommend", request(2, diversity=[0.0, value]))
+
+    def test_is_each_rows_own(self, call):
+        """The same candidates in another order: with some, the first is the best still."""
+        rows = {n: np.concatenate([v[:1]] * 3) for n, v in request(1, diversity=[0.0]).items()}
+        rows["diversity"] = np.array([0.0, 0.9, 0.0], np.float32)
+        plain, diverse, again = texts(call("recommend", rows)["item_id"])
+        candidates = texts(call("retrieve", retrieval(request(1)))["item_id"])[0]
+        assert plain == again == candidates[:K]
+        assert diverse[0] == plain[0]
+        assert diverse != plain
+        assert set(diverse) <= set(candidates)
 
 
 class TestForms:
     def test_reloaded_equals_session(self, models, call, kind):
         reloaded = Reloaded(models[kind])
         inputs = request(3, exclude_item_id=[["item-0001"], ["item-0002"], [""]])
-        for signature in ("recommend", "retrieve"):
-            a, b = call(signature, inputs), reloaded(signature, inputs)
+        for signature, sent in (("recommend", inputs), ("retrieve", retrieval(inputs))):
+            a, b = call(signature, sent), reloaded(signature, sent)
             np.testing.assert_array_equal(a["item_id"], b["item_id"])
             np.testing.assert_allclose(a["score"], b["score"], atol=1e-5)
         text = {"text": np.array([b"guitar", b""], object)}
@@ -469,7 +494,7 @@ def test_recommend_ranks_what_retrieve_finds(tmp_path, k, candidates):
     index = exported.make_index(config, towers, tmp_path / "index", "brute_force")
     call = Session(export_ids_only(tmp_path, config, towers, items, index, ranker=ranker))
     inputs = ids_only(request(1, 2))
-    answer, retrieved = call("recommend", inputs), call("retrieve", inputs)
+    answer, retrieved = call("recommend", inputs), call("retrieve", retrieval(inputs))
     order = [list(items.item_id).index(item) + 1 for item in texts(retrieved["item_id"])[0]]
 
     ranker.attach(towers.item_vectors())

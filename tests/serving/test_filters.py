@@ -82,6 +82,7 @@ def batch_of(rows: list[tuple[list[int], list[int], list[str]]]) -> dict[str, np
         "history_item_id": padded(names).reshape(len(rows), -1),
         "exclude_item_id": padded(excluded).reshape(len(rows), -1),
         "allowed_category": padded([row for _, _, row in rows]).reshape(len(rows), -1),
+        "diversity": np.zeros(len(rows), np.float32),
     }
 
 
