@@ -20,10 +20,15 @@ def checked(inputs: Tensors, rows: str) -> Tensors:
         if name.startswith("history_"):
             shape = [batch, tf.shape(inputs["history_item_id"])[1]]
             message = f"`{name}` should have the shape [batch of `{rows}`, events of `history_item_id`]"
-            checks.append(tf.debugging.assert_equal(tf.shape(value), shape, message))
+            given = tf.shape(value) if value.shape.rank == 2 else tf.shape(value)[:2]
+            checks.append(tf.debugging.assert_equal(given, shape, message))
         elif name != rows:
             message = f"`{name}` should have as many rows as `{rows}`"
             checks.append(tf.debugging.assert_equal(tf.shape(value)[0], batch, message))
+    for name, value in inputs.items():
+        if name.endswith("_embedding") or name.startswith("dense_"):
+            finite = tf.reduce_all(tf.math.is_finite(value))
+            checks.append(tf.debugging.Assert(finite, [f"`{name}` should be finite, zeros where there is none"]))
     if "diversity" in inputs:
         share = inputs["diversity"]
         within = tf.reduce_all((share >= 0.0) & (share <= 1.0))  # NaN is not

@@ -55,7 +55,8 @@ def export(
       index_directory: as `trainer.index.builder.build` wrote it, from these towers.
       dataset: its catalogue is served; whether it has texts decides whether BERT is exported.
       sequence_transform: directory of the sequences' transform graph.
-      item_transform: directory of the items' transform graph; needed with `serving.category`.
+      item_transform: directory of the items' transform graph; needed with `serving.category`, and where the item tower
+        reads categories or numbers.
       directory: is written aside and renamed; must not exist, or be empty.
       target: `brute_force` exports for stock TensorFlow Serving whatever the index is, `scann` for servers with ScaNN's
         ops; by default as the index was built.
@@ -74,6 +75,9 @@ def export(
     encoder = text_encoder.load(name, config.text.max_tokens) if dataset.texts is not None else None
     categories = inputs.events or inputs.context or inputs.profile
     transform = TransformGraph(sequence_transform) if categories else None
+    reads = towers.item_tower.inputs
+    wanted = config.serving.category or reads.categorical or reads.multi_valued or reads.numeric
+    items_graph = TransformGraph(item_transform) if wanted and item_transform is not None else None
     recommender = Recommender(
         config,
         towers,
@@ -82,7 +86,8 @@ def export(
         encoder,
         transform,
         ranker,
-        _categories(config, dataset.items, item_transform),
+        _categories(config, dataset.items, items_graph),
+        items_graph,
     )
     signatures = recommender.signatures
     report = {
@@ -158,11 +163,12 @@ def warm_up_requests(recommender: Recommender, items: ItemTable) -> list[warmup.
 
 
 def _warm_up_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTable) -> np.ndarray:
-    shape = [batch] if spec.shape.rank == 1 else [batch, events]
+    free = [batch, *[events] * (spec.shape.rank - 1)]
+    shape = [wanted if size is None else size for wanted, size in zip(free, spec.shape, strict=True)]
     if spec.dtype != tf.string:
         return np.ones(shape, spec.dtype.as_numpy_dtype) if events else np.zeros(shape, spec.dtype.as_numpy_dtype)
     picked = np.arange(int(np.prod(shape))) % len(items)
-    if spec.name == "history_item_id":
+    if spec.name in ("history_item_id", "candidate_item_id") or (spec.name == "item_id" and events):
         values = items.item_id[picked]
     elif events and ("text" in spec.name or spec.name == "allowed_category"):  # an unknown category is one too
         values = items.title[picked]
@@ -171,12 +177,12 @@ def _warm_up_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTabl
     return np.array([str(value).encode() for value in values], object).reshape(shape)
 
 
-def _categories(config: Config, items: ItemTable, item_transform: str | None) -> Categories | None:
+def _categories(config: Config, items: ItemTable, transform: TransformGraph | None) -> Categories | None:
     if config.serving.category is None:
         return None
-    if item_transform is None:
+    if transform is None:
         raise ValueError("`item_transform` should be given: `serving.category` is set. Received: None")
-    return Categories(items, config.serving.category, TransformGraph(item_transform))
+    return Categories(items, config.serving.category, transform)
 
 
 def _index(towers: Any, directory: str | os.PathLike[str], target: str) -> Index:

@@ -13,7 +13,7 @@ class Histories:
     """Left-aligned events, oldest first; W is the length of the batch's longest history, at least 1.
 
     Attributes:
-      columns: [B, W] each; what lies beyond a row's length is undefined but of a valid value.
+      columns: [B, W, ...] each; what lies beyond a row's length is undefined but of a valid value.
       valid: bool [B, W].
       length: int32 [B].
     """
@@ -27,7 +27,7 @@ def last_events(columns: Mapping[str, tf.Tensor], valid: tf.Tensor, keep: int) -
     """The last `keep` valid events of each row. Padding may lie anywhere: left, right or between.
 
     Args:
-      columns: [B, H] each; H may be 0.
+      columns: [B, H, ...] each; H may be 0.
       valid: bool [B, H].
       keep: at least 1.
     """
@@ -42,5 +42,6 @@ def last_events(columns: Mapping[str, tf.Tensor], valid: tf.Tensor, keep: int) -
     gathered = {}
     for name, column in columns.items():
         empty = "" if column.dtype == tf.string else tf.zeros([], column.dtype)
-        gathered[name] = tf.gather(tf.pad(column, last, constant_values=empty), place, batch_dims=1)
+        padding = last + [[0, 0]] * (column.shape.rank - 2)
+        gathered[name] = tf.gather(tf.pad(column, padding, constant_values=empty), place, batch_dims=1)
     return Histories(gathered, tf.range(width) < length[:, tf.newaxis], length)

@@ -44,11 +44,17 @@ class RequestReader:
         self._transform, self._encode = transform, encode
         self._kept = min(config.serving.max_history, config.model.max_history)
 
-    def specs(self) -> Specs:
-        """The inputs that describe a user."""
+    def specs(self, *, embedded: bool = False) -> Specs:
+        """The inputs that describe a user.
+
+        Args:
+          embedded: with vectors from `encode_text` in place of texts, zeros for none.
+        """
         inputs = self._inputs
         specs = {"user_id": tf.TensorSpec(ONE, tf.string), "history_item_id": tf.TensorSpec(MANY, tf.string)}
-        if inputs.text_width:
+        if inputs.text_width and embedded:
+            specs["history_text_embedding"] = tf.TensorSpec([*MANY, inputs.text_width], tf.float32)
+        elif inputs.text_width:
             specs["history_text"] = tf.TensorSpec(MANY, tf.string)
         if inputs.events:
             specs["history_event"] = tf.TensorSpec(MANY, tf.string)
@@ -57,7 +63,9 @@ class RequestReader:
         if inputs.clock:
             specs["history_timestamp"] = tf.TensorSpec(MANY, tf.int64)
             specs["timestamp"] = tf.TensorSpec(ONE, tf.int64)
-        if inputs.query_width:
+        if inputs.query_width and embedded:
+            specs["query_text_embedding"] = tf.TensorSpec([None, inputs.query_width], tf.float32)
+        elif inputs.query_width:
             specs["query_text"] = tf.TensorSpec(ONE, tf.string)
         specs |= {f"context_{name}": tf.TensorSpec(ONE, tf.string) for name in inputs.context}
         for name in inputs.profile:
@@ -72,7 +80,35 @@ class RequestReader:
         """
         histories = self._events(inputs, self._kept)
         features = self._event_features(histories) | self._request_features(inputs)
+        if "query_text_embedding" in inputs:
+            features["query"] = inputs["query_text_embedding"]
         return features | self._texts(histories, inputs.get("query_text"))
+
+    def with_one_more_event(self, inputs: Tensors, features: Tensors) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """The events of a request and, where its history is longer than what is read, the one before them.
+
+        Without one of its events, a request would be read with that one in front.
+
+        Args:
+          inputs: as for `read`.
+          features: what `read` made of them; texts that it has are not encoded again.
+
+        Returns:
+          features of the events alone, [B, H, ...], and `length`; int32 [B], 1 where the first event is the one more;
+          int32 [B, H], columns of the inputs where the events stand.
+        """
+        ids = inputs["history_item_id"]
+        column = tf.broadcast_to(tf.range(tf.shape(ids)[1]), tf.shape(ids))
+        histories = self._events({**inputs, "history_column": column}, self._kept + 1)
+        wider = self._event_features(histories)
+        more = wider["length"] > self._kept  # [B]
+        if "history_text" in inputs:
+            oldest = self._encode(tf.where(more, histories.columns["history_text"][:, 0], ""))
+            text = features["text"]  # [B, H or one less, width]
+            before = tf.concat([oldest[:, tf.newaxis], text], axis=1)
+            text = tf.where(more[:, tf.newaxis, tf.newaxis], before, tf.pad(text, [[0, 0], [0, 1], [0, 0]]))
+            wider["text"] = text[:, : tf.shape(histories.valid)[1]]
+        return wider, tf.cast(more, tf.int32), histories.columns["history_column"]
 
     def _is_numeric(self, profile: str) -> bool:
         users = self._config.data.users
@@ -96,6 +132,8 @@ class RequestReader:
             features["rating"] = tf.where(present, rating, np.nan)
         if self._inputs.clock:
             features["timestamp"] = columns["history_timestamp"]
+        if "history_text_embedding" in columns:
+            features["text"] = tf.where(valid[..., tf.newaxis], columns["history_text_embedding"], 0.0)
         return features
 
     def _request_features(self, inputs: Tensors) -> Tensors:
@@ -116,7 +154,7 @@ class RequestReader:
     def _texts(self, histories: Histories, query: tf.Tensor | None) -> Tensors:
         """Vectors of what was written with events and of the query, encoded together: a repeated text costs once."""
         flat = []
-        if self._inputs.text_width:
+        if "history_text" in histories.columns:
             written = tf.where(histories.valid, histories.columns["history_text"], "")  # [B, H]
             flat.append(tf.reshape(written, [-1]))
         if query is not None:
@@ -126,7 +164,7 @@ class RequestReader:
         vectors = self._encode(tf.concat(flat, axis=0))
         parts = tf.split(vectors, [tf.size(part) for part in flat], num=len(flat))
         features = {}
-        if self._inputs.text_width:
+        if "history_text" in histories.columns:
             shape = tf.concat([tf.shape(histories.valid), [self._inputs.text_width]], axis=0)
             features["text"] = tf.reshape(parts[0], shape)
         if query is not None:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving import diversity
+from serving import diversity, reasons
 from serving.categories import Categories
 from serving.checks import checked
 from serving.filters import search_within, search_without
+from serving.item_signatures import ItemSignatures
 from serving.requests import MANY, ONE, RequestReader, Specs, Tensors
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM
@@ -22,19 +23,23 @@ from trainer.text.encoder import TextEncoder
 from trainer.towers.inputs import UserInputs
 from trainer.transform import TransformGraph
 
+# Of a candidate that is not in the catalogue: below every score, and JSON can write it.
+NO_SCORE = float(np.finfo(np.float32).min)
+
 
 class Recommender(tf.Module):
     """Everything that answers a request, from text to item ids.
 
     Args:
       config: the configuration.
-      towers: the trained retrieval model; its user tower is used.
+      towers: the trained retrieval model, with its items attached.
       index: over the item tower's vectors; row 0 of `index.vectors` is the unknown item's.
       item_ids: string ids of the items 1..n.
-      encoder: of texts; needed if the user tower reads any.
+      encoder: of texts; needed if a tower reads any.
       transform: the sequences' transform graph; needed if the user tower reads event kinds, context or profile.
       ranker: the ranking model, or None: then `recommend` is `retrieve` cut to `serving.k`.
       categories: what `allowed_category` names; None: there is no such input.
+      item_transform: the items' transform graph; needed if the item tower reads categories or numbers.
     """
 
     def __init__(
@@ -47,13 +52,15 @@ class Recommender(tf.Module):
         transform: TransformGraph | None = None,
         ranker: Any = None,
         categories: Categories | None = None,
+        item_transform: TransformGraph | None = None,
     ) -> None:
         super().__init__(name="recommender")
         if len(item_ids) != index.size:
             raise ValueError(f"`item_ids` should be the index's {index.size} items. Received: {len(item_ids)}")
         inputs: UserInputs = towers.user_tower.inputs
-        if encoder is None and (inputs.text_width or inputs.query_width):
-            raise ValueError("`encoder` should be given: the user tower reads texts. Received: None")
+        item_texts = towers.item_tower.inputs.text_width
+        if encoder is None and (inputs.text_width or inputs.query_width or item_texts):
+            raise ValueError("`encoder` should be given: the towers read texts. Received: None")
         if transform is None and (inputs.events or inputs.context or inputs.profile):
             raise ValueError("`transform` should be given: the user tower reads categories. Received: None")
         self._config = config
@@ -68,55 +75,113 @@ class Recommender(tf.Module):
             tf.lookup.KeyValueTensorInitializer(ids, np.arange(1, len(ids) + 1, dtype=np.int64)), UNKNOWN_ITEM
         )
         self._reader = RequestReader(config, inputs, transform, lambda texts: self._shared.encode(texts))
+        self._items = ItemSignatures(
+            config,
+            towers.item_tower,
+            index,
+            self._item_index.lookup,
+            item_transform,
+            lambda texts: self._shared.encode(texts),
+        )
         self._shared = self._shared_functions()
 
     @functools.cached_property
     def signatures(self) -> dict[str, Any]:
         """Signature name -> concrete function, for `tf.saved_model.save`."""
-        request = self.request_specs()
-        recommend = self._concrete(self.recommend, request | {"diversity": tf.TensorSpec(ONE, tf.float32)})
+        user = self._reader.specs()
+        candidates = {"candidate_item_id": tf.TensorSpec(MANY, tf.string)}
+        recommend = self._concrete(self.recommend, self.recommend_specs())
         signatures = {
             "serving_default": recommend,
             "recommend": recommend,
-            "retrieve": self._concrete(self.retrieve, request),
+            "retrieve": self._concrete(self.retrieve, user | self._filter_specs()),
+            "rank": self._concrete(self.rank, user | candidates),
+            "encode_user": self._concrete(self.encode_user, user),
+            "encode_item": self._concrete(self.encode_item, self._items.specs(), "item_id"),
+            "similar_items": self._concrete(self.similar_items, self._items.similar_specs(), "item_id"),
         }
+        if self._reader.specs(embedded=True) != user:
+            specs = self.recommend_specs(embedded=True)
+            signatures["recommend_embedded"] = self._concrete(self.recommend, specs)
         if self._encoder is not None:
-            signatures["encode_text"] = self._concrete(self.encode_text, {"text": tf.TensorSpec([None], tf.string)})
+            text = {"text": tf.TensorSpec(ONE, tf.string)}
+            signatures["encode_text"] = self._concrete(self.encode_text, text, "text")
         return signatures
 
-    def request_specs(self) -> Specs:
-        """Inputs of `retrieve`; `recommend` has `diversity` too."""
-        filters = ["exclude_item_id", *(["allowed_category"] if self._categories is not None else [])]
-        return self._reader.specs() | {name: tf.TensorSpec(MANY, tf.string) for name in filters}
+    def recommend_specs(self, *, embedded: bool = False) -> Specs:
+        """Inputs of `recommend`, or of `recommend_embedded`."""
+        told = {"diversity": tf.TensorSpec(ONE, tf.float32), "explain": tf.TensorSpec(ONE, tf.bool)}
+        return self._reader.specs(embedded=embedded) | self._filter_specs() | told
+
+    def _filter_specs(self) -> Specs:
+        names = ["exclude_item_id", *(["allowed_category"] if self._categories is not None else [])]
+        return {name: tf.TensorSpec(MANY, tf.string) for name in names}
 
     def recommend(self, **inputs: tf.Tensor) -> Tensors:
         """The best `serving.k` items: retrieved, filtered, ranked if there is a ranking model, and diversified.
 
+        Signatures `recommend` and, with vectors from `encode_text` in place of texts, `recommend_embedded`.
+
         Args:
-          **inputs: see `request_specs`. `history_*` [B, H], oldest event first; `exclude_item_id` [B, E];
+          **inputs: see `recommend_specs`. `history_*` [B, H], oldest event first; `exclude_item_id` [B, E];
             `allowed_category` [B, C], only items of one of these, any item where all are ""; `diversity` [B] in 0..1, 0
-            leaves the order alone, see `serving.diversity`; others [B].
+            leaves the order alone, see `serving.diversity`; `explain` bool [B], for reasons, see `serving.reasons`: it
+            costs the user tower once for each event of the history that is read; others [B].
 
         Returns:
           `item_id` string [B, K], best first, "" where fewer than K items are allowed; `score` (of the ranking model)
-          and `retrieval_score` float32 [B, K], 0 there.
+          and `retrieval_score` float32 [B, K], 0 there; `reason_history_position` int32 [B, K], the column of the
+          history whose event raises the item's retrieval score most, -1 where none does or nobody asked.
         """
-        inputs = checked(inputs, "user_id")
-        share = inputs.pop("diversity")
-        found = self._shared.retrieve(inputs)
+        share, explain = inputs.pop("diversity"), inputs.pop("explain")
+        found = self._retrieved(inputs)
         scores, items = found["scores"], found["items"]
         ranked = scores if self._models.ranker is None else self._rank(found)
         count = min(self._config.serving.k, self._depth)
         ranked, place = diversity.best(ranked, lambda: tf.gather(self._index.vectors, items), share, count)
         items, scores = tf.gather(items, place, batch_dims=1), tf.gather(scores, place, batch_dims=1)
-        return self._answer(items, score=ranked, retrieval_score=scores)
+        because = self._reasons(inputs, found["features"], items, scores, explain)
+        return self._answer(items, score=ranked, retrieval_score=scores) | {"reason_history_position": because}
 
     def retrieve(self, **inputs: tf.Tensor) -> Tensors:
         """The items that ranking would choose from: as `recommend`, with max(`ranking.candidates`, `serving.k`) columns
         and the retrieval model's own order. Returns `item_id` and `score`.
         """
-        found = self._shared.retrieve(checked(inputs, "user_id"))
+        found = self._retrieved(inputs)
         return self._answer(found["items"], score=found["scores"])
+
+    def rank(self, **inputs: tf.Tensor) -> Tensors:
+        """Scores of the caller's candidates as `recommend` would have them, in the caller's order; nothing is filtered.
+
+        Args:
+          **inputs: a user's, and `candidate_item_id` [B, N].
+
+        Returns:
+          `score` and `retrieval_score` float32 [B, N]; `NO_SCORE`, the least float32, where the item is not in the
+          catalogue.
+        """
+        items = tf.cast(self._item_index.lookup(inputs.pop("candidate_item_id")), tf.int32)  # [B, N]
+        user = self._shared.user(inputs)
+        scores = tf.linalg.matvec(tf.gather(self._index.vectors, items), user["users"])
+        scores = tf.where(items != UNKNOWN_ITEM, scores, -np.inf)
+        ranked = scores if self._models.ranker is None else self._rank_all({**user, "scores": scores, "items": items})
+        named = {"score": ranked, "retrieval_score": scores}
+        return {name: tf.where(items != UNKNOWN_ITEM, value, NO_SCORE) for name, value in named.items()}
+
+    def encode_user(self, **inputs: tf.Tensor) -> Tensors:
+        """`embedding` float32 [B, dim] of users: its dot product with an item's is the retrieval score."""
+        return {"embedding": self._shared.user(inputs)["users"]}
+
+    def encode_item(self, **inputs: tf.Tensor) -> Tensors:
+        """`embedding` float32 [B, dim] of items, in the catalogue or not: see `ItemSignatures.encode`."""
+        return {"embedding": self._items.encode(**inputs)}
+
+    def similar_items(self, **inputs: tf.Tensor) -> Tensors:
+        """`item_id` string and `score` float32 [B, K] of the items most like others, best first, padded with "" and 0:
+        see `ItemSignatures.similar`.
+        """
+        scores, items = self._items.similar(**inputs)
+        return self._answer(items, score=scores)
 
     def encode_text(self, text: tf.Tensor) -> Tensors:
         """`embedding` float32 [B, width] of `text` string [B]: of unit length, zeros for an empty text."""
@@ -132,6 +197,7 @@ class Recommender(tf.Module):
         In a namespace, because saving would make an entry point of every tf.function that is an attribute.
         """
         text = tf.TensorSpec([None], tf.string)
+        user, embedded = self._reader.specs(), self._reader.specs(embedded=True)
         search = [
             tf.TensorSpec([None, self._index.dim], tf.float32),
             tf.TensorSpec([None, None], tf.int64),
@@ -142,13 +208,15 @@ class Recommender(tf.Module):
         return types.SimpleNamespace(
             search=tf.function(self._search, input_signature=search, autograph=False),
             encode=tf.function(self._encode, input_signature=[text], autograph=False),
-            retrieve=tf.function(self._retrieve, input_signature=[self.request_specs()], autograph=False),
+            user=tf.function(self._user, input_signature=[user], autograph=False),
+            user_embedded=tf.function(self._user, input_signature=[embedded], autograph=False),
         )
 
-    def _concrete(self, function: Callable[..., Tensors], specs: Specs) -> Any:
+    def _concrete(self, function: Callable[..., Tensors], specs: Specs, rows: str = "user_id") -> Any:
         named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
         # Keyword arguments stay keyword arguments, whatever names the function gives its own.
-        return tf.function(lambda **inputs: function(**inputs), autograph=False).get_concrete_function(**named)
+        checking = tf.function(lambda **inputs: function(**checked(inputs, rows)), autograph=False)
+        return checking.get_concrete_function(**named)
 
     def _encode(self, texts: tf.Tensor) -> tf.Tensor:
         assert self._encoder is not None
@@ -160,33 +228,71 @@ class Recommender(tf.Module):
         )
         return tf.ensure_shape(vectors, [None, encoder.width])
 
-    def _retrieve(self, inputs: Tensors) -> Tensors:
-        """`scores` and `items` [B, N], and what ranking wants to know of the user."""
-        inputs = dict(inputs)
-        inputs["history_item_index"] = self._item_index.lookup(inputs["history_item_id"])
-        features = self._reader.read(inputs)
-        users = self._models.towers.encode(features, self._index.vectors)  # [B, dim]
-        allowed = [] if self._categories is None else [self._categories.ids(inputs["allowed_category"])]
-        scores, items = self._shared.search(users, self._excluded(inputs), self._depth, *allowed)
+    def _user(self, inputs: Tensors) -> dict[str, Any]:
+        """Vectors of users [B, dim], and what else is wanted of them later."""
+        item_index = self._item_index.lookup(inputs["history_item_id"])
+        features = self._reader.read({**inputs, "history_item_index": item_index})
         return {
-            "scores": tf.ensure_shape(scores, [None, self._depth]),
-            "items": tf.ensure_shape(items, [None, self._depth]),
-            "users": users,
+            "users": self._models.towers.encode(features, self._index.vectors),
+            "history_item_index": item_index,  # int64 [B, H], all of it
             "item_index": features["item_index"],
             "length": features["length"],
+            "features": features,
         }
+
+    def _retrieved(self, inputs: Tensors) -> dict[str, Any]:
+        """`scores` and `items` [B, N], and what `_user` gives."""
+        filters = {name: inputs[name] for name in self._filter_specs()}
+        of_user = {name: value for name, value in inputs.items() if name not in filters}
+        embedded = any(name.endswith("_embedding") for name in inputs)
+        user = (self._shared.user_embedded if embedded else self._shared.user)(of_user)
+        excluded = self._item_index.lookup(filters["exclude_item_id"])
+        if self._config.data.exclude_history:  # however much of it is read
+            excluded = tf.concat([excluded, user["history_item_index"]], axis=1)
+        allowed = [] if self._categories is None else [self._categories.ids(filters["allowed_category"])]
+        scores, items = self._shared.search(user["users"], excluded, self._depth, *allowed)
+        shape = [None, self._depth]
+        return {**user, "scores": tf.ensure_shape(scores, shape), "items": tf.ensure_shape(items, shape)}
 
     def _search(self, users: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor, allowed: tf.Tensor | None = None) -> Found:
         if self._categories is None or allowed is None:
             return search_without(self._index, users, excluded, k)
         return search_within(self._index, self._categories, users, excluded, allowed, k)
 
-    def _excluded(self, inputs: Tensors) -> tf.Tensor:
-        """Indices of what must not be answered, int64 [B, X]: of the whole history, however much of it is read."""
-        excluded = self._item_index.lookup(inputs["exclude_item_id"])
-        if self._config.data.exclude_history:
-            excluded = tf.concat([excluded, inputs["history_item_index"]], axis=1)
-        return excluded
+    def _reasons(
+        self, inputs: Tensors, features: Tensors, items: tf.Tensor, scores: tf.Tensor, explain: tf.Tensor
+    ) -> tf.Tensor:
+        """Columns of the history that speak most for the items [B, K], in the rows that ask; -1 elsewhere."""
+        none = tf.fill(tf.shape(items), -1)
+
+        def explained() -> tf.Tensor:
+            asked = {name: tf.boolean_mask(value, explain) for name, value in inputs.items()}
+            asked["history_item_index"] = self._item_index.lookup(asked["history_item_id"])
+            columns = reasons.history_columns(
+                lambda features: self._models.towers.encode(features, self._index.vectors),
+                self._reader,
+                asked,
+                {name: tf.boolean_mask(value, explain) for name, value in features.items()},
+                tf.gather(self._index.vectors, tf.boolean_mask(items, explain)),
+                tf.boolean_mask(scores, explain),
+            )
+            return tf.tensor_scatter_nd_update(none, tf.where(explain), columns)
+
+        return tf.ensure_shape(tf.cond(tf.reduce_any(explain), explained, lambda: none), items.shape)
+
+    def _rank_all(self, found: dict[str, Any]) -> tf.Tensor:
+        """Logits of any number of candidates: `_rank` looks at `ranking.candidates` of them at a time."""
+        at_once = self._config.ranking.candidates
+        rows, count = tf.shape(found["scores"])[0], tf.shape(found["scores"])[1]
+        pieces = tf.maximum((count + at_once - 1) // at_once, 1)
+
+        def cut(values: tf.Tensor, nothing: float) -> tf.Tensor:
+            filled = tf.pad(values, [[0, 0], [0, pieces * at_once - count]], constant_values=nothing)
+            return tf.reshape(filled, [rows * pieces, at_once])
+
+        parts = tf.nest.map_structure(lambda value: tf.repeat(value, pieces, axis=0), found)
+        parts |= {"scores": cut(found["scores"], -np.inf), "items": cut(found["items"], UNKNOWN_ITEM)}
+        return tf.reshape(self._rank(parts), [rows, pieces * at_once])[:, :count]
 
     def _rank(self, found: Tensors) -> tf.Tensor:
         """Logits [B, N] of what was retrieved; what lies beyond `ranking.candidates` stays behind, in its order."""

@@ -95,8 +95,15 @@ def make_items(count: int) -> ItemTable:
     )
 
 
-def make_towers(config: Config, items: ItemTable, *, everything: bool = True) -> RetrievalModel:
-    """Random weights, large enough that every input moves the answer."""
+def make_towers(
+    config: Config,
+    items: ItemTable,
+    *,
+    everything: bool = True,
+    item_inputs: ItemInputs | None = None,
+    texts: TextVectors | None = None,
+) -> RetrievalModel:
+    """Random weights, large enough that every input moves the answer. By default the item tower reads ids alone."""
     width = tiny_bert.WIDTH
     user_inputs = (
         UserInputs(
@@ -113,11 +120,11 @@ def make_towers(config: Config, items: ItemTable, *, everything: bool = True) ->
         if everything
         else UserInputs()
     )
-    towers = RetrievalModel(config, ItemInputs(items=len(items)), user_inputs)
-    towers.attach(items, TextVectors(np.zeros([1, width], np.float16), "tiny"))
+    towers = RetrievalModel(config, item_inputs or ItemInputs(items=len(items)), user_inputs)
     random = np.random.default_rng(5)
     for variable in towers.item_tower.weights + towers.user_tower.weights:
         variable.assign_add(0.3 * random.normal(size=variable.shape).astype(np.float32))
+    towers.attach(items, texts or TextVectors(np.zeros([1, width], np.float16), "tiny"))
     return towers
 
 
@@ -217,6 +224,7 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
         "exclude_item_id": [[]] * batch,
         "allowed_category": [[]] * batch,
         "diversity": [0.0] * batch,
+        "explain": [False] * batch,
         **changed,
     }
     arrays = {}
@@ -226,6 +234,8 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
             dtype = np.int64
         elif name in ("history_rating", "profile_age", "diversity"):
             dtype = np.float32
+        elif name == "explain":
+            dtype = np.bool_
         array = np.array(value, dtype)
         if dtype is object:
             array = np.array([str(text).encode() for text in array.reshape(-1)], object).reshape(array.shape)
@@ -237,8 +247,19 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
     return arrays
 
 
+def retrieval(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What of a request to `recommend` the signature `retrieve` has."""
+    return {name: value for name, value in inputs.items() if name not in ("diversity", "explain")}
+
+
+def user_only(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What of a request to `recommend` describes the user."""
+    inputs = retrieval(inputs)
+    return {name: value for name, value in inputs.items() if name not in ("exclude_item_id", "allowed_category")}
+
+
 def ids_only(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: inputs[name] for name in ("user_id", "history_item_id", "exclude_item_id", "diversity")}
+    return {name: inputs[name] for name in ("user_id", "history_item_id", "exclude_item_id", "diversity", "explain")}
 
 
 def texts(array: np.ndarray) -> list:

@@ -17,12 +17,16 @@ from serving.graph_ops import LINKED, SCANN_PREFIX, SERVERS_OF, check_ops, missi
 from serving.server import custom_ops
 from tests import tiny_bert
 from tests.serving import exported
-from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request, texts
+from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request, retrieval, texts
 from tests.trainer.text import raw_texts
 from tfx_pipeline.preprocessing import preprocess_items
 from trainer.config import Config
 from trainer.errors import TowersError
 
+SIGNATURES = (
+    *("recommend", "recommend_embedded", "retrieve", "rank"),
+    *("encode_text", "encode_user", "encode_item", "similar_items"),
+)
 ITEMS = {"brute_force": 40, "scann": 1100}  # enough for ScaNN to make partitions
 
 
@@ -64,15 +68,10 @@ def call(sessions, kind):
     return sessions[kind]
 
 
-def retrieval(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What of a request to `recommend` the signature `retrieve` has."""
-    return {name: value for name, value in inputs.items() if name != "diversity"}
-
-
 class TestAnswers:
     def test_signatures(self, call):
         signatures = call.definition.signature_def
-        assert {"serving_default", "recommend", "retrieve", "encode_text"} <= set(signatures)
+        assert {"serving_default", *SIGNATURES} == {name for name in signatures if not name.startswith("__")}
         assert set(signatures["recommend"].inputs) == set(request())
         for name, tensor in signatures["recommend"].inputs.items():
             assert [d.size for d in tensor.tensor_shape.dim] == [-1] * request()[name].ndim
@@ -94,7 +93,7 @@ class TestAnswers:
     def test_serving_default_is_recommend_and_begins_retrieve(self, call):
         default, recommended = (call(signature, request()) for signature in ("serving_default", "recommend"))
         retrieved = call("retrieve", retrieval(request()))
-        assert set(default) == {"item_id", "score", "retrieval_score"}
+        assert set(default) == {"item_id", "score", "retrieval_score", "reason_history_position"}
         np.testing.assert_array_equal(default["item_id"], recommended["item_id"])
         np.testing.assert_array_equal(recommended["item_id"], retrieved["item_id"][:, :K])
         np.testing.assert_allclose(recommended["retrieval_score"], retrieved["score"][:, :K], rtol=1e-5)
@@ -365,7 +364,7 @@ class TestWarmUp:
     def test_covers_every_signature_and_is_answered(self, models, call, kind):
         requests = list(warmup.read(models[kind]))
         names = {r.model_spec.signature_name for r in requests}
-        assert names == {"serving_default", "recommend", "retrieve", "encode_text"}
+        assert names == {"serving_default", *SIGNATURES}
         assert len(requests) <= warmup.MAX_RECORDS
         for r in requests:
             assert r.model_spec.name == "recommender"

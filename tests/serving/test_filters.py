@@ -83,6 +83,7 @@ def batch_of(rows: list[tuple[list[int], list[int], list[str]]]) -> dict[str, np
         "exclude_item_id": padded(excluded).reshape(len(rows), -1),
         "allowed_category": padded([row for _, _, row in rows]).reshape(len(rows), -1),
         "diversity": np.zeros(len(rows), np.float32),
+        "explain": np.zeros(len(rows), bool),
     }
 
 

@@ -150,7 +150,9 @@ class ItemTower(tf.keras.layers.Layer):
         """Vectors of the items with these indices: int32 [m] -> float32 [m, dim]."""
         return self._vectors(index, training)
 
-    def call(self, features: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    def call(
+        self, features: Mapping[str, tf.Tensor], training: bool = False, unknown: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Vectors of items described by their features, which need not be in the catalogue.
 
         Args:
@@ -158,6 +160,8 @@ class ItemTower(tf.keras.layers.Layer):
             [m], `multi_valued_<name>` int32 [m, values] padded with 0, or ragged, `dense_<name>` float32 [m, width];
             each one that the tower was built with. Optionally `item_index` int32 [m]; without it, or where it is 0, the
             id counts as unknown.
+          unknown: float32 [1, dim], the first row of `id_embedding`, where features hold no `item_index`: for whoever
+            needs no more than this row of it.
 
         Returns:
           float32 [m, dim].
@@ -167,7 +171,7 @@ class ItemTower(tf.keras.layers.Layer):
         content = self._content(features)
         index = features.get("item_index")
         if index is None or not self._identified:
-            identity = self.id_embedding[:1]
+            identity = self.id_embedding[:1] if unknown is None else unknown
             if content is None:
                 raise ValueError("`features` should hold `item_index`: this tower knows items by their id alone")
         else:
