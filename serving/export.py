@@ -14,6 +14,7 @@ import tensorflow as tf
 from serving import warmup
 from serving.categories import Categories
 from serving.graph_ops import Target, check_ops
+from serving.popular_items import write_popular_items
 from serving.signatures import Recommender
 from trainer.config import Config
 from trainer.data import ItemTable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Beside the warm-up requests: TensorFlow Serving reads nothing else there.
 METADATA = Path("assets.extra", "interest_towers.json")
+POPULAR = 1_000  # items in the list that clients fall back on
 _WARM_UP_BATCHES = (1, 4)
 _VERSIONS_OF = ("tensorflow", "tensorflow-text", "tensorflow-recommenders", "keras-nlp", "scann")
 
@@ -118,6 +120,8 @@ def export(
     with written_aside(Path(directory)) as aside:
         tf.saved_model.save(recommender, str(aside), signatures=signatures)
         check_ops(aside, cast(Target, index.kind))
+        popular = np.argsort(-dataset.items.train_count, kind="stable")[:POPULAR]
+        write_popular_items(aside, dataset.items.item_id[popular])
         requests = warm_up_requests(recommender, dataset.items)
         report["warm_up_requests"] = warmup.write(aside, config.serving.model_name, requests)
         report["megabytes"] = round(sum(f.stat().st_size for f in aside.rglob("*") if f.is_file()) / 1e6, 1)

@@ -157,15 +157,19 @@ class Recommender(tf.Module):
           **inputs: a user's, and `candidate_item_id` [B, N].
 
         Returns:
-          `score` and `retrieval_score` float32 [B, N]; `NO_SCORE`, the least float32, where the item is not in the
-          catalogue.
+          `score` and `retrieval_score` float32 [B, N]; with a ranking model that learnt from ratings also `rating`, the
+          one to be expected, and `liked`, the probability that it is at least `ranking.liked_rating`. `NO_SCORE`, the
+          least float32, where the item is not in the catalogue.
         """
         items = tf.cast(self._item_index.lookup(inputs.pop("candidate_item_id")), tf.int32)  # [B, N]
         user = self._shared.user(inputs)
         scores = tf.linalg.matvec(tf.gather(self._index.vectors, items), user["users"])
         scores = tf.where(items != UNKNOWN_ITEM, scores, -np.inf)
-        ranked = scores if self._models.ranker is None else self._rank_all({**user, "scores": scores, "items": items})
-        named = {"score": ranked, "retrieval_score": scores}
+        named = {"score": scores, "retrieval_score": scores}
+        if self._models.ranker is not None:
+            ranked = self._ranked(user, scores, items)
+            named["score"] = ranked.pop("logits")
+            named |= ranked
         return {name: tf.where(items != UNKNOWN_ITEM, value, NO_SCORE) for name, value in named.items()}
 
     def encode_user(self, **inputs: tf.Tensor) -> Tensors:
@@ -280,39 +284,22 @@ class Recommender(tf.Module):
 
         return tf.ensure_shape(tf.cond(tf.reduce_any(explain), explained, lambda: none), items.shape)
 
-    def _rank_all(self, found: dict[str, Any]) -> tf.Tensor:
-        """Logits of any number of candidates: `_rank` looks at `ranking.candidates` of them at a time."""
-        at_once = self._config.ranking.candidates
-        rows, count = tf.shape(found["scores"])[0], tf.shape(found["scores"])[1]
-        pieces = tf.maximum((count + at_once - 1) // at_once, 1)
-
-        def cut(values: tf.Tensor, nothing: float) -> tf.Tensor:
-            filled = tf.pad(values, [[0, 0], [0, pieces * at_once - count]], constant_values=nothing)
-            return tf.reshape(filled, [rows * pieces, at_once])
-
-        parts = tf.nest.map_structure(lambda value: tf.repeat(value, pieces, axis=0), found)
-        parts |= {"scores": cut(found["scores"], -np.inf), "items": cut(found["items"], UNKNOWN_ITEM)}
-        return tf.reshape(self._rank(parts), [rows, pieces * at_once])[:, :count]
-
     def _rank(self, found: Tensors) -> tf.Tensor:
         """Logits [B, N] of what was retrieved; what lies beyond `ranking.candidates` stays behind, in its order."""
         count = self._config.ranking.candidates
-        scores, items = found["scores"], found["items"][:, :count]
-        logits = self._models.ranker.score(
-            {
-                "user_vector": found["users"],
-                "item_index": found["item_index"],
-                "length": found["length"],
-                "candidate": items,
-                "retrieval_score": scores[:, :count],
-            },
-            self._index.vectors,
-        )["logits"]
+        scores = found["scores"]
+        logits = self._ranked(found, scores[:, :count], found["items"][:, :count])["logits"]
         lowest = tf.reduce_min(logits, axis=1, keepdims=True)
         # -inf less -inf is not a number; where the ranked part is not full, nothing is behind it.
         behind = lowest + scores[:, count:] - scores[:, count - 1 : count]
         behind = tf.where(tf.math.is_finite(scores[:, count:]), behind, -np.inf)
         return tf.concat([logits, behind], axis=1)
+
+    def _ranked(self, user: Tensors, scores: tf.Tensor, items: tf.Tensor) -> Tensors:
+        """What the ranking model says of candidates, given with their retrieval scores, -inf for none: [B, N]."""
+        inputs = {name: user[name] for name in ("item_index", "length")}
+        inputs |= {"user_vector": user["users"], "candidate": items, "retrieval_score": scores}
+        return self._models.ranker.score(inputs, self._index.vectors)
 
     def _answer(self, items: tf.Tensor, **scores: tf.Tensor) -> Tensors:
         answer = {"item_id": tf.gather(self._item_ids, items)}

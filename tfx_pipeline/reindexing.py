@@ -117,13 +117,15 @@ def reindex(
             )
             progress.summary(index)
         with steps.next():
+            paths = trained_run.dataset_paths(directory)
             report = export.export(
                 config,
                 towers,
                 run.ranker and run.ranker.over(new_catalogue.rows_in(run.dataset.items, items)),
                 index_directory=aside / "index",
                 dataset=Dataset(items=items, splits={}, texts=run.dataset.texts),
-                sequence_transform=trained_run.dataset_paths(directory).sequence_transform,
+                sequence_transform=paths.sequence_transform,
+                item_transform=paths.item_transform,
                 directory=aside / "model",
             )
             progress.summary(export.describe(report))

@@ -140,8 +140,9 @@ class _Found:
     """Finds items among each row's candidates: int32 [B, N]."""
 
     def __init__(self, candidates: tf.Tensor) -> None:
-        self._shape = tf.shape(candidates)
-        self._sorted = tf.sort(candidates, axis=1)
+        padded = tf.pad(candidates, [[0, 0], [1, 0]], constant_values=UNKNOWN_ITEM)  # never without a column
+        self._shape = tf.shape(padded)
+        self._sorted = tf.sort(padded, axis=1)
         self._place = tf.searchsorted(self._sorted, candidates)  # of each candidate in the sorted row, its first one
 
     def sum(self, items: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,6 @@ from serving.signatures import NO_SCORE, Recommender
 from tests import tiny_bert
 from tests.serving import exported
 from tests.serving.exported import CANDIDATES, COLOURS, Session, Traced, request, texts, user_only
-from trainer import ranking
 from trainer.data import TextVectors
 from trainer.index import builder
 from trainer.text import encoder as text_encoder
@@ -46,8 +45,7 @@ class Model:
             items.item_id,
             encoder,
             TransformGraph(exported.make_transform(config, place / "transform")),
-            exported.make_ranker(config),
-            ranking.popularity(items),
+            exported.make_ranker(config, items),
             Categories(items, "colour", item_transform),
             item_transform,
         )
