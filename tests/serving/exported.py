@@ -163,7 +163,7 @@ class _Transform(tf.Module):
         return outputs
 
 
-def make_ranker(config: Config, items: ItemTable) -> RankingModel:
+def make_ranker(config: Config, items: ItemTable, *, rated: bool = False) -> RankingModel:
     """Random weights over random tables, so that it orders otherwise than retrieval does."""
     random = np.random.default_rng(7)
     size, neighbours = len(items) + 1, 3
@@ -174,7 +174,7 @@ def make_ranker(config: Config, items: ItemTable) -> RankingModel:
     for name in ("popularity", "recent"):
         tables[name] = random.random(size).astype(np.float32)
     features = CandidateFeatures(tables)
-    ranker = RankingModel(config, config.model.dim, features, rated=False, rating_mean=0.0, rating_std=1.0)
+    ranker = RankingModel(config, config.model.dim, features, rated=rated, rating_mean=3.0, rating_std=1.0)
     for variable in ranker.trainable_variables:
         variable.assign_add(0.3 * random.normal(size=variable.shape).astype(np.float32))
     ranker.combine(random.normal(size=ranker.combination.shape), None)

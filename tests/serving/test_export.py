@@ -14,6 +14,7 @@ from tensorflow.python.framework import op_def_registry
 
 from serving import export, warmup
 from serving.graph_ops import LINKED, SCANN_PREFIX, SERVERS_OF, check_ops, missing_ops, used_ops
+from serving.popular_items import read_popular_items
 from serving.server import custom_ops
 from tests import tiny_bert
 from tests.serving import exported
@@ -479,6 +480,7 @@ def test_brute_force_export_of_a_scann_index(tmp_path):
     index = exported.make_index(config, towers, tmp_path / "index", "scann")
     model = export_ids_only(tmp_path, config, towers, items, index, target="brute_force")
     assert not any(op.startswith(SCANN_PREFIX) for op in used_ops(model))
+    assert read_popular_items(model)[0] == items.item_id[np.argmax(items.train_count)]
     other = exported.make_index(config, towers, tmp_path / "other", "brute_force")
     with pytest.raises(TowersError, match=r"index\.kind: scann"):
         export_ids_only(tmp_path / "x", config, towers, items, other, target="scann")

@@ -45,7 +45,7 @@ class Model:
             items.item_id,
             encoder,
             TransformGraph(exported.make_transform(config, place / "transform")),
-            exported.make_ranker(config, items),
+            exported.make_ranker(config, items, rated=True),
             Categories(items, "colour", item_transform),
             item_transform,
         )
@@ -126,6 +126,10 @@ def test_rank_scores_as_recommend_does(model, call):
     index = [[int(i[-4:]) + 1 for i in row[1:]] for row in texts(candidates)]
     expected = np.einsum("bnd,bd->bn", model.vectors[index], users)
     np.testing.assert_allclose(ranked["retrieval_score"][:, 1:], expected, rtol=1e-4, atol=1e-4)
+    assert set(ranked) == {"score", "retrieval_score", "rating", "liked"}
+    assert ((ranked["liked"][:, 1:] >= 0) & (ranked["liked"][:, 1:] <= 1)).all()
+    assert np.ptp(ranked["rating"][:, 1:]) > 0.01
+    assert (ranked["liked"][:, 0] == np.float32(NO_SCORE)).all()
     reverse = call("rank", {**user_only(inputs), "candidate_item_id": candidates[:, ::-1]})
     np.testing.assert_allclose(reverse["score"], ranked["score"][:, ::-1], rtol=1e-4, atol=1e-4)
     assert call("rank", {**user_only(inputs), "candidate_item_id": candidates[:, :0]})["score"].shape == (2, 0)
