@@ -58,7 +58,7 @@ def train(
 
     Returns:
       `{"epochs": [records], "best_epoch": ..., "retrieve": {"ndcg@10": ..., "hit_rate@10": ...}, "recommend": {...},
-      "use_ranking": whether re-ranking wins by more than a standard error, "standard_error": of the gain in NDCG@10,
+      "use_ranking": whether re-ranking wins on NDCG@10, "standard_error": of its gain,
       "liked": {...} (see `_calibration`) where there are ratings, "seconds": ...}`; without validation `retrieve` and
       `recommend` are None and `use_ranking` is False, for nothing speaks for it.
 
@@ -166,7 +166,7 @@ class _HeldOut:
             "retrieve": self._mean(retrieve),
             "recommend": self._mean(recommend),
             "standard_error": error,
-            "use_ranking": bool(gain.mean() > error),
+            "use_ranking": bool(gain.mean() > 0),
         }
         line = None
         rating = read.get("rating")

@@ -32,7 +32,8 @@ class RankingTrainerExecutor(DatasetExecutor):
             return
         verdict = "used" if result["use_ranking"] else "not used: no better than retrieval"
         before, after = result["retrieve"]["ndcg@10"], result["recommend"]["ndcg@10"]
-        progress.summary(f"validation NDCG@10 {before:.4f} -> {after:.4f}, {verdict}")
+        error = result["standard_error"]
+        progress.summary(f"validation NDCG@10 {before:.4f} -> {after:.4f} (standard error {error:.4f}), {verdict}")
 
 
 class RankingTrainerSpec(component_spec.ComponentSpec):
