@@ -58,7 +58,7 @@ def train(
 
     Returns:
       `{"epochs": [records], "best_epoch": ..., "retrieve": {"ndcg@10": ..., "hit_rate@10": ...}, "recommend": {...},
-      "use_ranking": whether re-ranking wins on NDCG@10, "standard_error": of its gain,
+      "use_ranking": whether re-ranking wins on NDCG@10 by more than `"standard_error"` of its gain,
       "liked": {...} (see `_calibration`) where there are ratings, "seconds": ...}`; without validation `retrieve` and
       `recommend` are None and `use_ranking` is False, for nothing speaks for it.
 
@@ -166,7 +166,8 @@ class _HeldOut:
             "retrieve": self._mean(retrieve),
             "recommend": self._mean(recommend),
             "standard_error": error,
-            "use_ranking": bool(gain.mean() > 0),
+            # A gain that may be chance is not worth what ranking costs: time in every call, and fewer new items.
+            "use_ranking": bool(gain.mean() > error),
         }
         line = None
         rating = read.get("rating")

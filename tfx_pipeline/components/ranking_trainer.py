@@ -30,7 +30,7 @@ class RankingTrainerExecutor(DatasetExecutor):
         if result["retrieve"] is None:
             progress.summary("not used: no validation users to judge it by")
             return
-        verdict = "used" if result["use_ranking"] else "not used: no better than retrieval"
+        verdict = "used" if result["use_ranking"] else "not used: no clear gain"
         before, after = result["retrieve"]["ndcg@10"], result["recommend"]["ndcg@10"]
         error = result["standard_error"]
         progress.summary(f"validation NDCG@10 {before:.4f} -> {after:.4f} (standard error {error:.4f}), {verdict}")
