@@ -102,9 +102,11 @@ def make_towers(
     everything: bool = True,
     item_inputs: ItemInputs | None = None,
     texts: TextVectors | None = None,
+    width: int = tiny_bert.WIDTH,
 ) -> RetrievalModel:
-    """Random weights, large enough that every input moves the answer. By default the item tower reads ids alone."""
-    width = tiny_bert.WIDTH
+    """Random weights, large enough that every input moves the answer. By default the item tower reads ids alone.
+    `width` is that of the encoder's vectors.
+    """
     user_inputs = (
         UserInputs(
             text_width=width,

@@ -1,0 +1,242 @@
+"""Latency and throughput of a served recommender: over the wire, and beside it the same computation in this process.
+
+The embedded server runs in a process of its own on a free port of 127.0.0.1; each client is a process with a connection
+of its own and calls one call after the other, by `serving.prediction_client`: NumPy arrays in and out. In-process are
+as many threads, which call what the server calls after it has read a request: `serving.server.predict.run`, NumPy
+arrays in and out. Both sides of a line take turns, as do the lengths of a query, so that a noisy machine is noisy for
+all of them. Every call has texts of its own, so that no cache answers.
+
+The machine should be quiet; the head and the foot tell its load.
+
+Command:  .venv/bin/python benchmarks/serving_latency.py --model RUN/serving/recommender
+          to try it: --items 1000 --seconds 0.5 --rounds 1 --clients 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from serving_load import Calls, Clients, call_repeatedly
+from serving_model import NAME, add_model_arguments, base_path_of, description, machine, measured_model
+from serving_requests import Recipe, Texts, known_items
+
+SIGNATURES = ("retrieve", "rank", "recommend")
+MOST_ADDED = 0.7  # milliseconds at p50 with one client
+LEAST_FASTER = 2.0  # a short query against one of LONG_QUERY tokens
+LONG_QUERY = 64
+_WARM_UP_SECONDS = 0.5
+_HEADING = f"{'':<24}{'clients':>7}{'p50':>8}{'p95':>7}{'p99':>7}{'calls/s':>8}"
+
+
+class InProcess:
+    """The model loaded as the server loads it.
+
+    Args:
+        directory: of the version.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        from serving.server import custom_ops, servable
+        from serving.tensors import register_bfloat16
+
+        register_bfloat16(tf.bfloat16.as_numpy_dtype)
+        custom_ops.register()
+        self._servable = servable.load(NAME, 1, directory)
+
+    def calls(self, key: str) -> Callable[[Mapping], list]:
+        """What answers a request to a signature."""
+        from serving.server.predict import run
+
+        signature = self._servable.signatures[key]
+        outputs = list(signature.outputs.values())
+
+        def call(request: Mapping) -> list:
+            return run(self._servable, signature, [request[name] for name in signature.inputs], outputs)
+
+        return call
+
+
+class Measurement:
+    """Both sides, with what they are asked."""
+
+    def __init__(self, clients: Clients, model: InProcess, requests: int) -> None:
+        self._clients = clients
+        self._model = model
+        self._requests = requests
+        self._seed = 0
+
+    def both(self, key: str, recipe: Recipe, clients: int, seconds: float, rounds: int) -> tuple[Calls, Calls]:
+        """Calls over the wire, and in this process."""
+        wire, here = Calls(), Calls()
+        for _ in range(rounds):
+            self._seed += 1
+            self._clients.prepare(key, recipe, self._requests, self._seed)
+            self._clients.call(clients, _WARM_UP_SECONDS)
+            wire = wire.then(self._clients.call(clients, seconds / rounds))
+            here = here.then(self._in_process(key, recipe, clients, seconds / rounds))
+        if wire.failures:
+            sys.exit(f"{key}: calls failed: {dict(wire.failures)}: {wire.example}")
+        return wire, here
+
+    def _in_process(self, key: str, recipe: Recipe, threads: int, seconds: float) -> Calls:
+        call = self._model.calls(key)
+        pools = [recipe.make(self._requests, 1000 * self._seed + 500 + number) for number in range(threads)]
+        total = Calls()
+        with ThreadPoolExecutor(threads) as pool:
+            for duration in (_WARM_UP_SECONDS, seconds):
+                running = [pool.submit(call_repeatedly, call, requests, duration) for requests in pools]
+                total = Calls()
+                for future in running:
+                    total = total.beside(future.result())
+        return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_arguments(parser)
+    add = parser.add_argument
+    add("--clients", type=int, nargs="+", default=[1, 4, 16])
+    add("--seconds", type=float, default=10.0, help="a cell takes on each of its sides")
+    add("--rounds", type=int, default=3, help="in so many turns")
+    add("--events", type=int, default=8, help="in a history")
+    add("--words", type=int, default=16, help="in a text")
+    add("--requests", type=int, default=500, help="different ones a client has in a turn")
+    add("--filter", default="", help="only the lines whose names match this regular expression: 'recommend|words'")
+    add("--server-flags", default="", help="further flags of the server, as one argument")
+    arguments = parser.parse_args()
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+    from serving.prediction_client import PredictionClient
+    from serving.server.process import ServerProcess
+
+    texts = (
+        Texts("no text"),
+        Texts("query", query=arguments.words),
+        Texts(f"query+{arguments.events} texts", query=arguments.words, event=arguments.words),
+    )
+    flags = shlex.split(arguments.server_flags)
+    with measured_model(arguments) as directory, base_path_of(directory) as base_path:
+        print(f"{description(directory)}\n{machine()}; server flags: {arguments.server_flags or 'none'}\n", flush=True)
+        model = InProcess(directory)
+        with (
+            ServerProcess(base_path, NAME, arguments=flags) as server,
+            PredictionClient(server.address, NAME, timeout=60) as client,
+            Clients(max(arguments.clients), server.address) as clients,
+        ):
+            signatures = client.metadata().signatures
+            nobody = Recipe(signatures["retrieve"], texts[0], [b""], 0, 0).make(1, 0)[0]
+            items = known_items(client.predict("retrieve", nobody))
+            measurement = Measurement(clients, model, arguments.requests)
+
+            def recipe(key: str, of: Texts) -> Recipe:
+                return Recipe(signatures[key], of, items, arguments.events, len(items))
+
+            def wanted(name: str) -> bool:
+                return re.search(arguments.filter, name) is not None
+
+            added = _main_table(arguments, measurement, signatures, texts, recipe, wanted)
+            faster = _query_table(arguments, measurement, signatures, recipe, wanted)
+    print(f"\n{machine()}")
+    if added:
+        worst = max(added, key=lambda name: added[name])
+        print(
+            f"the wire adds at most {added[worst]:.2f} ms at p50 with one client ({worst}); "
+            f"allowed {MOST_ADDED}: {_verdict(added[worst] <= MOST_ADDED)}"
+        )
+    if faster:
+        least = min(faster, key=lambda name: faster[name])
+        print(
+            f"queries of up to 8 words at least {faster[least]:.2f}x faster than {LONG_QUERY} tokens ({least}); "
+            f"wanted {LEAST_FASTER:g}x: {_verdict(faster[least] >= LEAST_FASTER)}"
+        )
+
+
+def _main_table(arguments, measurement, signatures, texts, recipe, wanted) -> dict[str, float]:
+    """Prints it; returns by line what the wire adds at p50 with one client, in milliseconds."""
+    print(
+        f"{'milliseconds':<31}{'over the wire':>22}{'':>8}{'in-process':>22}{'':>8}{'wire -':>8}{'wire /':>7}".rstrip()
+    )
+    print(f"{_HEADING}{'p50':>8}{'p95':>7}{'p99':>7}{'calls/s':>8}{'in-pr.':>8}{'in-pr.':>7}")
+    added = {}
+    for key in SIGNATURES:
+        for text in texts:
+            name = f"{key}, {text.name}"
+            if not wanted(name):
+                continue
+            problem = _problem(key, text, signatures)
+            if problem:
+                print(f"{name:<24}  {problem}", flush=True)
+                continue
+            for clients in arguments.clients:
+                wire, here = measurement.both(key, recipe(key, text), clients, arguments.seconds, arguments.rounds)
+                difference = wire.milliseconds(50) - here.milliseconds(50)
+                if clients == 1:
+                    added[name] = difference
+                ratio = wire.milliseconds(50) / here.milliseconds(50)
+                head = name if clients == arguments.clients[0] else ""
+                print(f"{head:<24}{clients:>7}{_cells(wire)}{_cells(here)}{difference:>8.2f}{ratio:>6.2f}x", flush=True)
+    return added
+
+
+def _query_table(arguments, measurement, signatures, recipe, wanted) -> dict[str, float]:
+    """Prints it; returns by line how many times faster a short query is than a long one."""
+    lengths = (
+        Texts("3 words", query=3),
+        Texts("8 words", query=8),
+        Texts(f"{LONG_QUERY} tokens", query=LONG_QUERY - 2),  # [CLS] and [SEP] make it full
+    )
+    keys = [key for key in ("encode_text", "retrieve") if any(wanted(f"{key}, {text.name}") for text in lengths)]
+    if keys:
+        print(f"\nqueries by their length: those of {LONG_QUERY} tokens cost what padding to {LONG_QUERY} costs")
+        print(f"{_HEADING}{'p50':>8}{'p95':>7}{'p99':>7}{'calls/s':>8}{'faster':>8}{'(in-pr.)':>9}")
+    faster = {}
+    for key in keys:
+        names = [f"{key}, {text.name}" for text in lengths]
+        problem = _problem(key, lengths[0], signatures)
+        if problem:
+            print(f"{key:<24}  {problem}", flush=True)
+            continue
+        sides = [[Calls(), Calls()] for _ in lengths]
+        for _ in range(arguments.rounds):
+            for side, text in zip(sides, lengths, strict=True):
+                found = measurement.both(key, recipe(key, text), 1, arguments.seconds / arguments.rounds, 1)
+                side[:] = [before.then(calls) for before, calls in zip(side, found, strict=True)]
+        longest = sides[-1]
+        for name, (wire, here) in zip(names, sides, strict=True):
+            ratios = [
+                long.milliseconds(50) / side.milliseconds(50) for long, side in zip(longest, (wire, here), strict=True)
+            ]
+            if wire is not longest[0] and key == "encode_text":
+                faster[name] = ratios[0]
+            print(f"{name:<24}{1:>7}{_cells(wire)}{_cells(here)}{ratios[0]:>7.2f}x{ratios[1]:>8.2f}x", flush=True)
+    return faster
+
+
+def _problem(key: str, texts: Texts, signatures: Mapping) -> str:
+    if key not in signatures:
+        return "this export has no such signature"
+    missing = texts.missing(signatures[key])
+    return f"the signature takes no {missing}" if missing else ""
+
+
+def _cells(calls: Calls) -> str:
+    p50, p95, p99 = (calls.milliseconds(percentile) for percentile in (50, 95, 99))
+    return f"{p50:>8.2f}{p95:>7.1f}{p99:>7.1f}{calls.rate:>8,.0f}"
+
+
+def _verdict(reached: bool) -> str:
+    return "reached" if reached else "MISSED"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Clients in processes of their own, each with a connection of its own, that call a server one call after the other."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from types import TracebackType
+
+import numpy as np
+from serving_model import NAME
+from serving_requests import Recipe
+
+_TIMEOUT = 30.0  # seconds; a call without an answer by then is lost
+
+
+@dataclass
+class Calls:
+    """What came of calls.
+
+    Attributes:
+        seconds: of each call that was answered.
+        failures: of the others, by status code.
+        example: one failure's message.
+        elapsed: seconds in which they were made.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+    example: str = ""
+    elapsed: float = 0.0
+
+    def then(self, later: Calls) -> Calls:
+        """These and calls that were made after them."""
+        return Calls(*self._both(later), self.elapsed + later.elapsed)
+
+    def beside(self, other: Calls) -> Calls:
+        """These and calls that were made at the same time."""
+        return Calls(*self._both(other), max(self.elapsed, other.elapsed))
+
+    def _both(self, other: Calls) -> tuple[list[float], Counter[str], str]:
+        return self.seconds + other.seconds, self.failures + other.failures, self.example or other.example
+
+    def milliseconds(self, percentile: float) -> float:
+        return 1000 * float(np.percentile(self.seconds, percentile)) if self.seconds else float("nan")
+
+    @property
+    def rate(self) -> float:
+        """Answered calls a second."""
+        return len(self.seconds) / self.elapsed if self.elapsed else 0.0
+
+
+class Clients:
+    """Use it as a context manager; leaving it ends the processes.
+
+    Args:
+        count: of the processes.
+        address: of the server's gRPC port.
+    """
+
+    def __init__(self, count: int, address: str) -> None:
+        spawn = multiprocessing.get_context("spawn")  # a fork would take TensorFlow's threads for running
+        self._stop = spawn.Event()
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for number in range(count):
+            here, there = spawn.Pipe()
+            process = spawn.Process(target=_client, args=(there, self._stop, address, number), daemon=True)
+            process.start()
+            self._pipes.append(here)
+            self._processes.append(process)
+        self._ask(count, "ready")
+
+    def prepare(self, signature: str, recipe: Recipe, requests: int, seed: int) -> None:
+        """Has each client make requests of its own, to call with from now on."""
+        self._ask(len(self._pipes), "prepare", signature, recipe, requests, seed)
+
+    def call(self, count: int, seconds: float) -> Calls:
+        """`count` clients call for so many seconds."""
+        self.start(count, seconds)
+        return self.collect(count)
+
+    def start(self, count: int, seconds: float) -> None:
+        """`count` clients begin to call, until `stop` or for so many seconds."""
+        self._stop.clear()
+        for pipe in self._pipes[:count]:
+            pipe.send(("call", seconds))
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def collect(self, count: int) -> Calls:
+        """What came of the calls since `start`, once all have ended."""
+        total = Calls()
+        for pipe in self._pipes[:count]:
+            total = total.beside(pipe.recv())
+        return total
+
+    def _ask(self, count: int, *message: object) -> None:
+        for pipe in self._pipes[:count]:
+            pipe.send(message)
+        for pipe in self._pipes[:count]:
+            pipe.recv()
+
+    def __enter__(self) -> Clients:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join()
+
+
+def call_repeatedly(call, requests: Iterable, seconds: float, stop: Event | None = None) -> Calls:
+    """Calls with one request after the other for so many seconds, or until `stop` is set."""
+    from serving.errors import ServingError
+
+    calls = Calls()
+    began = time.perf_counter()
+    while True:
+        for request in requests:
+            before = time.perf_counter()
+            if before - began >= seconds or (stop is not None and stop.is_set()):
+                calls.elapsed = before - began
+                return calls
+            try:
+                call(request)
+            except ServingError as error:
+                calls.failures[error.code] += 1
+                calls.example = calls.example or error.message
+            else:
+                calls.seconds.append(time.perf_counter() - before)
+
+
+def _client(pipe: Connection, stop: Event, address: str, number: int) -> None:
+    from serving.calls.retry import Retry
+    from serving.prediction_client import PredictionClient
+
+    requests: list = []
+    signature = ""
+    with PredictionClient(address, NAME, _TIMEOUT, retry=Retry(attempts=1)) as client:
+        while True:
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):  # the benchmark has ended
+                return
+            if message[0] == "call":
+                call = functools.partial(client.predict, signature)
+                pipe.send(call_repeatedly(call, requests, message[1], stop))
+                continue
+            if message[0] == "prepare":
+                _, signature, recipe, count, seed = message
+                requests = recipe.make(count, 1000 * seed + number)
+            pipe.send("done")

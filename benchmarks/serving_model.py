@@ -1,0 +1,107 @@
+"""The model that serving is measured with: an exported one, or one with random weights of a chosen size."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests_package import use_tests
+
+NAME = "recommender"
+_DESCRIPTION = Path("assets.extra", "interest_towers.json")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", type=Path, help="an exported model, RUN/serving/recommender or a version in it (default: see below)")
+    add("--items", type=int, default=20_000, help="without --model: one with random weights and so many items")
+    add("--dim", type=int, default=64, help="and item vectors of this width")
+    add("--k", type=int, default=20, help="and so many items in an answer")
+    add("--candidates", type=int, default=100, help="out of so many that are ranked")
+    add("--index", choices=("brute_force", "scann"), default="brute_force")
+    add("--encoder", default="all-MiniLM-L6-v2", help="of texts, as for text.encoder in a configuration")
+
+
+@contextmanager
+def measured_model(arguments: argparse.Namespace) -> Iterator[Path]:
+    """The version directory to serve. One that is made is deleted at the end."""
+    if arguments.model is not None:
+        yield _version_directory(arguments.model.absolute())
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        print(f"making a model of {arguments.items:,} items", file=sys.stderr, flush=True)
+        yield _make(arguments, Path(scratch))
+
+
+@contextmanager
+def base_path_of(version_directory: Path) -> Iterator[Path]:
+    """A base path with the model as version 1. `add_version` adds others."""
+    with tempfile.TemporaryDirectory() as scratch:
+        add_version(Path(scratch), 1, version_directory)
+        yield Path(scratch)
+
+
+def add_version(base_path: Path, version: int, version_directory: Path) -> None:
+    os.symlink(version_directory, base_path / str(version))
+
+
+def description(version_directory: Path) -> str:
+    """One line on an export."""
+    try:
+        said = json.loads((version_directory / _DESCRIPTION).read_text(encoding="utf-8"))
+    except OSError:
+        return str(version_directory)
+    encoder = said["encoder"]["name"] if said["encoder"] else "no texts"
+    return (
+        f"{said['items']:,} items, {said['config']['model']['dim']}-d, index {said['index']['kind']}, "
+        f"{'ranking' if said['ranking'] else 'no ranking'}, k {said['config']['serving']['k']}, {encoder}"
+    )
+
+
+def machine() -> str:
+    """One line on the machine and on what else it does: other work makes every figure worse."""
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    return f"{os.cpu_count()} processors, load average {load}, nice {os.nice(0)}"
+
+
+def _version_directory(directory: Path) -> Path:
+    if (directory / "saved_model.pb").exists():
+        return directory
+    versions = [path for path in directory.glob("*") if path.name.isdigit() and (path / "saved_model.pb").exists()]
+    if not versions:
+        sys.exit(f"{directory}: no exported model and no version directories")
+    return max(versions, key=lambda path: int(path.name))
+
+
+def _make(arguments: argparse.Namespace, directory: Path) -> Path:
+    use_tests()  # they export without training
+    from serving import export
+    from tests.serving import exported
+    from trainer.config import Config
+    from trainer.text import encoder as text_encoder
+
+    settings = exported.make_config(arguments.encoder, k=arguments.k, candidates=arguments.candidates).model_dump()
+    settings["text"]["max_tokens"] = 128
+    settings["model"] |= {"dim": arguments.dim, "layers": 2, "max_history": 50}
+    settings["serving"]["max_history"] = 50
+    settings["index"]["k"] = min(100, arguments.items)
+    config = Config.model_validate(settings)
+    width, _ = text_encoder.describe(arguments.encoder, config.text.max_tokens)
+    items = exported.make_items(arguments.items)
+    towers = exported.make_towers(config, items, width=width)
+    export.export(
+        config,
+        towers,
+        exported.make_ranker(config, items),
+        index_directory=exported.make_index(config, towers, directory / "index", arguments.index),
+        dataset=exported.make_dataset(items),
+        sequence_transform=exported.make_transform(config, directory / "transform"),
+        directory=directory / "model",
+    )
+    return directory / "model"

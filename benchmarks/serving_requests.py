@@ -1,0 +1,84 @@
+"""Requests to a served recommender, made from its signatures: any export can be asked, whatever its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.calls.metadata import SignatureSpec, TensorSpec
+
+Request = dict[str, np.ndarray]
+
+# Each is one token to an English BERT, so that so many words are so many tokens.
+WORDS = """
+    the a of and in to is it for with book read story love war history space guitar string music sound good great bad
+    price cheap new old song play cat dog tea house night day city girl boy life world time
+""".split()  # noqa: SIM905 - a list of words reads better so
+
+
+@dataclass(frozen=True)
+class Texts:
+    """How much text a request has: words of the query, and of each event of the history."""
+
+    name: str
+    query: int = 0
+    event: int = 0
+
+    def missing(self, spec: SignatureSpec) -> str:
+        """Which of these texts a signature does not take; "" if it takes all."""
+        wanted = {"query_text": self.query, "history_text": self.event}
+        known = spec.inputs.keys() | ({"query_text"} if "text" in spec.inputs else set())
+        return " and ".join(name for name, words in wanted.items() if words and name not in known)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What requests of one kind are made of.
+
+    Attributes:
+        items: ids that the model knows.
+        events: in each history.
+        candidates: items to rank, where a signature takes them.
+    """
+
+    spec: SignatureSpec
+    texts: Texts
+    items: Sequence[bytes]
+    events: int
+    candidates: int
+
+    def make(self, count: int, seed: int) -> list[Request]:
+        """`count` requests of one user each. All texts differ: none comes out of a cache."""
+        random = np.random.default_rng(seed)
+        return [
+            {name: self._value(name, tensor, random) for name, tensor in self.spec.inputs.items()} for _ in range(count)
+        ]
+
+    def _value(self, name: str, tensor: TensorSpec, random: np.random.Generator) -> np.ndarray:
+        columns = self.events if name.startswith("history_") else 0
+        if name == "candidate_item_id":
+            columns = min(self.candidates, len(self.items))
+        rank = 1 if tensor.shape is None else len(tensor.shape)
+        shape = [1, columns, *(tensor.shape or ())[2:]][:rank]
+        if tensor.dtype != object:
+            value = np.zeros(shape, tensor.dtype)
+            if name.endswith("timestamp"):
+                value += np.arange(value.size).reshape(shape) * 1000 + 1_700_000_000
+            return value + (4 if name == "history_rating" else 0)
+        count = int(np.prod(shape))
+        strings = np.full(count, b"", object)
+        if name in ("history_item_id", "candidate_item_id", "item_id"):
+            strings[:] = random.choice(np.array(self.items, object), count, replace=count > len(self.items))
+        elif name == "user_id":
+            strings[:] = [b"user-%d" % number for number in random.integers(10**6, size=count)]
+        else:
+            words = {"query_text": self.texts.query, "text": self.texts.query, "history_text": self.texts.event}
+            strings[:] = [" ".join(random.choice(WORDS, words.get(name, 0))).encode() for _ in range(count)]
+        return strings.reshape(shape)
+
+
+def known_items(answer: Mapping[str, np.ndarray]) -> list[bytes]:
+    """The ids in an answer of `retrieve` or `recommend`."""
+    return [item for item in answer["item_id"].reshape(-1).tolist() if item]
