@@ -11,7 +11,7 @@ from typing import NoReturn
 from serving.errors import ServerUsageError
 
 ENGINES = ("embedded", "tensorflow_model_server")
-_OWN_FLAGS = ("host", "engine", "workers")  # tensorflow_model_server does not know these
+_OWN_FLAGS = ("host", "engine", "workers", "max_waiting_calls")  # tensorflow_model_server does not know these
 _EXAMPLE = "example: towers serve --model_name recommender --model_base_path RUN/serving/recommender --port 8500"
 
 
@@ -98,6 +98,14 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         type=_positive,
         default=4 * (os.cpu_count() or 1),
         help="calls answered at the same time (default: four for each processor, here %(default)s)",
+    )
+    add(
+        "--max_waiting_calls",
+        type=_count,
+        help="predictions that may wait until a thread is free, over gRPC and over REST each; others are refused with "
+        "RESOURCE_EXHAUSTED, as TensorFlow Serving refuses what finds no thread. 0: none waits (default: twice the "
+        "threads). Once it had to refuse, none waits either until it did not for a second. tensorflow_model_server has "
+        "no such flag",
     )
     add(
         "--workers",

@@ -4,7 +4,6 @@ import argparse
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -13,6 +12,7 @@ from tensorflow.core.protobuf import config_pb2
 
 from serving.errors import ServerError, ServerUsageError
 from serving.server import custom_ops, servable
+from serving.server.admission import Admission, CallPool
 from serving.server.batch_scheduler import BatchScheduler
 from serving.server.batching import BatchedServable
 from serving.server.batching_parameters import read_batching_parameters
@@ -27,7 +27,7 @@ from serving.server.reflection import enable_reflection
 from serving.server.rest.api import RestApi
 from serving.server.rest.http_server import HttpServer
 from serving.server.servable import Servable
-from serving.server.services import generic_handlers
+from serving.server.services import PREDICT, generic_handlers
 from serving.server.tls import server_credentials
 from serving.server.warmup import warm_up
 from serving.tensors import register_bfloat16
@@ -133,7 +133,14 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
         flags.file_system_poll_wait_seconds,
         flags.allow_version_labels_for_unavailable_models,
     )
-    gate = Gate()
+    refused = registry.counter("/towers/serving/refused_calls", ("entrypoint",))
+
+    def admission(threads: int, entrypoint: str) -> Admission:
+        waiting = 2 * threads if flags.max_waiting_calls is None else flags.max_waiting_calls
+        return Admission(threads, waiting, functools.partial(refused.add, entrypoint))
+
+    pool = CallPool(flags.grpc_max_threads, "call")
+    gate = Gate(pool, admission(flags.grpc_max_threads, "GRPC"), PREDICT)
     handlers = [gate, *generic_handlers(core, metrics, one_of_several=flags.workers > 1)]
     health = HealthService() if flags.enable_grpc_healthcheck_service else None
     if health is not None:
@@ -144,9 +151,12 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
         if flags.rest_api_port:
             api = RestApi(core, metrics, registry, flags.rest_api_timeout_in_ms or None, monitoring_path)
             rest = HttpServer(
-                api, flags.host, flags.rest_api_port, flags.rest_api_num_threads, shared=flags.workers > 1
+                *(api, flags.host, flags.rest_api_port),
+                CallPool(flags.rest_api_num_threads, "httprestserver"),
+                admission(flags.rest_api_num_threads, "REST"),
+                shared=flags.workers > 1,
             )
-        server, port = _listen(handlers, flags, credentials)
+        server, port = _listen(handlers, pool, flags, credentials)
     except BaseException:
         if rest is not None:
             rest.stop(0)
@@ -175,10 +185,13 @@ def _served(name: str, versions: list[int]) -> str:
 
 
 def _listen(
-    handlers: Sequence[grpc.GenericRpcHandler], flags: argparse.Namespace, credentials: grpc.ServerCredentials | None
+    handlers: Sequence[grpc.GenericRpcHandler],
+    pool: CallPool,
+    flags: argparse.Namespace,
+    credentials: grpc.ServerCredentials | None,
 ) -> tuple[grpc.Server, int]:
     server = grpc.server(
-        ThreadPoolExecutor(flags.grpc_max_threads, thread_name_prefix="call"),
+        pool,
         options=[
             ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
             ("grpc.max_send_message_length", _LARGEST_MESSAGE),

@@ -20,6 +20,7 @@ from serving.server.statuses import RequestError, invalid_argument, unimplemente
 logger = logging.getLogger(__name__)
 
 _PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+PREDICT = f"/{_PREDICTION_SERVICE}/Predict"
 _MODEL_SERVICE = "tensorflow.serving.ModelService"
 _METADATA_FIELD = "signature_def"
 _LONGEST_DEADLINE = 365 * 24 * 3600.0  # seconds; what is further off is none

@@ -9,7 +9,6 @@ import http
 import logging
 import threading
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tornado import httputil
@@ -17,6 +16,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from serving.errors import ServerError
+from serving.server.admission import Admission, CallPool
 from serving.server.rest.api import Reply, RestApi, error_reply
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ class HttpServer:
 
     Args:
         api: answers the requests.
-        host, port: where to listen. threads: requests answered at the same time.
+        host, port: where to listen.
+        pool: threads that answer. admission: how many predictions may have or await them.
         shared: other processes listen on the port too.
 
     Raises:
@@ -44,14 +45,16 @@ class HttpServer:
         address: host:port.
     """
 
-    def __init__(self, api: RestApi, host: str, port: int, threads: int, shared: bool = False) -> None:
+    def __init__(
+        self, api: RestApi, host: str, port: int, pool: CallPool, admission: Admission, shared: bool = False
+    ) -> None:
         try:
             sockets = bind_sockets(port, host, reuse_port=shared)
         except OSError as error:
             raise ServerError(f"cannot listen on {host}:{port} for REST: {error.strerror or error}") from None
         port = sockets[0].getsockname()[1]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._connections = _Connections(api, threads)
+        self._connections = _Connections(api, pool, admission)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, args=(sockets,), name="rest", daemon=True)
         self._thread.start()
@@ -94,9 +97,10 @@ class _Connections(httputil.HTTPServerConnectionDelegate):
         in_flight: requests that came whole and whose replies are not yet sent.
     """
 
-    def __init__(self, api: RestApi, threads: int) -> None:
+    def __init__(self, api: RestApi, pool: CallPool, admission: Admission) -> None:
         self.api = api
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="httprestserver")
+        self.pool = pool
+        self.admission = admission
         self.in_flight = 0
         self.stopping = False
 
@@ -135,6 +139,8 @@ class _Exchange(httputil.HTTPMessageDelegate):
             self._write(error_reply(503, "The server is stopping."))
         elif self._size > _LARGEST_BODY:
             self._write(error_reply(413, f"The body has {self._size} bytes; at most {_LARGEST_BODY} are read."))
+        elif self._start_line.method == "POST" and self._shared.admission.refuses(self._shared.pool.calls):
+            self._write(error_reply(429, self._shared.admission.message))
         else:
             future = asyncio.get_running_loop().run_in_executor(self._shared.pool, self._reply)
             future.add_done_callback(self._replied)

@@ -28,6 +28,7 @@ def test_booleans_as_tensorflow_writes_them(text, expected):
         (["--model_base_path=/m", "--port=x"], "Received: 'x'"),
         (["--model_base_path=/m", "--grpc_max_threads=0"], "from 1"),
         (["--model_base_path=/m", "--file_system_poll_wait_seconds=-1"], "from 0"),
+        (["--model_base_path=/m", "--max_waiting_calls=-1"], "from 0"),
         (["--model_base_path=/m", "--enable_model_warmup=maybe"], "true or false"),
         (["--model_base_path=/m", "--model_name="], "--model_name"),
         (["--model_base_path=/m", "--workers=0"], "from 1 to 256"),

@@ -1,0 +1,172 @@
+"""More calls than the server can answer: some wait, the others are refused at once, and it recovers."""
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.server.admission import Admission, CallPool
+
+THREADS = 2
+WAITING = 3
+CALM = 1.0  # seconds
+
+
+def request(signature="", **inputs):
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name = "tiny"
+    message.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        message.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return message
+
+
+@pytest.fixture(scope="module")
+def rest_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tiny_models, start, rest_port):
+    flags = (f"--grpc_max_threads={THREADS}", f"--rest_api_num_threads={THREADS}", f"--max_waiting_calls={WAITING}")
+    return start(tiny_models(3).parent, *flags, f"--rest_api_port={rest_port}")
+
+
+@pytest.fixture(scope="module")
+def channel(server):
+    with grpc.insecure_channel(server.address) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def stub(channel):
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+@pytest.fixture
+def held(server, stub):
+    """Calls that hold every thread for two seconds, until their deadline; the server is calm before."""
+    time.sleep(CALM)
+    endless = request("slow", steps=np.int32(10**9))
+    calls = [stub.Predict.future(endless, timeout=2) for _ in range(THREADS)]
+    model = server.core.models["tiny"]
+    wait_until(lambda: _users(model) == THREADS)
+    yield calls
+    wait_until(lambda: _users(model) == 0)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def outcome(call):
+    """(code, message) that a call ends with."""
+    try:
+        call.result(timeout=10)
+    except grpc.RpcError as error:
+        return error.code().name, error.details()
+    return "OK", ""
+
+
+def test_what_may_wait_waits_and_the_rest_is_refused_at_once(channel, stub, held):
+    waiting = [stub.Predict.future(request(x=[2.0]), timeout=20) for _ in range(WAITING)]
+    time.sleep(0.2)
+    began = time.monotonic()
+    code, message = outcome(stub.Predict.future(request(x=[2.0]), timeout=20))
+    assert time.monotonic() - began < 1
+    assert code == "RESOURCE_EXHAUSTED"
+    assert message.startswith(f"Server Threadpool Exhausted: {THREADS} calls are being answered")
+    # Whoever looks after the server is not refused: it waits with the others.
+    asked = get_model_status_pb2.GetModelStatusRequest()
+    asked.model_spec.name = "tiny"
+    told = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus.future(asked, timeout=20)
+    assert not any(call.done() for call in [*held, *waiting])
+    assert [outcome(call)[0] for call in held] == ["DEADLINE_EXCEEDED"] * THREADS
+    assert [outcome(call)[0] for call in waiting] == ["OK"] * WAITING
+    assert told.result().model_version_status[0].version == 3
+
+
+def test_calls_whose_callers_gave_up_while_they_waited_hold_no_place(stub, held):
+    waiting = [stub.Predict.future(request(x=[2.0]), timeout=0.2) for _ in range(WAITING)]
+    assert [outcome(call)[0] for call in waiting] == ["DEADLINE_EXCEEDED"] * WAITING
+    assert [outcome(call)[0] for call in held] == ["DEADLINE_EXCEEDED"] * THREADS
+    time.sleep(0.2)
+    burst = [stub.Predict.future(request(x=[2.0]), timeout=20) for _ in range(THREADS + WAITING)]
+    assert [outcome(call)[0] for call in burst] == ["OK"] * len(burst)
+
+
+def test_rest_refuses_with_429(server, rest_port):
+    def post(document):
+        body = json.dumps(document).encode()
+        url = f"http://127.0.0.1:{rest_port}/v1/models/tiny:predict"
+        try:
+            with urllib.request.urlopen(url, body, timeout=20) as reply:
+                return reply.status, json.load(reply)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    slow = {"signature_name": "slow", "inputs": 2_000}
+    with ThreadPoolExecutor(THREADS + WAITING + 3) as threads:
+        replies = list(threads.map(post, [slow] * (THREADS + WAITING + 3)))
+    refused = [reply for code, reply in replies if code == 429]
+    assert len(refused) == 3
+    assert all(reply["error"].startswith("Server Threadpool Exhausted") for reply in refused)
+    assert [code for code, _ in replies].count(200) == THREADS + WAITING
+    with urllib.request.urlopen(f"http://127.0.0.1:{rest_port}/v1/models/tiny", timeout=20) as reply:
+        assert reply.status == 200
+
+
+def test_after_a_refusal_none_waits_until_a_second_without_one():
+    now, refusals = [100.0], []
+    admission = Admission(THREADS, WAITING, lambda: refusals.append(now[0]), lambda: now[0])
+    assert not any(admission.refuses(calls) for calls in range(THREADS + WAITING))
+    assert admission.refuses(THREADS + WAITING)
+    assert not admission.refuses(THREADS - 1)
+    assert admission.refuses(THREADS)
+    now[0] += 0.75
+    assert admission.refuses(THREADS)  # a refusal too: the second begins anew
+    now[0] += 0.75
+    assert admission.refuses(THREADS)
+    now[0] += CALM
+    assert not admission.refuses(THREADS)
+    assert refusals == [100.0, 100.0, 100.75, 101.5]
+
+
+def test_the_first_call_may_wait():
+    assert not Admission(1, 1, lambda: None, lambda: 0.0).refuses(1)
+
+
+def test_a_pool_counts_what_is_cancelled_before_it_begins():
+    with CallPool(1, "test") as pool:
+        first = pool.submit(time.sleep, 0.2)
+        second = pool.submit(time.sleep, 0.0)
+        assert pool.calls == 2
+        assert second.cancel()
+        first.result()
+        wait_until(lambda: pool.calls == 0)
+    with pytest.raises(RuntimeError):
+        pool.submit(time.sleep, 0)
+    assert pool.calls == 0
+
+
+def _users(model):
+    with model.acquire() as servable:
+        return servable.users - 1
