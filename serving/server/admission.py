@@ -1,9 +1,9 @@
-"""How many calls may wait for a thread, so that more calls than the server can answer are refused at once.
+"""Which calls are refused at once, because more come than the server can answer.
 
-A queue without end would answer every call late, and those that are answered first would be those whose callers have
-waited longest, or have given up. TensorFlow Serving has no queue at all: it refuses what finds no thread. Here some
-calls may wait, so that a burst is answered; but when calls had to be refused, more come than can be answered, and
-waiting would only make all of them slow: until none was refused for a while, none waits.
+A queue without end would answer every call late, most of them after their callers gave up. TensorFlow Serving has no
+queue at all: it refuses what finds no thread. Here some calls may wait, so that a burst is answered. In a lasting
+overload waiting would only make every answer late, and so would answering as many at once as there are threads, which
+are more than the processors: then a part of the threads answers, and none waits.
 """
 
 import threading
@@ -12,7 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-_CALM_SECONDS = 1.0  # without a refusal, until calls may wait again
+_WINDOW_SECONDS = 1.0
+_OVERLOAD = 0.25  # refused calls of a window's, from which on the overload lasts for the next
 
 
 class Admission:
@@ -23,34 +24,42 @@ class Admission:
         waiting: calls that may wait for one of them.
         count: called for each refusal.
         clock: in seconds.
+
+    Attributes:
+        message: for those who are refused.
     """
 
     def __init__(
         self, threads: int, waiting: int, count: Callable[[], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._threads = threads
-        self._waiting = waiting
         self._count = count
         self._clock = clock
-        self._last_refusal = -_CALM_SECONDS
+        self._most = threads + waiting
+        self._lasting = max(1, threads // 2)  # answered at once in an overload
+        self._overloaded = False
+        self._window_began = clock()
+        self._asked = 0  # in this window
+        self._refused = 0
+        self.message = (
+            f"Server Threadpool Exhausted: {threads} calls are answered at once and {waiting} may wait, in a lasting"
+            f" overload {self._lasting} and none"
+        )
 
     def refuses(self, calls: int) -> bool:
         """Whether to refuse one more call where `calls` are being answered or wait."""
-        if calls < self._threads:
+        elapsed = self._clock() - self._window_began
+        if elapsed >= _WINDOW_SECONDS:
+            # A share and not any refusal at all, or the lower limit would keep up by itself what it was set for.
+            self._overloaded = elapsed < 2 * _WINDOW_SECONDS and self._refused > _OVERLOAD * self._asked
+            self._window_began += elapsed
+            self._asked = self._refused = 0
+        self._asked += 1
+        if calls < (self._lasting if self._overloaded else self._most):
             return False
-        now = self._clock()
-        if calls < self._threads + self._waiting and now - self._last_refusal >= _CALM_SECONDS:
-            return False
-        self._last_refusal = now
+        self._overloaded = True
+        self._refused += 1
         self._count()
         return True
-
-    @property
-    def message(self) -> str:
-        return (
-            f"Server Threadpool Exhausted: {self._threads} calls are being answered, and as many wait as may:"
-            f" {self._waiting}, or none while the server is overloaded"
-        )
 
 
 class CallPool(ThreadPoolExecutor):

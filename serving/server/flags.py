@@ -104,7 +104,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         type=_count,
         help="predictions that may wait until a thread is free, over gRPC and over REST each; others are refused with "
         "RESOURCE_EXHAUSTED, as TensorFlow Serving refuses what finds no thread. 0: none waits (default: twice the "
-        "threads). Once it had to refuse, none waits either until it did not for a second. tensorflow_model_server has "
+        "threads). While a quarter is refused, half of the threads answer and none waits. tensorflow_model_server has "
         "no such flag",
     )
     add(

@@ -22,7 +22,7 @@ from serving.server.admission import Admission, CallPool
 
 THREADS = 2
 WAITING = 3
-CALM = 1.0  # seconds
+CALM = 2.0  # seconds without a call, after which there is no overload
 
 
 def request(signature="", **inputs):
@@ -93,7 +93,9 @@ def test_what_may_wait_waits_and_the_rest_is_refused_at_once(channel, stub, held
     code, message = outcome(stub.Predict.future(request(x=[2.0]), timeout=20))
     assert time.monotonic() - began < 1
     assert code == "RESOURCE_EXHAUSTED"
-    assert message.startswith(f"Server Threadpool Exhausted: {THREADS} calls are being answered")
+    assert message.startswith(
+        f"Server Threadpool Exhausted: {THREADS} calls are answered at once and {WAITING} may wait"
+    )
     # Whoever looks after the server is not refused: it waits with the others.
     asked = get_model_status_pb2.GetModelStatusRequest()
     asked.model_spec.name = "tiny"
@@ -134,24 +136,48 @@ def test_rest_refuses_with_429(server, rest_port):
         assert reply.status == 200
 
 
-def test_after_a_refusal_none_waits_until_a_second_without_one():
-    now, refusals = [100.0], []
-    admission = Admission(THREADS, WAITING, lambda: refusals.append(now[0]), lambda: now[0])
-    assert not any(admission.refuses(calls) for calls in range(THREADS + WAITING))
-    assert admission.refuses(THREADS + WAITING)
-    assert not admission.refuses(THREADS - 1)
-    assert admission.refuses(THREADS)
-    now[0] += 0.75
-    assert admission.refuses(THREADS)  # a refusal too: the second begins anew
-    now[0] += 0.75
-    assert admission.refuses(THREADS)
-    now[0] += CALM
-    assert not admission.refuses(THREADS)
-    assert refusals == [100.0, 100.0, 100.75, 101.5]
+class TestAdmission:
+    """Eight threads, and four calls that may wait; in an overload four answer."""
 
+    @pytest.fixture(autouse=True)
+    def _begin(self):
+        self.now = 100.0
+        self.refusals = 0
+        self.admission = Admission(8, 4, self.count, lambda: self.now)
 
-def test_the_first_call_may_wait():
-    assert not Admission(1, 1, lambda: None, lambda: 0.0).refuses(1)
+    def count(self):
+        self.refusals += 1
+
+    def asked(self, calls, times=1):
+        return {self.admission.refuses(calls) for _ in range(times)}
+
+    def test_some_may_wait_and_an_overload_begins_where_no_more_may(self):
+        assert self.asked(11) == {False}
+        assert self.asked(12) == {True}
+        assert self.asked(4) == {True}
+        assert self.asked(3) == {False}
+        assert self.refusals == 2
+
+    def test_an_overload_lasts_while_more_than_a_quarter_is_refused(self):
+        assert self.asked(12) == {True}
+        for _ in range(3):
+            self.now += 1
+            assert self.asked(4, 26) == {True}
+            assert self.asked(3, 74) == {False}
+        self.now += 1
+        assert self.asked(4, 25) == {True}
+        assert self.asked(3, 75) == {False}
+        self.now += 1
+        assert self.asked(11) == {False}
+
+    def test_an_overload_ends_while_no_call_comes(self):
+        assert self.asked(12, 50) == {True}
+        self.now += 2
+        assert self.asked(11) == {False}
+
+    def test_where_none_may_wait_one_thread_still_answers(self):
+        admission = Admission(1, 0, self.count, lambda: self.now)
+        assert [admission.refuses(calls) for calls in (0, 1, 0)] == [False, True, False]
 
 
 def test_a_pool_counts_what_is_cancelled_before_it_begins():

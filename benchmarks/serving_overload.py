@@ -1,0 +1,234 @@
+"""A server that is asked for more than it can answer: what it refuses and how quickly, how late its answers are, and
+how soon it is as before.
+
+First the capacity is measured, with clients that each wait for their answers. Then calls come at given rates whether
+others were answered or not (Poisson): a tenth of the capacity, which is unloaded; half of it; a multiple of it, the
+overload; and half of it again. The server has recovered after the last half second of that end in which a call failed
+or the median was more than twice that of the half load before. What it lets in is set by its flags --grpc_max_threads
+and --max_waiting_calls.
+
+The load comes from processes of this machine: with calls that cost the server little, they take its time. The table
+tells the rate that was really offered.
+
+Command:  .venv/bin/python benchmarks/serving_overload.py --model RUN/serving/recommender
+          to try it: --items 1000 --seconds 4 --calm 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import shlex
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from serving_load import Clients
+from serving_model import NAME, add_model_arguments, base_path_of, description, machine, measured_model
+from serving_requests import Recipe, Request, Texts, known_items
+
+REFUSALS = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
+MOST_SLOWER = 5.0  # p99 of answers under overload, against unloaded
+LONGEST_RECOVERY = 5.0  # seconds
+_REQUESTS = 500
+_TIMEOUT = 10.0  # seconds of a call
+_WINDOW = 0.5  # seconds
+
+
+class Phase(NamedTuple):
+    name: str
+    rate: float  # calls a second
+    seconds: float
+
+
+class Ended(NamedTuple):
+    """A call: when it was to be sent, in seconds from the phase's start, how long it took from then on, and its status.
+
+    From when it was due and not from when it was sent: a sender that is late must not hide how late the answers are.
+    """
+
+    due: float
+    seconds: float
+    code: str
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_arguments(parser)
+    add = parser.add_argument
+    add("--seconds", type=float, default=60.0, help="of overload")
+    add("--calm", type=float, default=20.0, help="seconds of each of the other phases")
+    add("--factor", type=float, default=3.0, help="overload, in capacities")
+    add("--processes", type=int, default=2, help="that send calls")
+    add("--signature", default="recommend")
+    add("--words", type=int, default=16, help="in a query; 0: no text")
+    add("--events", type=int, default=8, help="in a history")
+    add("--server-flags", default="", help="further flags of the server, as one argument")
+    arguments = parser.parse_args()
+
+    from serving.prediction_client import PredictionClient
+    from serving.server.process import ServerProcess
+
+    flags = shlex.split(arguments.server_flags)
+    with measured_model(arguments) as directory, base_path_of(directory) as base_path:
+        print(f"{description(directory)}\n{machine()}; server flags: {arguments.server_flags or 'none'}", flush=True)
+        with (
+            ServerProcess(base_path, NAME, arguments=flags) as server,
+            PredictionClient(server.address, NAME, timeout=60) as client,
+        ):
+            spec = client.metadata().signatures[arguments.signature]
+            nobody = Recipe(spec, Texts("no text"), [b""], 0, 0).make(1, 0)[0]
+            items = known_items(client.predict(arguments.signature, nobody))
+            recipe = Recipe(spec, Texts("query", query=arguments.words), items, arguments.events, len(items))
+            closed = 2 * (os.cpu_count() or 1)
+            with Clients(closed, server.address) as clients:
+                clients.prepare(arguments.signature, recipe, _REQUESTS, 0)
+                clients.call(closed, 1.0)
+                capacity = clients.call(closed, arguments.calm).rate
+            print(f"capacity {capacity:,.0f} calls/s, by {closed} clients; {arguments.signature}\n")
+            half = capacity / 2
+            phases = [
+                Phase("unloaded", capacity / 10, arguments.calm),
+                Phase("half load", half, arguments.calm),
+                Phase("overload", capacity * arguments.factor, arguments.seconds),
+                Phase("half load again", half, arguments.calm),
+            ]
+            ended = _offer(server.address, arguments, recipe, phases)
+    heading = "".join(f"{title:>9}" for title in ("sent/s", "OK/s", "p50", "p99", "refused", "p50", "p99"))
+    print(f"{'':<18}{heading}  other")
+    for phase, calls in zip(phases, ended, strict=True):
+        print(_line(phase, calls))
+    print()
+    _judge(*ended)
+    print(machine())
+
+
+def _judge(unloaded: list[Ended], before: list[Ended], overload: list[Ended], after: list[Ended]) -> None:
+    others = sum(call.code not in {"OK", *REFUSALS} for call in overload)
+    print(f"answered or refused, and nothing else: {others} others: {_verdict(others == 0)}")
+    slower = _milliseconds(overload, {"OK"}, 99) / _milliseconds(unloaded, {"OK"}, 99)
+    print(f"p99 of answers {slower:.1f}x unloaded, at most {MOST_SLOWER:g}x: {_verdict(slower < MOST_SLOWER)}")
+    seconds = _recovery(before, after)
+    print(f"recovered after {seconds:.1f} s, at most {LONGEST_RECOVERY:g} s: {_verdict(seconds <= LONGEST_RECOVERY)}")
+
+
+def _recovery(before: list[Ended], after: list[Ended]) -> float:
+    """Seconds until the last window that is not as before."""
+    usual = _milliseconds(before, {"OK"}, 50)
+    worst = 0.0
+    for number in range(int(max(call.due for call in after) / _WINDOW) + 1):
+        window = [call for call in after if number <= call.due / _WINDOW < number + 1]
+        failed = any(call.code != "OK" for call in window)
+        if failed or (window and _milliseconds(window, {"OK"}, 50) > 2 * usual):
+            worst = (number + 1) * _WINDOW
+    return worst
+
+
+def _offer(address: str, arguments: argparse.Namespace, recipe: Recipe, phases: list[Phase]) -> list[list[Ended]]:
+    """Sends the calls of one phase after the other; what came of each phase's."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(arguments.processes, _take, (spawn.Barrier(arguments.processes),)) as pool:
+        shares = [phase._replace(rate=phase.rate / arguments.processes) for phase in phases]
+        tasks = [(address, arguments.signature, recipe, shares, seed) for seed in range(1, arguments.processes + 1)]
+        ended = [call for calls in pool.starmap(_send, tasks, chunksize=1) for call in calls]
+    found = []
+    start = 0.0
+    for phase in phases:
+        within = [call for call in ended if start <= call.due < start + phase.seconds]
+        found.append([call._replace(due=call.due - start) for call in within])
+        start += phase.seconds
+    return found
+
+
+def _line(phase: Phase, ended: Sequence[Ended]) -> str:
+    codes = Counter(call.code for call in ended)
+    refused = sum(codes[code] for code in REFUSALS)
+    others = ", ".join(f"{count} {code}" for code, count in codes.items() if code not in {"OK", *REFUSALS})
+    return (
+        f"{phase.name:<18}{len(ended) / phase.seconds:>9,.0f}{codes['OK'] / phase.seconds:>9,.0f}"
+        f"{_cells(ended, {'OK'})}{refused:>9,}{_cells(ended, REFUSALS)}  {others or '-'}"
+    )
+
+
+def _cells(ended: Sequence[Ended], codes: set[str]) -> str:
+    if not any(call.code in codes for call in ended):
+        return f"{'-':>9}{'-':>9}"
+    return "".join(f"{_milliseconds(ended, codes, percentile):>6.1f} ms" for percentile in (50, 99))
+
+
+def _milliseconds(ended: Sequence[Ended], codes: set[str], percentile: float) -> float:
+    seconds = [call.seconds for call in ended if call.code in codes]
+    return 1000 * float(np.percentile(seconds, percentile)) if seconds else float("nan")
+
+
+_start = None  # in a process that sends calls: all of them begin together
+
+
+def _take(start) -> None:
+    global _start
+    _start = start
+
+
+def _send(address: str, signature: str, recipe: Recipe, phases: Sequence[Phase], seed: int) -> list[Ended]:
+    bodies = [_body(signature, request) for request in recipe.make(_REQUESTS, seed)]
+    random = np.random.default_rng(seed)
+    times: list[float] = []
+    start = 0.0
+    for _, rate, seconds in phases:
+        times += (start + np.sort(random.uniform(0, seconds, random.poisson(rate * seconds)))).tolist()
+        start += seconds
+    _start.wait()
+    return asyncio.run(_send_at(address, bodies, times))
+
+
+async def _send_at(address: str, bodies: Sequence[bytes], times: Sequence[float]) -> list[Ended]:
+    import grpc
+
+    ended: list[Ended] = []
+    async with grpc.aio.insecure_channel(address) as channel:
+        method = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+
+        async def call(body: bytes, due: float) -> None:
+            try:
+                await method(body, timeout=_TIMEOUT)
+                code = "OK"
+            except grpc.aio.AioRpcError as error:
+                code = error.code().name
+            ended.append(Ended(due, time.perf_counter() - began - due, code))
+
+        await channel.channel_ready()
+        began = time.perf_counter()
+        running = set()
+        for number, due in enumerate(times):
+            if (early := began + due - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            task = asyncio.create_task(call(bodies[number % len(bodies)], due))
+            running.add(task)
+            task.add_done_callback(running.discard)
+        while running:
+            await asyncio.wait(running)
+    return ended
+
+
+def _body(signature: str, request: Request) -> bytes:
+    from serving.protos import wire_pb2
+    from serving.tensors import fill_tensor
+
+    message = wire_pb2.PredictRequest()
+    message.model_spec.name = NAME
+    message.model_spec.signature_name = signature
+    for name, value in request.items():
+        fill_tensor(message.inputs[name], value)
+    return message.SerializeToString()
+
+
+def _verdict(reached: bool) -> str:
+    return "reached" if reached else "MISSED"
+
+
+if __name__ == "__main__":
+    main()
