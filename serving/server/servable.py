@@ -66,6 +66,9 @@ class Servable:
             return self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
         except tf.errors.OpError as error:
             raise from_runtime_error(error) from None
+        except UnicodeDecodeError as error:
+            # Of the error's message, whose code is lost with it: the graph refused a value, and quotes its bytes.
+            raise invalid_argument(error.object.decode("utf-8", "backslashreplace")) from None
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)

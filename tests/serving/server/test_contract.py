@@ -221,6 +221,12 @@ def test_error_of_the_graph_keeps_its_code_and_is_cut(stub):
     assert len(message) == 1024 + len("...TRUNCATED")
 
 
+def test_error_of_the_graph_that_quotes_bytes_which_are_no_text(stub):
+    code, message = refused(stub.Predict, predict_request("refuse", message=np.array([b"half \xe4\xbd"], object)))
+    assert code == "INVALID_ARGUMENT"
+    assert r"half \xe4\xbd" in message
+
+
 def test_deadline_cancels_the_run_and_the_next_call_is_answered(stub, server):
     started = time.monotonic()
     with pytest.raises(grpc.RpcError) as caught:
