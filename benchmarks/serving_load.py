@@ -85,11 +85,11 @@ class Clients:
         self.start(count, seconds)
         return self.collect(count)
 
-    def start(self, count: int, seconds: float) -> None:
-        """`count` clients begin to call, until `stop` or for so many seconds."""
+    def start(self, count: int, seconds: float, pause: float = 0.0) -> None:
+        """`count` clients begin to call, until `stop` or for so many seconds; each pauses after a call."""
         self._stop.clear()
         for pipe in self._pipes[:count]:
-            pipe.send(("call", seconds))
+            pipe.send(("call", seconds, pause))
 
     def stop(self) -> None:
         self._stop.set()
@@ -120,8 +120,8 @@ class Clients:
             process.join()
 
 
-def call_repeatedly(call, requests: Iterable, seconds: float, stop: Event | None = None) -> Calls:
-    """Calls with one request after the other for so many seconds, or until `stop` is set."""
+def call_repeatedly(call, requests: Iterable, seconds: float, pause: float = 0.0, stop: Event | None = None) -> Calls:
+    """Calls with one request after the other for so many seconds, or until `stop` is set; pauses after each call."""
     from serving.errors import ServingError
 
     calls = Calls()
@@ -139,6 +139,8 @@ def call_repeatedly(call, requests: Iterable, seconds: float, stop: Event | None
                 calls.example = calls.example or error.message
             else:
                 calls.seconds.append(time.perf_counter() - before)
+            if pause:
+                time.sleep(pause)
 
 
 def _client(pipe: Connection, stop: Event, address: str, number: int) -> None:
@@ -155,7 +157,7 @@ def _client(pipe: Connection, stop: Event, address: str, number: int) -> None:
                 return
             if message[0] == "call":
                 call = functools.partial(client.predict, signature)
-                pipe.send(call_repeatedly(call, requests, message[1], stop))
+                pipe.send(call_repeatedly(call, requests, *message[1:], stop))
                 continue
             if message[0] == "prepare":
                 _, signature, recipe, count, seed = message
