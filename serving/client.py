@@ -40,10 +40,10 @@ __all__ = [
 class RecommenderClient(RecommenderCalls, PredictionClient):
     """Asks a served recommender.
 
-    With a `fallback`, `recommend` and `recommend_many` answer with its items when the deadline passes or, after all
-    attempts, no server is available: `RecommendationList.is_fallback` tells, and `failure` says why. What a request
-    excludes stays out. A call that allows some categories only has no fallback, because nothing is known of the items'
-    categories here.
+    With a `fallback`, `recommend` and `recommend_many` answer with its items when the deadline passes, the server has
+    too many calls or, after all attempts, none is available: `RecommendationList.is_fallback` tells, and `failure` says
+    why. What a request excludes stays out. A call that allows some categories only has no fallback, because nothing is
+    known of the items' categories here.
 
     Where the data was ingested under pseudonyms, name the same key here: user and item ids are then replaced on their
     way to the server. Returned item ids are pseudonyms too, and cannot be turned back; those among `known_item_ids`

@@ -9,7 +9,7 @@ from serving.calls.requests import UserRequest, check_strings
 from serving.errors import ServingError, refused
 from serving.popular_items import read_popular_items
 
-_CODES = ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+_CODES = ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # too late, too many calls, nobody there
 
 
 class Fallback:

@@ -11,7 +11,8 @@ from typing import NoReturn
 from serving.errors import ServerUsageError
 
 ENGINES = ("embedded", "tensorflow_model_server")
-_OWN_FLAGS = ("host", "engine", "workers", "max_waiting_calls")  # tensorflow_model_server does not know these
+# tensorflow_model_server does not know these.
+_OWN_FLAGS = ("host", "engine", "workers", "max_waiting_calls", "enable_grpc_reflection")
 _EXAMPLE = "example: towers serve --model_name recommender --model_base_path RUN/serving/recommender --port 8500"
 
 
@@ -184,7 +185,7 @@ def model_server_arguments(argv: Sequence[str], flags: argparse.Namespace) -> li
     """`argv` for tensorflow_model_server: without this server's own flags, and with an absolute base path."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in (*_OWN_FLAGS, "model_base_path"):
-        parser.add_argument(f"--{name}")
+        parser.add_argument(f"--{name}", nargs="?")
     _, others = parser.parse_known_args(list(argv))
     if flags.model_base_path is None:
         return others

@@ -57,6 +57,14 @@ def test_unavailable_after_all_attempts(client_of, server):
         assert not client.recommend(user_id="u").is_fallback
 
 
+def test_a_server_with_too_many_calls_is_not_asked_again(client_of, server):
+    server.fail("RESOURCE_EXHAUSTED")
+    with client_of(server.address) as client:
+        found = client.recommend(user_id="u")
+        assert (found.is_fallback, found.failure.code) == (True, "RESOURCE_EXHAUSTED")
+        assert server.predicted() == 1
+
+
 def test_the_deadline(client_of, server):
     with client_of(server.address) as client:
         client.metadata()
@@ -66,7 +74,7 @@ def test_the_deadline(client_of, server):
     assert found.failure.code == "DEADLINE_EXCEEDED"
 
 
-@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "INTERNAL", "NOT_FOUND"])
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "PERMISSION_DENIED", "INTERNAL", "NOT_FOUND"])
 def test_any_other_failure_is_told(client_of, server, code):
     server.fail(code)
     with client_of(server.address) as client, pytest.raises(ServingError) as caught:

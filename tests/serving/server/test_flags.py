@@ -73,7 +73,8 @@ def test_engine_is_run_with_the_flags_it_knows(monkeypatch, tmp_path):
         raise SystemExit(0)  # the process would be another one now
 
     monkeypatch.setattr("os.execv", execute)
-    argv = ["--model_base_path", "/m", "--port=8501", "--engine", "tensorflow_model_server", "--host=0.0.0.0"]
+    argv = ["--model_base_path", "/m", "--enable_grpc_reflection", "--port=8501"]
+    argv += ["--engine", "tensorflow_model_server", "--host=0.0.0.0"]
     assert main(argv) == 0
     assert called == [(str(program), [str(program), "--model_base_path=/m", "--port=8501"])]
 
