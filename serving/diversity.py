@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from serving.branches import apart
+
 
 def best(
     scores: tf.Tensor, vectors: Callable[[], tf.Tensor], diversity: tf.Tensor, count: int
@@ -34,7 +36,7 @@ def best(
         values, places = tf.math.top_k(scores, count)
         return values, places
 
-    values, places = tf.cond(tf.reduce_any(diversity > 0.0), diverse, undiversified)
+    values, places = tf.cond(tf.reduce_any(diversity > 0.0), apart(diverse), undiversified)
     return tf.ensure_shape(values, [None, count]), tf.ensure_shape(places, [None, count])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from serving.branches import apart
 from serving.categories import Categories
 from trainer.data import UNKNOWN_ITEM
 from trainer.index.base import Found, Index, pad_columns
@@ -57,22 +58,23 @@ def search_within(
     restricted = tf.reduce_any(allowed >= 0, axis=1)  # [B]
     some = tf.reduce_any(restricted)
 
-    def of_others() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.boolean_mask(queries, ~restricted), tf.boolean_mask(excluded, ~restricted)
+    def others() -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.where(~restricted)[:, 0]
+        return tf.gather(queries, rows), tf.gather(excluded, rows)
 
-    other_queries, other_excluded = tf.cond(some, of_others, lambda: (queries, excluded))
+    other_queries, other_excluded = tf.cond(some, others, lambda: (queries, excluded))
     found = search_without(index, other_queries, other_excluded, k)
 
     def merged() -> Found:
-        scores = tf.matmul(tf.boolean_mask(queries, restricted), index.vectors, transpose_b=True)  # [R, n + 1]
-        within = categories.items(tf.boolean_mask(allowed, restricted))
-        exact = best_without(tf.where(within, scores, -np.inf), tf.boolean_mask(excluded, restricted), k)
-        rows = tf.concat([tf.where(~restricted), tf.where(restricted)], axis=0)[:, 0]
-        place = tf.math.invert_permutation(tf.cast(rows, tf.int32))
+        rows = tf.where(restricted)[:, 0]  # [R]
+        scores = tf.matmul(tf.gather(queries, rows), index.vectors, transpose_b=True)  # [R, n + 1]
+        within = categories.items(tf.gather(allowed, rows))
+        exact = best_without(tf.where(within, scores, -np.inf), tf.gather(excluded, rows), k)
+        place = tf.math.invert_permutation(tf.cast(tf.concat([tf.where(~restricted)[:, 0], rows], axis=0), tf.int32))
         scores, items = (tf.gather(tf.concat(parts, axis=0), place) for parts in zip(found, exact, strict=True))
         return scores, items
 
-    return tf.cond(some, merged, lambda: found)
+    return tf.cond(some, apart(merged), lambda: found)
 
 
 def best_without(scores: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> Found:

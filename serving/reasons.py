@@ -22,7 +22,7 @@ def history_columns(
     Args:
       encode: the user tower, features of [B] requests -> float32 [B, dim].
       reader: what made `features` of `inputs`.
-      inputs: of the request, with `history_item_index`.
+      inputs: `history_*` of the request, with `history_item_index`.
       features: of the request.
       vectors: float32 [B, K, dim] of the items.
       scores: float32 [B, K], their retrieval scores; -inf for none.

@@ -90,7 +90,7 @@ class RequestReader:
         Without one of its events, a request would be read with that one in front.
 
         Args:
-          inputs: as for `read`.
+          inputs: `history_*`, as for `read`.
           features: what `read` made of them; texts that it has are not encoded again.
 
         Returns:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving import diversity, reasons
+from serving.branches import apart
 from serving.categories import Categories
 from serving.checks import checked
 from serving.filters import search_within, search_without
@@ -270,19 +271,24 @@ class Recommender(tf.Module):
         none = tf.fill(tf.shape(items), -1)
 
         def explained() -> tf.Tensor:
-            asked = {name: tf.boolean_mask(value, explain) for name, value in inputs.items()}
-            asked["history_item_index"] = self._item_index.lookup(asked["history_item_id"])
+            rows = tf.where(explain)  # [R, 1]
+
+            def of_rows(value: tf.Tensor) -> tf.Tensor:
+                return tf.gather(value, rows[:, 0])
+
+            history = {name: of_rows(value) for name, value in inputs.items() if name.startswith("history_")}
+            history["history_item_index"] = self._item_index.lookup(history["history_item_id"])
             columns = reasons.history_columns(
                 lambda features: self._models.towers.encode(features, self._index.vectors),
                 self._reader,
-                asked,
-                {name: tf.boolean_mask(value, explain) for name, value in features.items()},
-                tf.gather(self._index.vectors, tf.boolean_mask(items, explain)),
-                tf.boolean_mask(scores, explain),
+                history,
+                {name: of_rows(value) for name, value in features.items()},
+                tf.gather(self._index.vectors, of_rows(items)),
+                of_rows(scores),
             )
-            return tf.tensor_scatter_nd_update(none, tf.where(explain), columns)
+            return tf.tensor_scatter_nd_update(none, rows, columns)
 
-        return tf.ensure_shape(tf.cond(tf.reduce_any(explain), explained, lambda: none), items.shape)
+        return tf.ensure_shape(tf.cond(tf.reduce_any(explain), apart(explained), lambda: none), items.shape)
 
     def _rank(self, found: Tensors) -> tf.Tensor:
         """Logits [B, N] of what was retrieved; what lies beyond `ranking.candidates` stays behind, in its order."""

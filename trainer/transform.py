@@ -55,11 +55,14 @@ class TransformGraph(tf.Module):
 
     def _feed(self, spec: tf.TypeSpec, values: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
         if isinstance(spec, tf.RaggedTensorSpec):
+            # Splits made here need no check: checks would be more than half of the exported graph's ops.
             if values is None:
+                nothing = tf.zeros([0], spec.dtype)
                 return tf.RaggedTensor.from_row_splits(
-                    tf.zeros([0], spec.dtype), tf.zeros([rows + 1], spec.row_splits_dtype)
+                    nothing, tf.zeros([rows + 1], spec.row_splits_dtype), validate=False
                 )
-            return tf.RaggedTensor.from_row_splits(values, tf.range(tf.cast(rows, spec.row_splits_dtype) + 1))
+            each = tf.range(tf.cast(rows, spec.row_splits_dtype) + 1)
+            return tf.RaggedTensor.from_row_splits(values, each, validate=False)
         if values is None:
             values = tf.fill([rows], "") if spec.dtype == tf.string else tf.zeros([rows], spec.dtype)
         return values[:, None]
