@@ -198,8 +198,11 @@ def test_ranking_batches_can_be_left_out() -> None:
         retrieval.user_inputs(config.model, train, None, False),
     )
     model.attach(items, None)
-    examples = ranking_examples.RankingExamples(config, model, items, train, model.item_vectors())
+    choices = ranking_examples.train_choices(config, train)
+    allowed = np.concatenate([[False], items.train_count > 0])
+    vectors = model.item_vectors()
+    examples = ranking_examples.RankingExamples(config, model, train, choices, vectors, allowed, random=5)
     whole = list(examples.batches(3))
-    assert sum(len(batch["candidates"]) for batch in whole) == len(examples)
+    assert sum(len(batch["candidate"]) for batch in whole) == len(examples)
     for got, wanted in zip(examples.batches(3, 2), whole[2:], strict=True):
         assert all(np.array_equal(got[name], wanted[name], equal_nan=True) for name in wanted)

@@ -21,7 +21,7 @@ def recommender(tmp_path_factory):
     from serving import export
 
     directory = tmp_path_factory.mktemp("recommender")
-    config = exported.make_config(tiny_bert.write(directory / "bert"))
+    config = exported.make_config(tiny_bert.write(directory / "bert"), category="colour")
     items = exported.make_items(40)
     towers = exported.make_towers(config, items)
     export.export(
@@ -31,6 +31,7 @@ def recommender(tmp_path_factory):
         index_directory=exported.make_index(config, towers, directory / "index", "brute_force"),
         dataset=exported.make_dataset(items),
         sequence_transform=exported.make_transform(config, directory / "transform"),
+        item_transform=exported.make_item_transform(config, directory / "item_transform"),
         directory=directory / "models" / "1",
     )
     return directory / "models"
