@@ -82,7 +82,6 @@ def _ranker(
         dataset.items,
         dataset.train,
         dataset.splits["validation"],
-        dataset.texts,
         directory,
         on_epoch=lambda record: None,
     )

@@ -39,8 +39,8 @@ class Categories(tf.Module):
 
     def ids(self, names: tf.Tensor) -> tf.Tensor:
         """Ids of categories, as `items` takes them: string [B, C] -> int32 [B, C], -1 for "", 0 for an unknown one."""
-        flat = self._transform({self._feature: tf.reshape(names, [-1])})[self._feature]
-        return tf.where(names != "", tf.reshape(tf.cast(flat, tf.int32), tf.shape(names)), -1)
+        flat = self._transform.ids({self._feature: tf.reshape(names, [-1])})[self._feature]
+        return tf.where(names != "", tf.reshape(flat, tf.shape(names)), -1)
 
     def items(self, ids: tf.Tensor) -> tf.Tensor:
         """Which items have one of a row's categories: int32 [R, C] -> bool [R, n + 1], column 0 the unknown item."""

@@ -51,11 +51,9 @@ class ItemReader:
         features = {name: value for name, value in inputs.items() if name.startswith("dense_")}
         singles = {name: value for name, value in inputs.items() if name.startswith(("categorical_", "numeric_"))}
         if singles:
-            for name, ids in self._transformed(singles).items():
-                known = ~tf.math.is_nan(singles[name]) if singles[name].dtype.is_floating else True
-                features[name] = tf.where(known, ids, 0)
+            features |= self._ids(singles)
         for name in (name for name in inputs if name.startswith("multi_valued_")):
-            ids = self._transformed({name: tf.reshape(inputs[name], [-1])})[name]
+            ids = self._ids({name: tf.reshape(inputs[name], [-1])})[name]
             ids = tf.sort(tf.reshape(ids, tf.shape(inputs[name])), axis=1, direction="DESCENDING")
             repeated = tf.pad(ids[:, 1:] == ids[:, :-1], [[0, 0], [1, 0]])[:, : tf.shape(ids)[1]]
             features[name] = tf.where(repeated, 0, ids)  # a value counts once, as in the table
@@ -67,6 +65,6 @@ class ItemReader:
             features["text"] = self._encode(tf.where(rows, written, ""))
         return features
 
-    def _transformed(self, raw: Tensors) -> Tensors:
+    def _ids(self, raw: Tensors) -> Tensors:
         assert self._transform is not None
-        return {name: tf.cast(ids, tf.int32) for name, ids in self._transform(raw).items()}
+        return self._transform.ids(raw)

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from serving.checks import Tensors
 from serving.histories import Histories, last_events
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM
 from trainer.towers.inputs import UserInputs
 from trainer.transform import TransformGraph
 
-Tensors = dict[str, tf.Tensor]
 Specs = dict[str, tf.TensorSpec]
 
 ONE, MANY = [None], [None, None]  # shapes of inputs: a value a row, a list a row
@@ -124,7 +124,8 @@ class RequestReader:
         features = {"item_index": item_index, "length": histories.length}
         if self._inputs.events:
             flat = tf.reshape(columns["history_event"], [-1])
-            features["event"] = tf.reshape(self._transformed({"event": flat})["event"], tf.shape(valid))
+            assert self._transform is not None
+            features["event"] = tf.reshape(self._transform.ids({"event": flat})["event"], tf.shape(valid))
         if self._inputs.rating:
             rating = columns["history_rating"]
             missing = self._config.data.interactions.missing_rating
@@ -142,14 +143,9 @@ class RequestReader:
             features["request_timestamp"] = inputs["timestamp"]
         raw = {name: value for name, value in inputs.items() if name.startswith(("context_", "profile_"))}
         if raw:
-            for name, ids in self._transformed(raw).items():
-                known = ~tf.math.is_nan(raw[name]) if raw[name].dtype.is_floating else True
-                features[name] = tf.where(known, ids, 0)
+            assert self._transform is not None
+            features |= self._transform.ids(raw)
         return features
-
-    def _transformed(self, raw: Tensors) -> Tensors:
-        assert self._transform is not None
-        return {name: tf.cast(ids, tf.int32) for name, ids in self._transform(raw).items()}
 
     def _texts(self, histories: Histories, query: tf.Tensor | None) -> Tensors:
         """Vectors of what was written with events and of the query, encoded together: a repeated text costs once."""

@@ -17,15 +17,13 @@ from serving.checks import checked
 from serving.filters import search_within, search_without
 from serving.item_signatures import ItemSignatures
 from serving.requests import MANY, ONE, RequestReader, Specs, Tensors
+from serving.scores import NO_SCORE
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM
 from trainer.index.base import Found, Index
 from trainer.text.encoder import TextEncoder
 from trainer.towers.inputs import UserInputs
 from trainer.transform import TransformGraph
-
-# Of a candidate that is not in the catalogue: below every score, and JSON can write it.
-NO_SCORE = float(np.finfo(np.float32).min)
 
 
 class Recommender(tf.Module):

@@ -13,7 +13,7 @@ import numpy as np
 from trainer.candidate_features import CandidateFeatures
 from trainer.checkpoints import Checkpoints, key_of
 from trainer.config import Config, ServingConfig
-from trainer.data import ItemTable, SequenceTable, TextVectors
+from trainer.data import ItemTable, SequenceTable
 from trainer.directories import written_aside
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
@@ -36,7 +36,6 @@ def train(
     items: ItemTable,
     train: SequenceTable,
     validation: SequenceTable | None,
-    texts: TextVectors | None,
     directory: str | Path,
     on_epoch: OnEpoch | None = None,
     *,
@@ -51,8 +50,8 @@ def train(
 
     Args:
       config: the configuration.
-      retrieval_model: trained, and attached to `items` and `texts`; it is not changed.
-      items, train, validation, texts: as for `trainer.retrieval.train`.
+      retrieval_model: trained, and attached to `items` and their texts; it is not changed.
+      items, train, validation: as for `trainer.retrieval.train`.
       directory: where to write; should not exist, or be empty.
       on_epoch, checkpoints, logs, on_update: as for `trainer.retrieval.train`.
 

@@ -53,6 +53,12 @@ class TransformGraph(tf.Module):
         outputs = self._function(**feeds) if not self._function.structured_input_signature[0] else self._function(feeds)
         return {name: _flat(outputs[name]) for name in raw}
 
+    def ids(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """As calling it, for features that become ids: int32 [N], 0 for a number that is not known (NaN)."""
+        ids = {name: tf.cast(values, tf.int32) for name, values in self(raw).items()}
+        numbers = {name: values for name, values in raw.items() if values.dtype.is_floating}
+        return ids | {name: tf.where(tf.math.is_nan(values), 0, ids[name]) for name, values in numbers.items()}
+
     def _feed(self, spec: tf.TypeSpec, values: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
         if isinstance(spec, tf.RaggedTensorSpec):
             # Splits made here need no check: checks would be more than half of the exported graph's ops.

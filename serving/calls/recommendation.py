@@ -14,9 +14,7 @@ from serving.calls.prediction import Prediction, PredictionCalls
 from serving.calls.requests import HistoryEvent, Row, UserRequest, batch_inputs, check_strings, user_row
 from serving.calls.retry import DEFAULT_RETRY, Retry
 from serving.errors import ServingError, refused
-
-# The score of a candidate that is no item of the catalogue: JSON has no infinity, so the model says it like this.
-_NO_SCORE = float(np.finfo(np.float32).min)
+from serving.scores import NO_SCORE
 
 
 class RecommenderCalls(PredictionCalls):
@@ -135,11 +133,10 @@ class RecommenderCalls(PredictionCalls):
             raise refused("`item_ids` should hold at least one item id")
         (row,) = self._user_rows([request])
         prediction = await self._run_rows("rank", [row | {"candidate_item_id": list(candidates)}], timeout)
-        outputs = prediction.outputs
-        if "item_id" not in outputs:  # then scores stand in the candidates' order
-            outputs |= {"item_id": np.array([[item_id.encode() for item_id in candidates]], object)}
+        # The scores stand in the candidates' order.
+        outputs = prediction.outputs | {"item_id": np.array([[item_id.encode() for item_id in candidates]], object)}
         (items,) = recommendation_lists(outputs, 1, lambda item_id: candidates.get(item_id, item_id))
-        scored = [item for item in items if item.score != _NO_SCORE]
+        scored = [item for item in items if item.score != NO_SCORE]
         return RecommendationList(sorted(scored, key=lambda item: -item.score), prediction.version)
 
     async def _similar_items(

@@ -44,7 +44,7 @@ def test_imports_little():
     parts = {name.split(".")[1] for name in modules if name.startswith("serving.")}
     assert parts == {
         *("client", "prediction_client", "calls", "protos"),
-        *("errors", "tensors", "pseudonyms", "popular_items"),
+        *("errors", "tensors", "pseudonyms", "popular_items", "scores"),
     }
 
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from serving import export
 from serving.categories import Categories
 from serving.client import PredictionClient, ServingError
-from serving.signatures import NO_SCORE, Recommender
+from serving.scores import NO_SCORE
+from serving.signatures import Recommender
 from tests import tiny_bert
 from tests.serving import exported
 from tests.serving.exported import CANDIDATES, COLOURS, Session, Traced, request, texts, user_only

@@ -47,7 +47,7 @@ def trained(data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     directory = tmp_path_factory.mktemp("ranking")
     retrieval.train(CONFIG, items, train, validation, None, directory / "retrieval")
     model = retrieval.load(directory / "retrieval", items, None)
-    result = ranking_training.train(CONFIG, model, items, train, validation, None, directory / "ranking")
+    result = ranking_training.train(CONFIG, model, items, train, validation, directory / "ranking")
     reordering = ranking.load(directory / "ranking")
     reordering.attach(model.item_vectors())
     return model, reordering, result
@@ -149,7 +149,7 @@ def test_ratings_are_told_apart_and_their_probability_is_calibrated(trained: tup
 
 def test_without_validation_nothing_speaks_for_it(data: tuple, trained: tuple, tmp_path: Path) -> None:
     items, train, _, _ = data
-    result = ranking_training.train(CONFIG, trained[0], items, train, None, None, tmp_path / "ranking")
+    result = ranking_training.train(CONFIG, trained[0], items, train, None, tmp_path / "ranking")
     assert (result["retrieve"], result["recommend"], result["use_ranking"]) == (None, None, False)
     assert not ranking_training.is_used(CONFIG.serving, tmp_path / "ranking")
 
@@ -167,7 +167,7 @@ def test_the_linear_part_learns_from_held_out_events_alone(data: tuple, trained:
     weights = []
     for part in (validation, _with_random_targets(validation, len(items))):
         directory = tmp_path / str(len(weights))
-        ranking_training.train(one_epoch, trained[0], items, train, part, None, directory)
+        ranking_training.train(one_epoch, trained[0], items, train, part, directory)
         weights.append(ranking.load(directory))
     np.testing.assert_array_equal(weights[0].hidden.kernel, weights[1].hidden.kernel)
     assert not np.allclose(weights[0].combination, weights[1].combination)
@@ -211,6 +211,6 @@ def test_user_errors_are_one_line(data: tuple, trained: tuple, tmp_path: Path) -
     model, _, _ = trained
     single = tables.sequence_table([[1], [2]])
     with pytest.raises(TowersError, match="two train events"):
-        ranking_training.train(CONFIG, model, data[0], single, None, None, tmp_path / "ranking")
+        ranking_training.train(CONFIG, model, data[0], single, None, tmp_path / "ranking")
     with pytest.raises(TowersError, match="no ranking model"):
         ranking.load(tmp_path)

@@ -22,7 +22,6 @@ class RankingTrainerExecutor(DatasetExecutor):
             dataset.items,
             dataset.train,
             dataset.splits["validation"],
-            dataset.texts,
             step.outputs["ranker"],
             on_epoch=progress.epoch,
             **step.training_options(),
