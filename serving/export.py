@@ -74,7 +74,9 @@ def export(
     inputs = towers.user_tower.inputs
     # What the towers were trained with, which is the configured encoder unless its layers were trained too.
     name = towers.encoder or config.text.encoder
-    encoder = text_encoder.load(name, config.text.max_tokens) if dataset.texts is not None else None
+    encoder = None
+    if dataset.texts is not None:
+        encoder = text_encoder.load(name, config.text.max_tokens, tokens_per_pass=config.serving.tokens_per_pass)
     categories = inputs.events or inputs.context or inputs.profile
     transform = TransformGraph(sequence_transform) if categories else None
     reads = towers.item_tower.inputs
@@ -107,6 +109,7 @@ def export(
             "fine_tuned": towers.encoder is not None,
             "fingerprint": encoder.fingerprint,
         },
+        "text_vectors": recommender.text_vectors,
         "signatures": {
             name: {
                 "inputs": _shapes(function.structured_input_signature[1]),

@@ -31,6 +31,9 @@ class RequestReader:
       inputs: what the user tower reads.
       transform: the sequences' transform graph; needed if the tower reads event kinds, context or profile.
       encode: texts string [N] -> vectors float32 [N, width]; needed if the tower reads texts.
+
+    Attributes:
+      kept: so many last events of a history are read.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class RequestReader:
     ) -> None:
         self._config, self._inputs = config, inputs
         self._transform, self._encode = transform, encode
-        self._kept = min(config.serving.max_history, config.model.max_history)
+        self.kept = min(config.serving.max_history, config.model.max_history)
 
     def specs(self, *, embedded: bool = False) -> Specs:
         """The inputs that describe a user.
@@ -78,7 +81,7 @@ class RequestReader:
         Args:
           inputs: those in `specs`, and `history_item_index` int64 [B, H]; others are not looked at.
         """
-        histories = self._events(inputs, self._kept)
+        histories = self._events(inputs, self.kept)
         features = self._event_features(histories) | self._request_features(inputs)
         if "query_text_embedding" in inputs:
             features["query"] = inputs["query_text_embedding"]
@@ -99,9 +102,9 @@ class RequestReader:
         """
         ids = inputs["history_item_id"]
         column = tf.broadcast_to(tf.range(tf.shape(ids)[1]), tf.shape(ids))
-        histories = self._events({**inputs, "history_column": column}, self._kept + 1)
+        histories = self._events({**inputs, "history_column": column}, self.kept + 1)
         wider = self._event_features(histories)
-        more = wider["length"] > self._kept  # [B]
+        more = wider["length"] > self.kept  # [B]
         if "history_text" in inputs:
             oldest = self._encode(tf.where(more, histories.columns["history_text"][:, 0], ""))
             text = features["text"]  # [B, H or one less, width]

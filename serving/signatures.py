@@ -107,6 +107,20 @@ class Recommender(tf.Module):
             signatures["encode_text"] = self._concrete(self.encode_text, text, "text")
         return signatures
 
+    @property
+    def text_vectors(self) -> dict[str, Any] | None:
+        """Which signatures have one that takes vectors in place of texts, for servers that keep vectors; see
+        `serving.server.text_reuse`. None where no texts are read.
+        """
+        if self._encoder is None or "recommend_embedded" not in self.signatures:
+            return None
+        return {
+            "encoder": self._encoder.fingerprint,
+            "encode": "encode_text",
+            "embedded": dict.fromkeys(("serving_default", "recommend"), "recommend_embedded"),
+            "max_history": self._reader.kept,
+        }
+
     def recommend_specs(self, *, embedded: bool = False) -> Specs:
         """Inputs of `recommend`, or of `recommend_embedded`."""
         told = {"diversity": tf.TensorSpec(ONE, tf.float32), "explain": tf.TensorSpec(ONE, tf.bool)}
@@ -208,7 +222,12 @@ class Recommender(tf.Module):
         ]
         if self._categories is not None:
             search.append(tf.TensorSpec([None, None], tf.int32))
+        # Of no signature: what they take depends on the model. All calls have unknown sizes, and so share one trace.
+        untyped = {"autograph": False, "reduce_retracing": True}
+        models, vectors = self._models, self._index.vectors
         return types.SimpleNamespace(
+            tower=tf.function(lambda features: models.towers.encode(features, vectors), **untyped),
+            ranker=tf.function(lambda inputs: models.ranker.score(inputs, vectors), **untyped),
             search=tf.function(self._search, input_signature=search, autograph=False),
             encode=tf.function(self._encode, input_signature=[text], autograph=False),
             user=tf.function(self._user, input_signature=[user], autograph=False),
@@ -236,7 +255,7 @@ class Recommender(tf.Module):
         item_index = self._item_index.lookup(inputs["history_item_id"])
         features = self._reader.read({**inputs, "history_item_index": item_index})
         return {
-            "users": self._models.towers.encode(features, self._index.vectors),
+            "users": self._shared.tower(features),
             "history_item_index": item_index,  # int64 [B, H], all of it
             "item_index": features["item_index"],
             "length": features["length"],
@@ -277,7 +296,7 @@ class Recommender(tf.Module):
             history = {name: of_rows(value) for name, value in inputs.items() if name.startswith("history_")}
             history["history_item_index"] = self._item_index.lookup(history["history_item_id"])
             columns = reasons.history_columns(
-                lambda features: self._models.towers.encode(features, self._index.vectors),
+                self._shared.tower,
                 self._reader,
                 history,
                 {name: of_rows(value) for name, value in features.items()},
@@ -303,7 +322,7 @@ class Recommender(tf.Module):
         """What the ranking model says of candidates, given with their retrieval scores, -inf for none: [B, N]."""
         inputs = {name: user[name] for name in ("item_index", "length")}
         inputs |= {"user_vector": user["users"], "candidate": items, "retrieval_score": scores}
-        return self._models.ranker.score(inputs, self._index.vectors)
+        return self._shared.ranker(inputs)
 
     def _answer(self, items: tf.Tensor, **scores: tf.Tensor) -> Tensors:
         answer = {"item_id": tf.gather(self._item_ids, items)}

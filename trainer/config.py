@@ -278,6 +278,12 @@ class ServingConfig(_Strict):
     category: str | None = Field(
         None, description="categorical or multi-valued feature of items; a request may allow some of its values only"
     )
+    tokens_per_pass: int = Field(
+        64,
+        ge=0,
+        description="short texts are encoded apart from long ones where that spares more tokens of padding than this; "
+        "on a GPU, which hardly notices padding, some thousands",
+    )
 
 
 class EvaluationConfig(_Strict):

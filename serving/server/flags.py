@@ -12,7 +12,7 @@ from serving.errors import ServerUsageError
 
 ENGINES = ("embedded", "tensorflow_model_server")
 # tensorflow_model_server does not know these.
-_OWN_FLAGS = ("host", "engine", "workers", "max_waiting_calls", "enable_grpc_reflection")
+_OWN_FLAGS = ("host", "engine", "workers", "max_waiting_calls", "enable_grpc_reflection", "text_cache_mib")
 _EXAMPLE = "example: towers serve --model_name recommender --model_base_path RUN/serving/recommender --port 8500"
 
 
@@ -153,6 +153,13 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         "--batching_parameters_file",
         type=Path,
         help="read an ascii BatchingParameters protobuf from this file and use its values instead of the defaults",
+    )
+    add(
+        "--text_cache_mib",
+        type=_count,
+        default=64,
+        help="mebibytes for vectors of recent texts, some 500 texts each, where a model can be asked with vectors in "
+        "place of texts; 0: none are kept (default: %(default)s). tensorflow_model_server has no such flag",
     )
     add("--tensorflow_intra_op_parallelism", type=_count, default=0, help="threads of one op; 0: as many as processors")
     add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="ops run at once; 0: as many as processors")

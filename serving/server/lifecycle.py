@@ -28,6 +28,8 @@ from serving.server.rest.api import RestApi
 from serving.server.rest.http_server import HttpServer
 from serving.server.servable import Servable
 from serving.server.services import PREDICT, generic_handlers
+from serving.server.text_cache import TextCache
+from serving.server.text_reuse import TextReuse
 from serving.server.tls import server_credentials
 from serving.server.warmup import warm_up
 from serving.tensors import register_bfloat16
@@ -117,6 +119,8 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
         registry.gauge("/towers/serving/batching/enqueued_batches", lambda: scheduler.enqueued_batches)
         make = functools.partial(BatchedServable, scheduler=scheduler)
 
+    cache = TextCache(flags.text_cache_mib * 2**20, registry) if flags.text_cache_mib else None
+
     def load(name: str, version: int, directory: Path) -> Servable:
         loaded = servable.load(name, version, directory, config, make)
         if flags.enable_model_warmup:
@@ -125,6 +129,8 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
             except BaseException:
                 loaded.close()
                 raise
+        if cache is not None:  # not before: every signature is to be warmed up
+            loaded.texts = TextReuse.of(loaded, directory, cache)
         return loaded
 
     core = ServerCore(

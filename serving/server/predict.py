@@ -60,6 +60,11 @@ def run(
     for index, (wanted, array) in enumerate(zip(signature.inputs.values(), arrays, strict=True)):
         _check(index, wanted, array)
         feeds[wanted.handle] = array
+    outputs = list(outputs)
+    if servable.texts is not None:
+        values = servable.texts.run(signature, arrays, outputs, timeout_ms)
+        if values is not None:
+            return values
     return [np.asarray(value) for value in servable.run(feeds, [output.handle for output in outputs], timeout_ms)]
 
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from serving.server import custom_ops
 from serving.server.signature import Signature, callable_signatures
 from serving.server.statuses import from_runtime_error, invalid_argument
+
+if TYPE_CHECKING:
+    from serving.server.text_reuse import TextReuse
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,11 @@ class Servable:
         signatures: by key.
         signature_map: what GetModelMetadata answers, packed once.
         users: calls in flight; the owner counts them under its own lock.
+        texts: answers requests with texts from vectors, where the server keeps them.
+        most_rows: that a run may have; None for any number.
     """
+
+    most_rows: int | None = None
 
     def __init__(
         self, name: str, version: int, session: tf.compat.v1.Session, meta_graph: meta_graph_pb2.MetaGraphDef
@@ -43,6 +50,7 @@ class Servable:
         self.signatures: dict[str, Signature] = callable_signatures(session.graph, meta_graph)
         self.signature_map = _packed_signatures(meta_graph)
         self.users = 0
+        self.texts: TextReuse | None = None
         self._session = session
 
     def run(self, feeds: Mapping[Any, np.ndarray], fetches: Sequence[Any], timeout_ms: int | None) -> list[Any]:

@@ -16,6 +16,11 @@ from serving import export, warmup
 from serving.graph_ops import LINKED, SCANN_PREFIX, SERVERS_OF, check_ops, missing_ops, used_ops
 from serving.popular_items import read_popular_items
 from serving.server import custom_ops
+from serving.server.monitoring import Registry
+from serving.server.predict import run
+from serving.server.servable import load
+from serving.server.text_cache import TextCache
+from serving.server.text_reuse import TextReuse
 from tests import tiny_bert
 from tests.serving import exported
 from tests.serving.exported import CANDIDATES, K, Reloaded, Session, ids_only, make_config, request, retrieval, texts
@@ -125,6 +130,24 @@ class TestAnswers:
             alone = call("recommend", {name: value[row : row + 1] for name, value in both.items()})
             np.testing.assert_array_equal(together["item_id"][row], alone["item_id"][0])
             np.testing.assert_allclose(together["score"][row], alone["score"][0], atol=1e-5)
+
+    def test_kept_vectors_of_texts_change_nothing(self, models, call, kind):
+        servable = load("recommender", 1, models[kind])
+        registry = Registry()
+        servable.texts = TextReuse.of(servable, models[kind], TextCache(2**20, registry))
+        for inputs in (request(3), request(3), request(2, 6), request(1, history_text=[["", "new", ""]])):
+            expected = call("recommend", inputs)
+            for key in ("recommend", "serving_default"):
+                signature = servable.signatures[key]
+                arrays = [inputs[alias] for alias in signature.inputs]
+                answer = dict(
+                    zip(signature.outputs, run(servable, signature, arrays, signature.outputs.values()), strict=True)
+                )
+                np.testing.assert_array_equal(answer["item_id"], expected["item_id"])
+                np.testing.assert_allclose(answer["score"], expected["score"], atol=1e-5)
+        # The titles of the first two requests, the query, and one new text.
+        assert ':text_cache:lookups{result="miss"} 6' in registry.text()
+        servable.close()
 
     def test_padding_changes_nothing(self, call):
         plain = call("recommend", request())

@@ -21,6 +21,9 @@ from trainer.text.tokenizer import Packer
 
 ENCODING_VERSION = "1"  # part of every fingerprint: raise it when packing, pooling or normalisation changes
 _CHUNK = 4096  # texts tokenized at once in `encode_texts`
+TOKENS_PER_PASS = 64  # of a small BERT on a processor of a few cores
+# A batch is cut where a text is this much shorter than the longest before it, see `TextEncoder._embed_by_length`.
+_SHORTER = 0.75
 
 
 class TextEncoder(tf.Module):
@@ -36,6 +39,7 @@ class TextEncoder(tf.Module):
       fingerprint: hex; changes with the weights, vocabulary, tokenizer options, cleaning, pooling, `max_tokens` and
         the type of the matrix products.
       pooling: "mean", "cls" or "max".
+      tokens_per_pass: how many tokens of padding cost what one more pass of the encoder costs; see `__call__`.
     """
 
     @tf.autograph.experimental.do_not_convert  # see weights.build_backbone
@@ -49,6 +53,7 @@ class TextEncoder(tf.Module):
         max_tokens: int,
         fingerprint: str,
         products: tf.DType = FLOAT32,
+        tokens_per_pass: int = TOKENS_PER_PASS,
     ) -> None:
         super().__init__(name="text_encoder")
         self.encoder = encoder
@@ -56,6 +61,7 @@ class TextEncoder(tf.Module):
         self.max_tokens = max_tokens
         self.fingerprint = fingerprint
         self.pooling = pooling
+        self.tokens_per_pass = tokens_per_pass
         self._packer = Packer(tokenizer, max_tokens)
         self._forward = Forward(backbone, products)
         # In namespaces, because saving looks into every Keras model and tf.function that is an attribute of a module.
@@ -70,6 +76,9 @@ class TextEncoder(tf.Module):
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
         """Encodes texts, raw or cleaned; every distinct text of the batch once, an empty one not at all.
 
+        Short texts are not padded to the length of long ones where that would cost more than a pass of their own. A
+        pass costs as much as `tokens_per_pass` tokens: the weights are read from memory once more.
+
         Args:
           texts: string [B].
 
@@ -79,7 +88,7 @@ class TextEncoder(tf.Module):
         distinct, place = tf.unique(clean(texts))  # [U], [B]
         written = tf.not_equal(distinct, "")  # [U]
         tokens = self._packer(tf.boolean_mask(distinct, written))  # [W, (T)]
-        vectors = self.embed_tokens(tokens.to_tensor(self._packer.padding_id))  # [W, width]
+        vectors = self._embed_by_length(tokens)  # [W, width]
         vectors = tf.concat([tf.zeros([1, self.width]), vectors], axis=0)  # [1 + W, width]
         row = tf.where(written, tf.cumsum(tf.cast(written, tf.int32)), 0)  # [U]
         return tf.ensure_shape(tf.gather(vectors, tf.gather(row, place)), [None, self.width])
@@ -179,6 +188,30 @@ class TextEncoder(tf.Module):
             padded[index, : len(sequence)] = sequence
         return padded
 
+    def _embed_by_length(self, tokens: tf.RaggedTensor) -> tf.Tensor:
+        """Unit vectors of packed sequences, in groups of like length: int32 [W, (T)] -> float32 [W, width]."""
+        order = tf.argsort(tokens.row_lengths(), direction="DESCENDING", stable=True)
+        tokens = tf.gather(tokens, order)
+        lengths = tf.cast(tokens.row_lengths(), tf.int32)  # [W]
+        count = tf.size(lengths)
+
+        def group(start: tf.Tensor, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rest = lengths[start:]
+            saved = (rest[0] - rest) * tf.range(count - start, 0, -1)  # tokens, if the group ended before this text
+            shorter = tf.cast(rest, tf.float32) <= _SHORTER * tf.cast(rest[0], tf.float32)
+            ends = tf.where(shorter & (saved > self.tokens_per_pass))[:, 0]
+            end = start + tf.cast(tf.concat([ends, [tf.size(rest, tf.int64)]], axis=0)[0], tf.int32)
+            padded = tokens[start:end].to_tensor(self._packer.padding_id)
+            return end, tf.concat([vectors, self.embed_tokens(padded)], axis=0)
+
+        _, vectors = tf.while_loop(
+            lambda start, _: start < count,
+            group,
+            [0, tf.zeros([0, self.width])],
+            shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, self.width])],
+        )
+        return tf.gather(vectors, tf.argsort(order))
+
     @property
     def backbone(self) -> keras_nlp.models.BertBackbone:
         """The model; where it is trained, `refresh` brings the encoder up to date."""
@@ -214,7 +247,9 @@ def batches_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np
         start += size
 
 
-def load(name: str, max_tokens: int, products: tf.DType = FLOAT32) -> TextEncoder:
+def load(
+    name: str, max_tokens: int, products: tf.DType = FLOAT32, tokens_per_pass: int = TOKENS_PER_PASS
+) -> TextEncoder:
     """Loads a pretrained encoder.
 
     Args:
@@ -222,13 +257,14 @@ def load(name: str, max_tokens: int, products: tf.DType = FLOAT32) -> TextEncode
         (`bert_base_zh`, `bert_base_multi`, ...), which is downloaded on first use.
       max_tokens: longest sequence read, [CLS] and [SEP] included.
       products: type of the matrix products; see `trainer.precision`.
+      tokens_per_pass: see `TextEncoder`.
 
     Raises:
       UsageError: no such encoder, or `max_tokens` does not suit it.
       TowersError: its files are missing, damaged or not to be had.
     """
     if _is_preset(name):
-        return _load_preset(name, max_tokens, products)
+        return _load_preset(name, max_tokens, products, tokens_per_pass)
     files = weights.read(name)
     _check_max_tokens(max_tokens, files.max_positions, name)
     tokenizer = keras_nlp.models.BertTokenizer(
@@ -245,6 +281,7 @@ def load(name: str, max_tokens: int, products: tf.DType = FLOAT32) -> TextEncode
         max_tokens=max_tokens,
         fingerprint=_fingerprint(files.identity(), max_tokens, products),
         products=products,
+        tokens_per_pass=tokens_per_pass,
     )
 
 
@@ -269,7 +306,7 @@ def _is_preset(name: str) -> bool:
     return weights.locate(name) is None and name in keras_nlp.models.BertBackbone.presets
 
 
-def _load_preset(name: str, max_tokens: int, products: tf.DType) -> TextEncoder:
+def _load_preset(name: str, max_tokens: int, products: tf.DType, tokens_per_pass: int = TOKENS_PER_PASS) -> TextEncoder:
     try:
         backbone = keras_nlp.models.BertBackbone.from_preset(name)
         tokenizer = keras_nlp.models.BertTokenizer.from_preset(name)
@@ -299,6 +336,7 @@ def _load_preset(name: str, max_tokens: int, products: tf.DType) -> TextEncoder:
         max_tokens=max_tokens,
         fingerprint=_fingerprint(identity, max_tokens, products),
         products=products,
+        tokens_per_pass=tokens_per_pass,
     )
 
 

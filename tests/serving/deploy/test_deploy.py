@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import socket
 import urllib.request
 from collections.abc import Callable
 from importlib import metadata
@@ -28,6 +27,7 @@ from serving.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from serving.server import flags, health, main
 from serving.server.batching_parameters import read_batching_parameters
 from serving.server.model_config import model_configs
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "serving" / "deploy"
@@ -42,12 +42,6 @@ STOCK = {"tensorflow/serving:2.16.1", "tensorflow/serving:2.16.1-gpu"}
 OWN = {"interest-towers/serving:0.1.0": "embedded", "interest-towers/tf-serving-scann:2.16.1": "tf-serving-scann"}
 EMBEDDED = "interest-towers/serving:0.1.0"
 GRACE_MARGIN = 5  # seconds, for the process's own end
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def documents(name: str) -> list[dict[str, Any]]:

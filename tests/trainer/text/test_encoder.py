@@ -34,9 +34,10 @@ def tiny(directory: str) -> TextEncoder:
     return encoder.load(directory, MAX_TOKENS)
 
 
-@pytest.fixture(scope="module")
-def compiled(tiny: TextEncoder) -> Callable[[tf.Tensor], tf.Tensor]:
-    return tf.function(tiny, input_signature=[tf.TensorSpec([None], tf.string)])
+@pytest.fixture(scope="module", params=[64, 0], ids=["padded", "by length"])
+def compiled(directory: str, request: pytest.FixtureRequest) -> Callable[[tf.Tensor], tf.Tensor]:
+    grouping = encoder.load(directory, MAX_TOKENS, tokens_per_pass=request.param)
+    return tf.function(grouping, input_signature=[tf.TensorSpec([None], tf.string)])
 
 
 def test_keras_nlp_and_we_share_one_keras() -> None:
@@ -74,6 +75,34 @@ def test_long_texts_are_cut(directory: str, tiny: TextEncoder) -> None:
     cut = [*ids[: MAX_TOKENS - 1], ids[-1]]
     vector = tiny(tf.constant(["good book " * 40])).numpy()[0]
     np.testing.assert_allclose(vector, embed(Path(directory), cut), atol=2e-6)
+
+
+def sentence(words: int) -> str:
+    return " ".join(["book"] * words)
+
+
+@pytest.mark.parametrize(
+    ("tokens_per_pass", "lengths", "passes"),
+    [
+        (0, [20, 3, 18, 1, 4], [(2, 22), (2, 6), (1, 3)]),
+        (30, [20, 3, 18, 1, 4], [(2, 22), (3, 6)]),
+        (60, [20, 3, 18, 1, 4], [(5, 22)]),
+        (0, [5], [(1, 7)]),
+        (0, [], []),
+    ],
+    ids=["free", "cheap", "dear", "one text", "no text"],
+)
+def test_short_texts_are_apart_from_long_ones_where_that_costs_less(
+    directory: str, tiny: TextEncoder, monkeypatch, tokens_per_pass: int, lengths: list[int], passes: list
+) -> None:
+    grouping = encoder.load(directory, MAX_TOKENS, tokens_per_pass=tokens_per_pass)
+    shapes = []
+    embed_tokens = grouping.embed_tokens
+    monkeypatch.setattr(grouping, "embed_tokens", lambda ids: shapes.append(tuple(ids.shape)) or embed_tokens(ids))
+    texts = [sentence(words) for words in lengths]
+    vectors = grouping(tf.constant(texts, tf.string)).numpy()
+    assert shapes == passes
+    np.testing.assert_allclose(vectors, tiny.encode_texts(texts), atol=1e-5)
 
 
 @settings(max_examples=8, deadline=None)

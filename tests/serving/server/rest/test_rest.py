@@ -16,14 +16,9 @@ from serving.prediction_client import PredictionClient
 from serving.server.flags import parse_flags
 from serving.server.process import ServerProcess
 from serving.server.rest import http_server
+from tests.ports import free_port
 
 PREDICT = "/v1/models/tiny:predict"
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
