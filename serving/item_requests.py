@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from serving.requests import MANY, ONE, Specs, Tensors
 from trainer.config import Config
+from trainer.text.vectors import as_stored
 from trainer.towers.inputs import ItemInputs
 from trainer.transform import TransformGraph
 
@@ -29,7 +30,8 @@ class ItemReader:
         transform: TransformGraph | None,
         encode: Callable[[tf.Tensor], tf.Tensor],
     ) -> None:
-        self._inputs, self._transform, self._encode = inputs, transform, encode
+        self._inputs, self._transform = inputs, transform
+        self._encode = lambda texts: as_stored(encode(texts))
         columns = list(config.data.items.text) if config.data.items is not None else []
         self._texts = [f"text_{name}" for name in columns] if inputs.text_width else []
 

@@ -15,6 +15,7 @@ from serving.checks import Tensors
 from serving.histories import Histories, last_events
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM
+from trainer.text.vectors import as_stored
 from trainer.towers.inputs import UserInputs
 from trainer.transform import TransformGraph
 
@@ -44,7 +45,8 @@ class RequestReader:
         encode: Callable[[tf.Tensor], tf.Tensor],
     ) -> None:
         self._config, self._inputs = config, inputs
-        self._transform, self._encode = transform, encode
+        self._transform = transform
+        self._encode = lambda texts: as_stored(encode(texts))
         self.kept = min(config.serving.max_history, config.model.max_history)
 
     def specs(self, *, embedded: bool = False) -> Specs:
@@ -84,7 +86,7 @@ class RequestReader:
         histories = self._events(inputs, self.kept)
         features = self._event_features(histories) | self._request_features(inputs)
         if "query_text_embedding" in inputs:
-            features["query"] = inputs["query_text_embedding"]
+            features["query"] = as_stored(inputs["query_text_embedding"])
         return features | self._texts(histories, inputs.get("query_text"))
 
     def with_one_more_event(self, inputs: Tensors, features: Tensors) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
@@ -130,15 +132,22 @@ class RequestReader:
             assert self._transform is not None
             features["event"] = tf.reshape(self._transform.ids({"event": flat})["event"], tf.shape(valid))
         if self._inputs.rating:
-            rating = columns["history_rating"]
-            missing = self._config.data.interactions.missing_rating
-            present = valid if missing is None else valid & (rating != missing)
-            features["rating"] = tf.where(present, rating, np.nan)
+            features["rating"] = self._ratings(columns["history_rating"], valid)
         if self._inputs.clock:
             features["timestamp"] = columns["history_timestamp"]
         if "history_text_embedding" in columns:
-            features["text"] = tf.where(valid[..., tf.newaxis], columns["history_text_embedding"], 0.0)
+            features["text"] = tf.where(valid[..., tf.newaxis], as_stored(columns["history_text_embedding"]), 0.0)
         return features
+
+    def _ratings(self, given: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """As training has them, NaN for none. Clients may say so too; and with 0, as everywhere, unless that is one."""
+        none = [] if self._inputs.rating_zero else [0.0]
+        if self._config.data.interactions.missing_rating is not None:
+            none.append(self._config.data.interactions.missing_rating)
+        present = valid
+        for value in none:
+            present &= given != value
+        return tf.where(present, given, np.nan)
 
     def _request_features(self, inputs: Tensors) -> Tensors:
         features = {}

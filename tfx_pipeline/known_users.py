@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
 from serving.client import HistoryEvent
@@ -65,13 +65,13 @@ def _history(example: dict) -> list[HistoryEvent]:
         values = [value.decode() for value in example[name].bytes_list.value] if name in example else []
         return values or [""] * count
 
-    ratings = np.nan_to_num(example["rating"].float_list.value) if "rating" in example else []
+    ratings = example["rating"].float_list.value if "rating" in example else []
     columns = zip(
         strings("item_id"),
         strings("text"),
         example["timestamp"].int64_list.value,
         strings("event"),
-        ratings if len(ratings) else [0.0] * count,
+        ratings if len(ratings) else [math.nan] * count,
         strict=True,
     )
     return [HistoryEvent(item, text, time, event, float(rating)) for item, text, time, event, rating in columns]

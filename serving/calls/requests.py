@@ -14,12 +14,14 @@ from serving.calls.metadata import SignatureSpec, TensorSpec
 from serving.errors import refused
 
 _HISTORY = "history_"
+_RATING = "history_rating"
+_NO_RATING = math.nan
 # Of an event: attribute, what it is if unknown, and its input.
 _EVENT_INPUTS = (
     (attrgetter("text"), "", "history_text"),
     (attrgetter("timestamp"), 0, "history_timestamp"),
     (attrgetter("event"), "", "history_event"),
-    (attrgetter("rating"), 0.0, "history_rating"),
+    (attrgetter("rating"), _NO_RATING, _RATING),
     (attrgetter("text_embedding"), None, "history_text_embedding"),
 )
 
@@ -37,7 +39,7 @@ class HistoryEvent:
         text: what the user wrote about it.
         timestamp: epoch seconds; 0 if unknown.
         event: its kind (`view`, `buy`, ...).
-        rating: the user's; 0 if there is none.
+        rating: the user's; NaN if there is none, or 0, where the model has not learnt that to be a rating.
         text_embedding: `encode_text`'s vector in place of the text, for a signature that takes it.
     """
 
@@ -45,7 +47,7 @@ class HistoryEvent:
     text: str = ""
     timestamp: int = 0
     event: str = ""
-    rating: float = 0.0
+    rating: float = _NO_RATING
     text_embedding: Sequence[float] | np.ndarray | None = field(default=None, compare=False)
 
 
@@ -144,7 +146,7 @@ def user_row(request: UserRequest, sent: Callable[[str], str]) -> Row:
 
 
 def batch_inputs(rows: Sequence[Row], spec: SignatureSpec) -> dict[str, np.ndarray]:
-    """The rows as one batch: shorter lists are padded on the right, and what is not said is "" or 0.
+    """The rows as one batch: shorter lists are padded on the right, and what is not said is "" or 0, a rating NaN.
 
     Raises:
         ServingError: INVALID_ARGUMENT for an input the signature does not have, or a value it cannot have.
@@ -163,8 +165,8 @@ def _column(name: str, values: list[Any], spec: TensorSpec, least: int) -> np.nd
     """One input of all rows, [B, ...]; None is what a row does not say. Lists are at least `least` long."""
     shape = (-1,) if spec.shape is None else spec.shape
     if all(value is None for value in values):
-        return _blanks(tuple(_sizes(shape, len(values), least)), spec.dtype)
-    blank = b"" if spec.dtype == object else spec.dtype.type(0)
+        return _blanks(tuple(_sizes(shape, len(values), least)), spec.dtype, _blank(name, spec))
+    blank = _blank(name, spec)
     if len(shape) < 2:
         return as_array(name, [blank if value is None else value for value in values], spec)
     for value in values:
@@ -189,13 +191,20 @@ def _sizes(shape: tuple[int, ...], rows: int, least: int) -> Iterable[int]:
         yield rows if axis == 0 else size if size >= 0 else least if axis == 1 else 0
 
 
-def _blanks(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """What is not said, "" or 0. Most requests leave most inputs out, in the same few shapes."""
-    return _known_blanks(shape, dtype) if math.prod(shape) <= _FEW else _new_blanks(shape, dtype)
+def _blank(name: str, spec: TensorSpec) -> Any:
+    """What is not said: "" or 0, but for ratings, of which 0 may be one."""
+    if spec.dtype == object:
+        return b""
+    return _NO_RATING if name == _RATING and spec.dtype.kind == "f" else 0
 
 
-def _new_blanks(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    array = np.full(shape, b"" if dtype.kind == "O" else 0, dtype)
+def _blanks(shape: tuple[int, ...], dtype: np.dtype, blank: Any) -> np.ndarray:
+    """Most requests leave most inputs out, in the same few shapes."""
+    return (_known_blanks if math.prod(shape) <= _FEW else _new_blanks)(shape, dtype, blank)
+
+
+def _new_blanks(shape: tuple[int, ...], dtype: np.dtype, blank: Any) -> np.ndarray:
+    array = np.full(shape, blank, dtype)
     array.flags.writeable = False
     return array
 

@@ -17,6 +17,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     encoder = tiny_bert.write(place / "bert", seed=1)
     settings = {
         "text.encoder": encoder,
+        "text.precision": "float32",  # as served: what half precision leaves out would show in the scores
         "model.dim": 16,
         "model.layers": 1,
         "retrieval.epochs": 2,

@@ -29,6 +29,11 @@ class TextTable(NamedTuple):
     metadata: dict[str, Any]  # as `tfx_pipeline.text_embedding.embed_examples` describes it
 
 
+def as_stored(vectors: tf.Tensor) -> tf.Tensor:
+    """Vectors of texts as a run keeps them and training sees them, rounded to half precision; float32 again."""
+    return tf.cast(tf.cast(vectors, tf.float16), tf.float32)
+
+
 def write_vectors(directory: str, keys: np.ndarray, store: EmbeddingStore, metadata: dict[str, Any]) -> None:
     """Writes `keys.npy`, `vectors.npy` and `metadata.json` out of the store, block by block.
 

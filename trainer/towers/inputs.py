@@ -38,6 +38,7 @@ class UserInputs:
     rating: bool = False
     rating_mean: float = 0.0
     rating_std: float = 1.0
+    rating_zero: bool = False  # 0 is a rating like others, and not the lack of one
     clock: bool = False  # timestamps are seconds, so gaps between them mean something
     periods: tuple[int, ...] = ()  # moments that cut the train split's time into periods, see `clock.period_ends`
     query_width: int = 0
@@ -81,6 +82,7 @@ def user_inputs(config: ModelConfig, train: SequenceTable, texts: TextVectors | 
         rating=rated,
         rating_mean=float(train.rating_mean) if rated else 0.0,
         rating_std=float(train.rating_std) if rated else 1.0,
+        rating_zero=train.rating is not None and rated and bool((train.rating == 0).any()),
         clock=clock and config.use_event_features,
         periods=period_ends(train.timestamp) if clock and config.use_event_features else (),
         query_width=width if asked else 0,
