@@ -1,7 +1,9 @@
-"""Tiny SavedModels and servers around them."""
+"""SavedModels, tiny ones and a recommender, and servers around them."""
 
 import os
 import shutil
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,6 +102,30 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
     return build
 
 
+@pytest.fixture(scope="session")
+def recommender(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base path of a small but complete recommender with every kind of input, exported as version 1."""
+    from serving import export
+    from tests import tiny_bert
+    from tests.serving import exported
+
+    directory = tmp_path_factory.mktemp("recommender")
+    config = exported.make_config(tiny_bert.write(directory / "bert"), category="colour")
+    items = exported.make_items(40)
+    towers = exported.make_towers(config, items)
+    export.export(
+        config,
+        towers,
+        exported.make_ranker(config, items),
+        index_directory=exported.make_index(config, towers, directory / "index", "brute_force"),
+        dataset=exported.make_dataset(items),
+        sequence_transform=exported.make_transform(config, directory / "transform"),
+        item_transform=exported.make_item_transform(config, directory / "item_transform"),
+        directory=directory / "models" / "1",
+    )
+    return directory / "models"
+
+
 @pytest.fixture
 def publish(tmp_path: Path, tiny_models: Callable[[int], Path]) -> Callable[..., Path]:
     """`publish(2)` puts a tiny model into the base path as version 2, at once and whole; returns the base path.
@@ -116,6 +142,65 @@ def publish(tmp_path: Path, tiny_models: Callable[[int], Path]) -> Callable[...,
         return base_path
 
     return put
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """`free_port()`: a port of 127.0.0.1 that nobody listens on."""
+
+    def find() -> int:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            return sock.getsockname()[1]
+
+    return find
+
+
+class Held:
+    """Calls that wait, each until the test lets one go.
+
+    Attributes:
+        begun: released by each call as it begins.
+        gate: acquired by each call before it goes on.
+    """
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.gate = threading.Semaphore(0)
+
+    def wait_for_begin(self) -> None:
+        assert self.begun.acquire(timeout=20), "nothing began"
+
+    def let_go(self, count: int = 1) -> None:
+        self.gate.release(count)
+
+    def around(self, function: Callable) -> Callable:
+        def held(*arguments: object, **named: object) -> object:
+            self.begun.release()
+            assert self.gate.acquire(timeout=60), "the test did not let it go"
+            return function(*arguments, **named)
+
+        return held
+
+
+@pytest.fixture
+def held_loads(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Holds the loads of models by servers in this process."""
+    from serving.server import servable
+
+    held = Held()
+    monkeypatch.setattr(servable, "load", held.around(servable.load))
+    return held
+
+
+@pytest.fixture
+def held_runs(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Holds the runs of graphs by servers in this process."""
+    from serving.server.servable import Servable
+
+    held = Held()
+    monkeypatch.setattr(Servable, "run", held.around(Servable.run))
+    return held
 
 
 @pytest.fixture(scope="module")

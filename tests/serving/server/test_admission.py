@@ -1,7 +1,6 @@
 """More calls than the server can answer: some wait, the others are refused at once, and it recovers."""
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -35,10 +34,8 @@ def request(signature="", **inputs):
 
 
 @pytest.fixture(scope="module")
-def rest_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+def rest_port(free_port):
+    return free_port()
 
 
 @pytest.fixture(scope="module")

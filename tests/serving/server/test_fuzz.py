@@ -1,12 +1,9 @@
 """Random and mutated requests: a clear refusal or an answer, and a server that goes on."""
 
-import socket
-
 import numpy as np
 import pytest
 
 from serving.prediction_client import PredictionClient
-from tests import tiny_bert
 from tests.serving import exported
 from tests.serving.fuzz import Fuzzer
 from tests.serving.fuzz_target import Target
@@ -16,38 +13,14 @@ REQUESTS = 400
 ENDLESS = {"slow"}  # computes for as long as it is told
 
 
-@pytest.fixture(scope="module")
-def recommender(tmp_path_factory):
-    from serving import export
-
-    directory = tmp_path_factory.mktemp("recommender")
-    config = exported.make_config(tiny_bert.write(directory / "bert"), category="colour")
-    items = exported.make_items(40)
-    towers = exported.make_towers(config, items)
-    export.export(
-        config,
-        towers,
-        exported.make_ranker(config, items),
-        index_directory=exported.make_index(config, towers, directory / "index", "brute_force"),
-        dataset=exported.make_dataset(items),
-        sequence_transform=exported.make_transform(config, directory / "transform"),
-        item_transform=exported.make_item_transform(config, directory / "item_transform"),
-        directory=directory / "models" / "1",
-    )
-    return directory / "models"
-
-
 @pytest.fixture(scope="module", params=["tiny", "recommender", "recommender, batched"])
-def target(request, start):
+def target(request, start, free_port):
     base_path = (
         request.getfixturevalue("tiny_models")(1).parent
         if request.param == "tiny"
         else request.getfixturevalue("recommender")
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = start(base_path, f"--rest_api_port={port}", f"--enable_batching={'batched' in request.param}")
+    server = start(base_path, f"--rest_api_port={free_port()}", f"--enable_batching={'batched' in request.param}")
     with Target(server.address, server.rest.address) as target, PredictionClient(server.address, "tiny", 20) as client:
         target.client = client
         yield target
