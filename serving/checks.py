@@ -6,6 +6,10 @@ import tensorflow as tf
 
 Tensors = dict[str, tf.Tensor]
 
+# What is larger overflows within the models: to scores that are no numbers, or to an empty list.
+_LONGEST_VECTOR = 1.01  # of a text; 1 and what a half-precision copy of it is off by
+_LARGEST_NUMBER = 1e12  # of a dense feature
+
 
 def checked(inputs: Tensors, rows: str) -> Tensors:
     """The same inputs, to be had only if they go together.
@@ -26,9 +30,14 @@ def checked(inputs: Tensors, rows: str) -> Tensors:
             message = f"`{name}` should have as many rows as `{rows}`"
             checks.append(tf.debugging.assert_equal(tf.shape(value)[0], batch, message))
     for name, value in inputs.items():
-        if name.endswith("_embedding") or name.startswith("dense_"):
-            finite = tf.reduce_all(tf.math.is_finite(value))
-            checks.append(tf.debugging.Assert(finite, [f"`{name}` should be finite, zeros where there is none"]))
+        if name.endswith("_embedding"):
+            short = tf.reduce_all(tf.norm(value, axis=-1) <= _LONGEST_VECTOR)  # NaN is not
+            message = f"`{name}` should be finite vectors as `encode_text` gives them, none longer than 1"
+            checks.append(tf.debugging.Assert(short, [f"{message}; zeros where there is none"]))
+        elif name.startswith("dense_"):
+            small = tf.reduce_all(tf.abs(value) <= _LARGEST_NUMBER)
+            message = f"`{name}` should be finite, none beyond {_LARGEST_NUMBER:g}"
+            checks.append(tf.debugging.Assert(small, [f"{message}; zeros where there is none"]))
     if "diversity" in inputs:
         share = inputs["diversity"]
         within = tf.reduce_all((share >= 0.0) & (share <= 1.0))  # NaN is not

@@ -173,7 +173,8 @@ def _warm_up_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTabl
     free = [batch, *[events] * (spec.shape.rank - 1)]
     shape = [wanted if size is None else size for wanted, size in zip(free, spec.shape, strict=True)]
     if spec.dtype != tf.string:
-        return np.ones(shape, spec.dtype.as_numpy_dtype) if events else np.zeros(shape, spec.dtype.as_numpy_dtype)
+        length = shape[-1] ** 0.5 if spec.name.endswith("_embedding") else 1  # texts' vectors are as long as 1
+        return np.full(shape, 1 / length if events else 0, spec.dtype.as_numpy_dtype)
     picked = np.arange(int(np.prod(shape))) % len(items)
     if spec.name in ("history_item_id", "candidate_item_id") or (spec.name == "item_id" and events):
         values = items.item_id[picked]

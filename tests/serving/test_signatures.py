@@ -200,11 +200,23 @@ def test_vectors_in_place_of_texts_give_the_same_answer(call):
     np.testing.assert_allclose(a["score"], b["score"], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["history_text_embedding", "query_text_embedding"])
-def test_vectors_that_are_no_numbers_are_named(call, name):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e20, 3e38])
+def test_vectors_that_are_no_numbers_or_too_large_are_named(model, call, value):
+    """Answered, they would lead to scores that are no numbers, or to nothing."""
     inputs = embedded(call, request(1))
-    inputs[name] = np.full_like(inputs[name], np.nan)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}` should be finite"):
+    requests = [(name, "recommend_embedded", inputs) for name in ("history_text_embedding", "query_text_embedding")]
+    for name, signature, sent in [*requests, ("dense_image", "encode_item", model.described([1]))]:
+        wrong = np.where(np.arange(sent[name].size) == 1, np.float32(value), sent[name].ravel())
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}` should be finite"):
+            call(signature, {**sent, name: wrong.reshape(sent[name].shape)})
+
+
+def test_vectors_of_no_text_but_longer_than_any_are_named(call):
+    inputs = embedded(call, request(1))
+    inputs["query_text_embedding"] *= np.float32(1.005)  # as half precision may have it
+    call("recommend_embedded", inputs)
+    inputs["query_text_embedding"] *= 2
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"`query_text_embedding` .* none longer than 1"):
         call("recommend_embedded", inputs)
 
 
