@@ -159,9 +159,12 @@ class Model:
         self._report(self._problem(on_disk, wanted))
         self._failures = {version: failure for version, failure in self._failures.items() if version in wanted}
         # The highest first: it is what most callers wait for.
-        for version in sorted(wanted.difference(self.available_versions), reverse=True):
-            if self._is_due(version, on_disk[version]):
-                self._try_load(version, on_disk[version])
+        missing = sorted(wanted.difference(self.available_versions), reverse=True)
+        due = [version for version in missing if self._is_due(version, on_disk[version])]
+        for version in due:
+            self._set_status(version, ModelVersionStatus.START)
+        for version in due:
+            self._try_load(version, on_disk[version])
         available = set(self.available_versions)
         if wanted & available or not wanted:
             for version in available - wanted:
