@@ -240,7 +240,8 @@ def request(batch: int = 2, events: int = 3, **changed: Any) -> dict[str, np.nda
             dtype = np.bool_
         array = np.array(value, dtype)
         if dtype is object:
-            array = np.array([str(text).encode() for text in array.reshape(-1)], object).reshape(array.shape)
+            flat = [text if isinstance(text, bytes) else str(text).encode() for text in array.reshape(-1)]
+            array = np.array(flat, object).reshape(array.shape)
         if name.startswith("history_"):
             array = array.reshape(batch, events) if array.size == batch * events else array
         elif name in ("exclude_item_id", "allowed_category"):
