@@ -123,11 +123,11 @@ def _read_saved_model(path: Path) -> saved_model_pb2.SavedModel:
 
 def _load_error(error: BaseException) -> BaseException:
     if isinstance(error, tf.errors.OpError):
-        return from_runtime_error(error)
+        return from_runtime_error(error, "cannot load the SavedModel")
     if isinstance(error, DecodeError):
         return invalid_argument(f"{GRAPH_FILE} is not a SavedModel, or only a part of one")
     if isinstance(error, OSError | RuntimeError | ValueError | KeyError | TypeError):
-        return invalid_argument(f"cannot load the SavedModel: {error}")
+        return invalid_argument(f"cannot load the SavedModel: {' '.join(str(error).split())}")
     return error  # RequestError, or the process is asked to stop
 
 

@@ -41,7 +41,12 @@ def unimplemented(message: str) -> RequestError:
     return RequestError(grpc.StatusCode.UNIMPLEMENTED, message)
 
 
-def from_runtime_error(error: Exception) -> RequestError:
-    """The status of a `tf.errors.OpError`: TensorFlow's error codes are gRPC's."""
+def from_runtime_error(error: Exception, doing: str = "") -> RequestError:
+    """The status of a `tf.errors.OpError`: TensorFlow's error codes are gRPC's.
+
+    Args:
+        doing: what failed, for a message of one line that begins with it; without, the message stays as it is.
+    """
     code = _CODES.get(getattr(error, "error_code", grpc.StatusCode.UNKNOWN.value[0]), grpc.StatusCode.UNKNOWN)
-    return RequestError(code, str(getattr(error, "message", error)))
+    message = str(getattr(error, "message", error))
+    return RequestError(code, f"{doing}: {' '.join(message.split())}" if doing else message)

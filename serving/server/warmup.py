@@ -37,7 +37,7 @@ def warm_up(servable: Servable, directory: Path) -> int:
                 raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
             replayed += _replay(servable, record, number)
     except tf.errors.OpError as error:
-        raise from_runtime_error(error) from None
+        raise from_runtime_error(error, f"cannot read {WARMUP_FILE}") from None
     logger.info("%s version %d: %d warm-up requests answered", servable.name, servable.version, replayed)
     return replayed
 
@@ -55,5 +55,5 @@ def _replay(servable: Servable, record: bytes, number: int) -> int:
     try:
         predict(servable, log.predict_log.request)
     except RequestError as error:
-        raise RequestError(error.code, f"warm-up record {number}: {error.message}") from None
+        raise RequestError(error.code, f"warm-up record {number}: {' '.join(error.message.split())}") from None
     return 1

@@ -10,6 +10,7 @@ import pytest
 
 from serving.errors import ServerError, ServingError
 from serving.prediction_client import PredictionClient
+from tests.serving.test_damaged_versions import damage
 
 
 @pytest.fixture
@@ -124,21 +125,27 @@ def test_a_directory_that_is_still_copied_is_no_version(publish, start, connect,
     assert states(client) == {1: "AVAILABLE"}
 
 
-@pytest.mark.parametrize("damage", ["cut graph", "garbage", "no variables"])
-def test_a_version_that_cannot_be_loaded_leaves_the_old_one(publish, start, connect, tiny_models, damage):
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("half a graph", "saved_model.pb is not a SavedModel, or only a part of one"),
+        ("no graph at all", "saved_model.pb is not a SavedModel, or only a part of one"),
+        ("no variables", "cannot load the SavedModel: "),
+        ("half the variables", "cannot load the SavedModel: "),
+        ("changed variables", "cannot load the SavedModel: "),
+    ],
+)
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one(publish, start, connect, tiny_models, kind, told):
     base_path = publish(1)
     client = connect(start(base_path, "--max_num_load_retries=0"))
     broken = base_path.parent / "broken"
     shutil.copytree(tiny_models(2), broken)
-    graph = broken / "saved_model.pb"
-    if damage == "no variables":
-        shutil.rmtree(broken / "variables")
-    else:
-        graph.write_bytes(graph.read_bytes()[:5000] if damage == "cut graph" else b"no graph")
+    damage(broken, kind)
     broken.rename(base_path / "2")
     wait_until(lambda: states(client) == {2: "END", 1: "AVAILABLE"})
     (failed,) = client.status(2)
-    assert failed.error
+    assert failed.error.startswith(told)
+    assert "\n" not in failed.error
     assert client.predict("", {"x": [0.0]})["y"] == [1.0]
 
 

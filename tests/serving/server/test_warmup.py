@@ -1,11 +1,15 @@
 """Warm-up requests are answered before a version serves; one that is not keeps it from serving."""
 
+import shutil
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.errors import ServerError
+from serving.prediction_client import PredictionClient
 from serving.server import servable
 from serving.server.statuses import RequestError
 from serving.server.warmup import MAX_RECORDS, WARMUP_FILE, warm_up
@@ -87,6 +91,34 @@ def test_a_record_that_is_not_answered_fails_the_load(directory, start):
     write(directory, [GOOD, record(y=np.ones([1], np.float32))])
     with pytest.raises(ServerError, match=r"did not become available: tiny version 1: warm-up record 1: .*input alias"):
         start(directory.parent)
+
+
+def test_a_later_version_that_fails_is_told_by_its_status_and_the_one_before_serves(directory, start, tiny_models):
+    base_path = directory.parent
+    server = start(base_path, "--max_num_load_retries=0")
+    refused = [GOOD, record("refuse", message=np.array([b"no"], object))]
+    for version, logs, told in (
+        (2, [GOOD, record("nope", x=np.ones([1], np.float32))], 'warm-up record 1: Serving signature key "nope" not'),
+        (3, refused, "warm-up record 1: assertion failed: "),
+        (4, [GOOD] * (MAX_RECORDS + 1), "Number of warmup records exceeds the maximum (1000) at "),
+        (5, [b"\xff\xff"], "warm-up record 0 is not a PredictionLog"),
+    ):
+        aside = base_path.parent / "with warm-up"
+        shutil.copytree(tiny_models(2), aside)
+        write(aside, logs)
+        aside.rename(base_path / str(version))
+        with PredictionClient(server.address, "tiny", timeout=20) as client:
+            states = {}
+            deadline = time.monotonic() + 20
+            while states.get(version) != "END":
+                assert time.monotonic() < deadline, states
+                time.sleep(0.05)
+                states = {status.version: status.state for status in client.status()}
+            assert states[1] == "AVAILABLE"
+            (failed,) = client.status(version)
+            assert failed.error.startswith(told)
+            assert "\n" not in failed.error
+            assert client.predict("", {"x": [2.0]})["y"] == [2.0]
 
 
 def test_warm_up_can_be_turned_off(directory, start):
