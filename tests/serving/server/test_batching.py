@@ -12,7 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.errors import ServerError, ServerUsageError, ServingError
 from serving.prediction_client import PredictionClient
@@ -126,8 +126,6 @@ def test_an_output_filter_changes_neither_rows_nor_order(batching_server, tiny_m
     request.model_spec.signature_name = "echo"
     request.inputs["text"].CopyFrom(tf.make_tensor_proto([["ab"]]))
     with grpc.insecure_channel(server.address) as channel:
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
-
         outputs = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=10).outputs
     assert (list(outputs["text"].string_val), list(outputs["bytes"].int_val)) == ([b"ab"], [2])
 
@@ -180,6 +178,44 @@ def test_a_deadline_that_passes_in_the_queue(batching_server):
     with PredictionClient(server.address, "tiny", timeout=0.2) as client, pytest.raises(ServingError) as refused:
         client.predict("", {"x": [0.0]})
     assert refused.value.code == "DEADLINE_EXCEEDED"
+
+
+def test_a_full_queue_refuses_and_every_set_of_inputs_and_outputs_has_its_own(batching_server, held_runs):
+    server, _ = batching_server(
+        "max_batch_size { value: 1 } max_enqueued_batches { value: 1 } num_batch_threads { value: 1 }"
+    )
+    with grpc.insecure_channel(server.address) as channel:
+        call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+
+        def predict(signature, output_filter=(), **inputs):
+            message = predict_pb2.PredictRequest(output_filter=output_filter)
+            message.model_spec.name = "tiny"
+            message.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                message.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            return call.future(message, timeout=30)
+
+        running = predict("", x=[2.0])
+        held_runs.wait_for_begin()
+        waiting = [predict("", x=[4.0])]
+        wait_until(lambda: server.scheduler.enqueued_batches == 1)
+        error = predict("", x=[6.0]).exception(timeout=10)
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert error.details() == (
+            "The batch scheduling queue to which this task was submitted is full; currently num_enqueued_batches=1,"
+            " max_enqueued_batches=1"
+        )
+        for count, output_filter in enumerate([(), ("text",), ("bytes",)], 2):
+            waiting.append(predict("echo", output_filter, text=[["a"]]))
+            wait_until(lambda count=count: server.scheduler.enqueued_batches == count)
+        held_runs.let_go(1 + len(waiting))
+        assert list(running.result().outputs["y"].float_val) == [4.0]
+        assert [sorted(future.result().outputs) for future in waiting] == [
+            ["y"],
+            ["bytes", "text"],
+            ["text"],
+            ["bytes"],
+        ]
 
 
 def test_hot_swap_under_load_loses_no_call_and_frees_the_old_version(tmp_path, publish, start):

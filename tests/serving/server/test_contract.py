@@ -1,4 +1,9 @@
-"""The rows of TensorFlow Serving's contract that this server answers, over the wire, by the original stubs."""
+"""Predict, GetModelMetadata and GetModelStatus as TensorFlow Serving has them, over the wire, by the original stubs.
+
+Other rows of its contract are in the tests beside this one: versions, labels and HandleReloadConfigRequest in
+`test_models`, the states of a version and the start in `test_start`, changes on disk in `test_swap`, and so on; REST in
+`rest/test_curl`.
+"""
 
 import time
 
@@ -119,10 +124,22 @@ def test_wrong_number_of_inputs(stub):
     )
 
 
+def test_an_input_too_many(stub):
+    code, message = refused(stub.Predict, predict_request(x=FLOATS, z=FLOATS, y=FLOATS))
+    assert code == "INVALID_ARGUMENT"
+    assert message == (
+        "input size does not match signature: 3!=1 len({x,y,z}) != len({x}). Sent extra: {y,z}. Missing but required:"
+        " {}."
+    )
+
+
 def test_wrong_name(stub):
     code, message = refused(stub.Predict, predict_request("two", a=FLOATS, c=FLOATS))
     assert code == "INVALID_ARGUMENT"
-    assert message.startswith("Signature input alias: b(feed name: two_b:0) not found in request")
+    assert message == (
+        "Signature input alias: b(feed name: two_b:0) not found in request and no default value provided. Inputs"
+        " expected to be in the request {a,c}, or default input alias set: "
+    )
 
 
 def test_broken_tensor(stub):
@@ -143,7 +160,7 @@ def test_a_tensor_of_a_thousand_billion_values_in_a_few_bytes(stub):
 def test_wrong_dtype(stub, value, received):
     code, message = refused(stub.Predict, predict_request(x=value))
     assert code == "INVALID_ARGUMENT"
-    assert message.startswith(f"Expects arg[0] to be float but {received} is provided")
+    assert message == f"Expects arg[0] to be float but {received} is provided (input x)"
 
 
 @pytest.mark.parametrize("value", [np.float32(1), np.ones([1, 1], np.float32)])
@@ -289,9 +306,16 @@ def test_metadata_refusals(stub, request_, expected):
     assert refused(stub.GetModelMetadata, request_) == ("INVALID_ARGUMENT", expected)
 
 
-def test_metadata_of_an_unknown_version(stub):
-    code, message = refused(stub.GetModelMetadata, metadata_request(version=9))
-    assert (code, message) == ("NOT_FOUND", "Servable not found for request: Specific(tiny, 9)")
+@pytest.mark.parametrize(
+    ("model", "version", "expected"),
+    [
+        ("tiny", 9, ("NOT_FOUND", "Servable not found for request: Specific(tiny, 9)")),
+        ("m", None, ("NOT_FOUND", "Servable not found for request: Latest(m)")),
+        ("", None, ("INVALID_ARGUMENT", "ModelSpec has no name specified.")),
+    ],
+)
+def test_metadata_of_what_is_not_there(stub, model, version, expected):
+    assert refused(stub.GetModelMetadata, metadata_request(model=model, version=version)) == expected
 
 
 # GetModelStatus
