@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from own_environment import TORCH, python_with
 from threads import use_threads
-from torch_environment import torch_python
 from worker import Worker
 
 ROOT = Path(__file__).parents[1]
@@ -134,7 +134,7 @@ def main() -> None:
     tokens = 0
     with tempfile.TemporaryDirectory() as scratch:
         environment = (arguments.environment or Path(scratch, "environment")).absolute()
-        python = torch_python(environment, ("sentence-transformers",))
+        python = python_with(environment, TORCH, "sentence-transformers")
         sizes = {"max_tokens": max_tokens, "batch_size": arguments.batch_size}
         with Worker(python, "torch_sentences.py", arguments.threads, model=str(files.directory), **sizes) as worker:
             print(f"PyTorch {worker.about['torch']}, {worker.about['threads']} threads", file=sys.stderr)

@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from own_environment import TORCH, python_with
 from threads import use_threads
-from torch_environment import torch_python
 from worker import Worker
 
 ROOT = Path(__file__).parents[1]
@@ -296,7 +296,7 @@ def main() -> None:
     from subset import some_users
 
     with tempfile.TemporaryDirectory() as scratch:
-        python = torch_python((arguments.environment or Path(scratch, "environment")).absolute())
+        python = python_with((arguments.environment or Path(scratch, "environment")).absolute(), TORCH)
         config, dataset = prepared(
             ROOT / "configs" / "movielens_1m.yaml",
             (arguments.data or Path()).absolute(),

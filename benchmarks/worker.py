@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from torch_environment import bare
+from own_environment import bare
 
 
 class Worker:
     """Use it as a context manager; leaving it ends the process.
 
     Args:
-      python: the interpreter.
+      python: the interpreter; another than this process's own sees none of its packages.
       script: a file beside this one. It gets `options` as its argument and says one object when it is ready.
       threads: OpenMP's.
       options: what the script takes.
 
     Attributes:
       about: what the script said when it was ready.
+      pid: of the process.
     """
 
     def __init__(self, python: str, script: str, threads: int, **options: Any) -> None:
+        variables = dict(os.environ) if python == sys.executable else bare()
         self._process = subprocess.Popen(
             [python, str(Path(__file__).with_name(script)), json.dumps({**options, "threads": threads})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**bare(), "OMP_NUM_THREADS": str(threads)},
+            env={**variables, "OMP_NUM_THREADS": str(threads)},
         )
         self._script = script
+        self.pid = self._process.pid
         self.about = self._answer()
 
     def ask(self, **request: Any) -> dict[str, Any]:

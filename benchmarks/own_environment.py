@@ -1,4 +1,4 @@
-"""A Python environment of its own for what is measured against: PyTorch stays out of the project's."""
+"""A Python environment of its own for what is measured against: PyTorch and others stay out of the project's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ INTERPRETERS = ("python3.11", "python3.12", "python3.10")
 TORCH = "torch==2.13.0"
 
 
-def torch_python(directory: Path, packages: tuple[str, ...] = ()) -> str:
-    """The interpreter of an environment with PyTorch, numpy and `packages`, made in `directory` if it is not there.
+def python_with(directory: Path, *packages: str) -> str:
+    """The interpreter of an environment with numpy and `packages`, made in `directory` if it is not there.
 
     Args:
       directory: of the environment; kept, so that a second benchmark finds it.
@@ -23,10 +23,12 @@ def torch_python(directory: Path, packages: tuple[str, ...] = ()) -> str:
     if not python.exists():
         interpreter = next(filter(None, map(_runs, INTERPRETERS)), None)
         if interpreter is None:
-            sys.exit(f"none of {', '.join(INTERPRETERS)} is on PATH: PyTorch's environment needs one")
+            sys.exit(
+                f"none of {', '.join(INTERPRETERS)} is on PATH: an environment for {', '.join(packages)} needs one"
+            )
         subprocess.run([interpreter, "-m", "venv", str(directory)], check=True)
-    print(f"PyTorch's environment: {directory}", file=sys.stderr, flush=True)
-    wanted, installed = {TORCH, "numpy", *packages}, directory / "installed.txt"
+    print(f"environment with {', '.join(packages)}: {directory}", file=sys.stderr, flush=True)
+    wanted, installed = {"numpy", *packages}, directory / "installed.txt"
     present = set(installed.read_text(encoding="utf-8").split()) if installed.exists() else set()
     if not wanted <= present:
         install = [str(python), "-m", "pip", "install", "--quiet", *sorted(wanted)]
