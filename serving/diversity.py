@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from serving.branches import apart
+from trainer.branches import apart
 
 
 def best(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from serving.branches import apart
 from serving.categories import Categories
+from trainer.branches import apart
 from trainer.data import UNKNOWN_ITEM
 from trainer.index.base import Found, Index, pad_columns
 

@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from serving import diversity, reasons
-from serving.branches import apart
 from serving.categories import Categories
 from serving.checks import checked
 from serving.filters import search_within, search_without
 from serving.item_signatures import ItemSignatures
 from serving.requests import MANY, ONE, RequestReader, Specs, Tensors
 from serving.scores import NO_SCORE
+from trainer.branches import apart
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM
 from trainer.index.base import Found, Index

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
+from trainer.branches import apart
 from trainer.data import UNKNOWN_ITEM
 from trainer.index.base import Found, Index, pad_columns
 
@@ -118,7 +119,7 @@ class ScannIndex(Index):
                 tf.tensor_scatter_nd_update(items, rows, exact_items),
             )
 
-        return tf.cond(tf.reduce_any(short), completed, lambda: (scores, items))
+        return tf.cond(tf.reduce_any(short), apart(completed), lambda: (scores, items))
 
     def _approximate(self, queries: tf.Tensor) -> Found:
         """[B, dim] -> [B, found], [B, found], where found is as many as the luckiest row has."""
