@@ -1,0 +1,305 @@
+"""The index at large catalogues: exact search, ScaNN as this project serves it, hnswlib and faiss, at equal recall.
+
+Synthetic item vectors, clustered and of unequal norms, seeded. Each index is built in a process, written, and loaded in
+fresh ones. What it is asked with is tuned on queries of their own: ScaNN by the project's index builder, the others to
+the first of a list, in order of work, that reaches the recall; all are then measured on other queries. hnswlib and
+faiss run in a Python environment of their own. Ours are SavedModels in a session, as the embedded server holds them.
+
+One query at a time goes by one thread, batches of 100 by all that the machine has. The indexes take turns, so that a
+noisy machine is noisy for all of them. MB: what a fresh process grows by when it loads the index and answers a query,
+item vectors included.
+
+Command:  .venv/bin/python benchmarks/index_comparison.py --environment DIR
+          to try it: --items 20000 --queries 200 --rounds 1 --seconds 0.2
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import index_vectors
+import numpy as np
+import psutil
+from own_environment import python_with
+from serving_model import machine
+from worker import Worker
+
+PACKAGES = ("hnswlib==0.8.0", "faiss-cpu==1.15.1")
+OURS, OTHERS = "index_ours.py", "index_others.py"
+EXACT, SCANN = "exact search, ours", "ScaNN, ours"
+BATCH = 100
+LEAST_FASTER = 10.0  # than exact search
+LARGE = 1_000_000  # where it is wanted
+BESIDE = 0.9  # of the fastest other's speed; what is missing from 1 is less than one run tells from another
+MARGIN = 0.001  # of recall in tuning, for other queries to reach what these do
+EFS = (100, 120, 150, 200, 250, 300, 400, 500, 700, 1000, 1500, 2000, 3000)
+SHARES = (0.004, 0.008, 0.012, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096, 0.128, 0.192, 0.256, 0.5, 1.0)
+FACTORS = (2, 4, 8)
+
+
+@dataclass
+class Contestant:
+    """An index and what was measured of it.
+
+    Attributes:
+      name: in the table.
+      script: that runs it.
+      directory: it is written to.
+      options: what the script takes.
+      choices: of search parameters, in order of work; the first that reaches the recall is taken.
+      built: seconds; None if another contestant built it.
+      parameters: the chosen ones.
+      label: of the parameters, in the table.
+    """
+
+    name: str
+    script: str
+    directory: Path
+    options: dict[str, Any]
+    choices: list[dict[str, Any]]
+    built: float | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+    recall: float = 0.0
+    megabytes: float = 0.0
+    singles: list[float] = field(default_factory=list)  # seconds of calls
+    batches: list[float] = field(default_factory=list)
+
+    @property
+    def milliseconds(self) -> float:
+        return 1000 * float(np.median(self.singles))
+
+    @property
+    def rate(self) -> float:
+        """Queries a second, in batches."""
+        return BATCH * len(self.batches) / sum(self.batches)
+
+
+class Comparison:
+    """Of one size.
+
+    Args:
+      arguments: the command line's.
+      scratch: a directory for its files.
+      python: the interpreter that has hnswlib and faiss.
+      items: how many.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, scratch: Path, python: str, items: int) -> None:
+        self._arguments, self._scratch, self._python = arguments, scratch, python
+        self._found = str(scratch / "found.npy")
+        self._threads = os.cpu_count() or 1
+        k, count = arguments.k, arguments.queries
+        _progress(f"{items:,} items: making vectors and the truth about them")
+        vectors, queries = index_vectors.make(items, 2 * count, arguments.dim, arguments.seed)
+        self._truth = index_vectors.truth(vectors, queries, k)
+        self._files = {name: str(scratch / f"{name}.npy") for name in ("vectors", "tuning", "queries")}
+        for name, array in (("vectors", vectors), ("tuning", queries[:count]), ("queries", queries[count:])):
+            np.save(self._files[name], array)
+        self.contestants = contestants(scratch, items, arguments.dim)
+
+    def run(self) -> None:
+        for one in self.contestants:
+            self._build(one)
+        with self._loaded(self._threads, note_memory=True) as workers:
+            for one, worker in zip(self.contestants, workers, strict=True):
+                self._tune(one, worker)
+            self._take_turns(workers, BATCH, [one.batches for one in self.contestants])
+        with self._loaded(1) as workers:
+            self._take_turns(workers, 1, [one.singles for one in self.contestants])
+
+    def _build(self, one: Contestant) -> None:
+        if one.directory.exists():
+            return  # it is another way to ask the index before it
+        one.directory.mkdir()
+        _progress(f"building: {one.name}")
+        with self._worker(one, self._threads) as worker:
+            given = {"vectors": self._files["vectors"], "tuning": self._files["tuning"], "k": self._arguments.k}
+            answer = worker.ask(do="build", recall=min(1.0, self._arguments.recall + MARGIN), **given)
+        one.built = answer["seconds"]
+        if answer["parameters"]:
+            chosen = answer["parameters"]
+            label = (
+                f"{chosen['leaves_to_search']}/{chosen['leaves']} leaves, {chosen['dimensions_per_block']}-d, "
+                f"reorder {chosen['reorder']}"
+            )
+            for sharing in self.contestants:
+                if sharing.directory == one.directory:
+                    sharing.label = label
+
+    def _tune(self, one: Contestant, worker: Worker) -> None:
+        count = self._arguments.queries
+        for choice in one.choices:
+            one.parameters = choice
+            if len(one.choices) == 1:
+                break
+            found, _ = self._search(worker, choice, "tuning", BATCH, 0.0)
+            if index_vectors.recall(found, self._truth[:count]) >= self._arguments.recall + MARGIN:
+                break
+        if len(one.choices) > 1:
+            one.label = ", ".join(f"{name} {value}" for name, value in one.parameters.items())
+
+    def _take_turns(self, workers: list[Worker], batch: int, times: list[list[float]]) -> None:
+        for turn in range(self._arguments.rounds):
+            for one, worker, seconds in zip(self.contestants, workers, times, strict=True):
+                _progress(f"turn {turn + 1}, by {batch}: {one.name}")
+                found, calls = self._search(worker, one.parameters, "queries", batch, self._arguments.seconds)
+                seconds += calls
+                # Of one query at a time where it is measured, which is what a served request is.
+                one.recall = index_vectors.recall(found, self._truth[self._arguments.queries :])
+
+    def _search(
+        self, worker: Worker, parameters: dict[str, Any], queries: str, batch: int, seconds: float
+    ) -> tuple[np.ndarray, list[float]]:
+        asked = {"parameters": parameters, "queries": self._files[queries], "k": self._arguments.k, "batch": batch}
+        answer = worker.ask(do="search", seconds=seconds, found=self._found, **asked)
+        return np.load(self._found), answer["seconds"]
+
+    @contextlib.contextmanager
+    def _loaded(self, threads: int, note_memory: bool = False) -> Iterator[list[Worker]]:
+        """A process for each contestant, with its index."""
+        with contextlib.ExitStack() as stack:
+            workers = []
+            for one in self.contestants:
+                _progress(f"loading, {threads} threads: {one.name}")
+                worker = stack.enter_context(self._worker(one, threads))
+                process = psutil.Process(worker.pid)
+                before = process.memory_info().rss
+                worker.ask(do="load")
+                if note_memory:
+                    few = str(self._scratch / "few.npy")
+                    np.save(few, np.load(self._files["queries"])[:1])
+                    asked = {"parameters": one.choices[0], "queries": few, "k": self._arguments.k, "batch": 1}
+                    worker.ask(do="search", seconds=0.0, found=self._found, **asked)
+                    one.megabytes = (process.memory_info().rss - before) / 2**20
+                workers.append(worker)
+            yield workers
+
+    def _worker(self, one: Contestant, threads: int) -> Worker:
+        python = sys.executable if one.script == OURS else self._python
+        return Worker(python, one.script, threads, directory=str(one.directory), **one.options)
+
+
+def contestants(scratch: Path, items: int, dim: int) -> list[Contestant]:
+    """What is compared, exact search first."""
+    lists = 2 ** round(np.log2(np.sqrt(items)))
+    probes = sorted({max(1, round(share * lists)) for share in SHARES})
+
+    def by_faiss(name: str, kind: str, choices: list[dict[str, Any]]) -> Contestant:
+        options = {"index": "faiss", "factory": kind, "dim": dim}
+        return Contestant(name, OTHERS, scratch / kind.replace(",", "_"), options, choices)
+
+    searched, op = [{"signature": "search"}], [{"signature": "op"}]
+    links = {"index": "hnswlib", "links": 16, "ef_construction": 200, "dim": dim}
+    refined = [{"nprobe": probe, "k_factor_rf": factor} for probe in probes for factor in FACTORS]
+    codes = f"IVF{lists},PQ{dim // 2}x4fs,RFlat"
+    return [
+        Contestant(EXACT, OURS, scratch / "exact", {"index": "brute_force"}, searched),
+        Contestant(SCANN, OURS, scratch / "scann", {"index": "scann"}, searched),
+        Contestant("  its op alone", OURS, scratch / "scann", {"index": "scann"}, op),
+        Contestant("hnswlib, M 16", OTHERS, scratch / "hnsw", links, [{"ef": ef} for ef in EFS]),
+        by_faiss("faiss IVF, SQ8", f"IVF{lists},SQ8", [{"nprobe": probe} for probe in probes]),
+        by_faiss("faiss IVF, PQ fs", codes, refined),
+    ]
+
+
+def table(comparison: Comparison) -> None:
+    exact = comparison.contestants[0]
+    print(f"{'':<18}{'':<32}{'recall':>7}{'build':>8}{'':>7}{'p50':>8}{'by 100':>9}{'x exact':>11}".rstrip())
+    print(f"{'':<18}{'':<32}{'@k':>7}{'s':>8}{'MB':>7}{'ms':>8}{'q/s':>9}{'p50':>6}{'q/s':>5}")
+    for one in comparison.contestants:
+        built = "" if one.built is None else f"{one.built:.1f}"
+        print(
+            f"{one.name:<18}{one.label:<32}{one.recall:>7.4f}{built:>8}{one.megabytes:>7,.0f}{one.milliseconds:>8.3f}"
+            f"{one.rate:>9,.0f}{exact.milliseconds / one.milliseconds:>6.1f}{one.rate / exact.rate:>5.1f}",
+            flush=True,
+        )
+
+
+def demands(comparison: Comparison, arguments: argparse.Namespace, items: int) -> None:
+    """A line for each demand."""
+    exact, scann, op, *others = comparison.contestants
+    k = arguments.k
+    print(f"\nScaNN's recall@{k} {scann.recall:.4f} of at least {arguments.recall}: {_verdict(scann, arguments)}")
+    faster = {
+        "one query": exact.milliseconds / scann.milliseconds,
+        f"batches of {BATCH}": scann.rate / exact.rate,
+    }
+    for asked, times in faster.items():
+        verdict = _reached(times >= LEAST_FASTER) if items >= LARGE else f"no demand below {LARGE:,} items"
+        print(f"{asked}: ScaNN {times:.1f}x as fast as exact search, wanted {LEAST_FASTER:g}x: {verdict}")
+    equal = [one for one in others if one.recall >= min(arguments.recall, scann.recall) - MARGIN]
+    if not equal:
+        print("no other index reaches this recall: nothing to compare with")
+        return
+    quickest = min(equal, key=lambda one: one.milliseconds)
+    busiest = max(equal, key=lambda one: one.rate)
+    against = (
+        ("one query", quickest, quickest.milliseconds / scann.milliseconds),
+        (f"batches of {BATCH}", busiest, scann.rate / busiest.rate),
+    )
+    for asked, other, share in against:
+        print(
+            f"{asked}: ScaNN has {share:.2f}x the speed of the fastest other at this recall ({other.name}), "
+            f"wanted {BESIDE:g}x: {_reached(share >= BESIDE)}"
+        )
+    print(
+        f"our search around ScaNN's op: {1000 * (scann.milliseconds - op.milliseconds):.0f} µs a query, "
+        f"{op.rate / scann.rate:.2f}x the time in batches"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--items", type=int, nargs="+", default=[100_000, 1_000_000])
+    add("--environment", type=Path, help="hnswlib's and faiss's, made if it is not there (default: temporary)")
+    add("--recall", type=float, default=0.98, help="@k against exact search, which all are tuned to")
+    add("--queries", type=int, default=1000, help="to tune with, and as many others to measure with")
+    add("--rounds", type=int, default=3, help="turns of each")
+    add("--seconds", type=float, default=2.0, help="a turn takes at least; it asks all queries at least once")
+    add("--k", type=int, default=100)
+    add("--dim", type=int, default=64)
+    add("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.queries % BATCH:
+        parser.error(f"--queries should be a multiple of {BATCH}, so that all batches are full")
+
+    with tempfile.TemporaryDirectory() as directory:
+        environment = (arguments.environment or Path(directory, "environment")).absolute()
+        python = python_with(environment, *PACKAGES)
+        for items in arguments.items:
+            scratch = Path(directory, str(items))
+            scratch.mkdir()
+            comparison = Comparison(arguments, scratch, python, items)
+            comparison.run()
+            print(
+                f"\n{items:,} items, {arguments.dim}-d, top {arguments.k}; {', '.join(PACKAGES)}\n"
+                f"one query at a time by 1 thread, batches of {BATCH} by {os.cpu_count()}; {machine()}\n"
+            )
+            table(comparison)
+            demands(comparison, arguments, items)
+
+
+def _verdict(scann: Contestant, arguments: argparse.Namespace) -> str:
+    return _reached(scann.recall >= arguments.recall)
+
+
+def _reached(reached: bool) -> str:
+    return "reached" if reached else "MISSED"
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
