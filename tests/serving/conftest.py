@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,18 +141,6 @@ def publish(tmp_path: Path, tiny_models: Callable[[int], Path]) -> Callable[...,
         return base_path
 
     return put
-
-
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    """`free_port()`: a port of 127.0.0.1 that nobody listens on."""
-
-    def find() -> int:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            return sock.getsockname()[1]
-
-    return find
 
 
 class Held:

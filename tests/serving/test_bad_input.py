@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests import tiny_bert
+from tests.ports import free_port
 from tests.serving import exported
 from tests.serving.exported import ids_only, request, texts
 from tests.serving.wire import Wire
@@ -21,7 +22,7 @@ WORDS = "guitar music " * (2**20 // 13)
 
 
 @pytest.fixture(scope="module")
-def wire(recommender, start, free_port):
+def wire(recommender, start):
     with Wire(start(recommender, f"--rest_api_port={free_port()}"), "tiny") as wire:
         yield wire
 

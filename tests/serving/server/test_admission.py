@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server.admission import Admission, CallPool
+from tests.ports import free_port
 
 THREADS = 2
 WAITING = 3
@@ -34,7 +35,7 @@ def request(signature="", **inputs):
 
 
 @pytest.fixture(scope="module")
-def rest_port(free_port):
+def rest_port():
     return free_port()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from serving.prediction_client import PredictionClient
+from tests.ports import free_port
 from tests.serving import exported
 from tests.serving.fuzz import Fuzzer
 from tests.serving.fuzz_target import Target
@@ -14,7 +15,7 @@ ENDLESS = {"slow"}  # computes for as long as it is told
 
 
 @pytest.fixture(scope="module", params=["tiny", "recommender", "recommender, batched"])
-def target(request, start, free_port):
+def target(request, start):
     base_path = (
         request.getfixturevalue("tiny_models")(1).parent
         if request.param == "tiny"

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+from tests.ports import free_port
 from tests.serving.server.test_models import Client, config, entry, wait_until
 
 
-def test_ports_open_only_after_the_first_loads(publish, start, free_port, held_loads):
+def test_ports_open_only_after_the_first_loads(publish, start, held_loads):
     ports = [free_port(), free_port()]
     base_path = publish(1)
     with ThreadPoolExecutor(1) as threads:

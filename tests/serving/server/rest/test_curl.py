@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from serving.prediction_client import PredictionClient
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(
     shutil.which("curl") is None, reason="the program `curl` is not there: `apt-get install curl`"
@@ -48,7 +49,7 @@ def asked(server, method, path, body=None, *options):
 
 
 @pytest.fixture(scope="module")
-def start_rest(start, free_port):
+def start_rest(start):
     """`start_rest(base_path, *flags)`: a server that answers REST too."""
     return lambda base_path, *flags: start(base_path, f"--rest_api_port={free_port()}", *flags)
 

@@ -22,7 +22,7 @@ PREDICT = "/v1/models/tiny:predict"
 
 
 @pytest.fixture(scope="module")
-def start_rest(start, free_port):
+def start_rest(start):
     """`start_rest(base_path, *flags)`: a server that answers REST too."""
     return lambda base_path, *flags: start(base_path, f"--rest_api_port={free_port()}", *flags)
 
@@ -328,7 +328,7 @@ def test_many_at_once(server):
 # Start and stop
 
 
-def test_what_is_in_flight_is_answered_before_the_server_stops(publish, free_port):
+def test_what_is_in_flight_is_answered_before_the_server_stops(publish):
     port = free_port()
     with ServerProcess(publish(1), "tiny", arguments=[f"--rest_api_port={port}"]) as server:
         assert server.readiness == f"serving tiny version 1 on {server.address} (gRPC) and 127.0.0.1:{port} (REST)"
