@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from serving import warmup
 from serving.categories import Categories
@@ -122,6 +123,7 @@ def export(
     }
     with written_aside(Path(directory)) as aside:
         tf.saved_model.save(recommender, str(aside), signatures=signatures)
+        _share_default(aside)
         check_ops(aside, cast(Target, index.kind))
         popular = np.argsort(-dataset.items.train_count, kind="stable")[:POPULAR]
         write_popular_items(aside, dataset.items.item_id[popular])
@@ -183,6 +185,17 @@ def _warm_up_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTabl
     else:
         values = np.full(len(picked), "", object)
     return np.array([str(value).encode() for value in values], object).reshape(shape)
+
+
+def _share_default(directory: Path) -> None:
+    """Lets `serving_default` be `recommend` itself, and not the same graph once more, to be prepared at its own first
+    call.
+    """
+    path = directory / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    signatures = saved.meta_graphs[0].signature_def
+    signatures["serving_default"].CopyFrom(signatures["recommend"])
+    path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
 def _categories(config: Config, items: ItemTable, transform: TransformGraph | None) -> Categories | None:

@@ -193,9 +193,14 @@ def _sizes(shape: tuple[int, ...], rows: int, least: int) -> Iterable[int]:
 
 def _blank(name: str, spec: TensorSpec) -> Any:
     """What is not said: "" or 0, but for ratings, of which 0 may be one."""
-    if spec.dtype == object:
+    return _blank_of(spec.dtype, name == _RATING)
+
+
+@functools.cache  # one object each: two NaNs would be two keys
+def _blank_of(dtype: np.dtype, rating: bool) -> Any:
+    if dtype.kind == "O":
         return b""
-    return _NO_RATING if name == _RATING and spec.dtype.kind == "f" else 0
+    return dtype.type(_NO_RATING if rating and dtype.kind == "f" else 0)
 
 
 def _blanks(shape: tuple[int, ...], dtype: np.dtype, blank: Any) -> np.ndarray:

@@ -28,6 +28,7 @@ from tests.trainer.text import raw_texts
 from tfx_pipeline.preprocessing import preprocess_items
 from trainer.config import Config
 from trainer.errors import TowersError
+from trainer.text.vectors import as_stored
 
 SIGNATURES = (
     *("recommend", "recommend_embedded", "retrieve", "rank"),
@@ -100,6 +101,8 @@ class TestAnswers:
         default, recommended = (call(signature, request()) for signature in ("serving_default", "recommend"))
         retrieved = call("retrieve", retrieval(request()))
         assert set(default) == {"item_id", "score", "retrieval_score", "reason_history_position"}
+        signatures = call.definition.signature_def
+        assert signatures["serving_default"] == signatures["recommend"]  # one part of the graph, prepared once
         np.testing.assert_array_equal(default["item_id"], recommended["item_id"])
         np.testing.assert_array_equal(recommended["item_id"], retrieved["item_id"][:, :K])
         np.testing.assert_allclose(recommended["retrieval_score"], retrieved["score"][:, :K], rtol=1e-5)
@@ -316,11 +319,11 @@ class TestForms:
         features = {
             "item_index": tf.constant([[int(i[-4:]) + 1 for i in inputs["history_item_id"][0]]]),
             "length": tf.constant([3]),
-            "text": encode(tf.constant(written))[tf.newaxis],
+            "text": as_stored(encode(tf.constant(written)))[tf.newaxis],
             "event": tf.constant([[1, 2, 0]]),
             "rating": tf.constant(inputs["history_rating"]),
             "timestamp": tf.constant(inputs["history_timestamp"]),
-            "query": encode(tf.constant(["guitar music"])),
+            "query": as_stored(encode(tf.constant(["guitar music"]))),
             "request_timestamp": tf.constant(inputs["timestamp"]),
             "context_device": tf.constant([1]),
             "profile_language": tf.constant([1]),
