@@ -1,10 +1,13 @@
-"""A user is recommended the same, whoever is asked: the batch command, the exported graph, the server (gRPC, REST)."""
+"""What a run's model answers when it is served: the same whoever is asked (the batch command, the exported graph, the
+server by gRPC and by REST), and with reasons that hold.
+"""
 
 from __future__ import annotations
 
 import json
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +137,24 @@ def test_in_the_reloaded_model(predicted: Lists, inputs: dict[str, np.ndarray], 
     )
     item_ids = np.char.decode(answer["item_id"].numpy().astype(bytes)).tolist()
     check(served, named(predicted, item_ids, answer["score"].numpy().tolist()), 1e-5)
+
+
+def test_without_the_event_that_is_the_reason_an_item_scores_less_than_without_another(
+    requests: list[UserRequest], server: ServerProcess
+) -> None:
+    random = np.random.default_rng(1)
+    of_reason, of_another = [], []
+    with RecommenderClient(server.address, timeout=30) as client:
+        explained = client.recommend_many([replace(request, explain=True) for request in requests])
+        for request, found in zip(requests, explained, strict=True):
+            others = np.setdiff1d(range(len(request.events)), found[0].reason_history_position)
+            if found[0].reason_history_position == -1 or not len(others):
+                continue
+            for place, lost in ((found[0].reason_history_position, of_reason), (random.choice(others), of_another)):
+                history = [event for column, event in enumerate(request.events) if column != place]
+                (item,) = client.rank(replace(request, history=history), [found[0].item_id])
+                lost.append(found[0].retrieval_score - item.retrieval_score)
+    assert len(of_reason) > len(requests) / 2
+    assert min(of_reason) > 0
+    assert (np.array(of_reason) >= np.array(of_another) - ROUNDED).all()
+    assert np.mean(of_reason) > 1.5 * np.mean(np.abs(of_another))
