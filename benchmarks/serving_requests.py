@@ -66,7 +66,9 @@ class Recipe:
             value = np.zeros(shape, tensor.dtype)
             if name.endswith("timestamp"):
                 value += np.arange(value.size).reshape(shape) * 1000 + 1_700_000_000
-            return value + (4 if name == "history_rating" else 0)
+            elif name == "history_rating":
+                value += 4
+            return value
         count = int(np.prod(shape))
         strings = np.full(count, b"", object)
         if name in ("history_item_id", "candidate_item_id", "item_id"):
