@@ -14,6 +14,7 @@ from pathlib import Path
 from tests_package import use_tests
 
 NAME = "recommender"
+NO_TEXT_CACHE = "--text_cache_mib=0"  # where a client's requests come round again, and should cost the same again
 _DESCRIPTION = Path("assets.extra", "interest_towers.json")
 
 

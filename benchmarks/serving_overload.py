@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 from serving_load import Clients
-from serving_model import NAME, add_model_arguments, base_path_of, description, machine, measured_model
+from serving_model import NAME, NO_TEXT_CACHE, add_model_arguments, base_path_of, description, machine, measured_model
 from serving_requests import Recipe, Request, Texts, known_items
 
 REFUSALS = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
@@ -73,9 +73,9 @@ def main() -> None:
     from serving.prediction_client import PredictionClient
     from serving.server.process import ServerProcess
 
-    flags = shlex.split(arguments.server_flags)
+    flags = [NO_TEXT_CACHE, *shlex.split(arguments.server_flags)]
     with measured_model(arguments) as directory, base_path_of(directory) as base_path:
-        print(f"{description(directory)}\n{machine()}; server flags: {arguments.server_flags or 'none'}", flush=True)
+        print(f"{description(directory)}\n{machine()}; server flags: {shlex.join(flags)}", flush=True)
         with (
             ServerProcess(base_path, NAME, arguments=flags) as server,
             PredictionClient(server.address, NAME, timeout=60) as client,

@@ -18,7 +18,16 @@ from pathlib import Path
 
 import numpy as np
 from serving_load import Clients
-from serving_model import NAME, add_model_arguments, add_version, base_path_of, description, machine, measured_model
+from serving_model import (
+    NAME,
+    NO_TEXT_CACHE,
+    add_model_arguments,
+    add_version,
+    base_path_of,
+    description,
+    machine,
+    measured_model,
+)
 from serving_requests import Recipe, Texts, known_items
 
 COMPARED = 5  # memory after this swap and after the last: by then, what grows once has grown
@@ -47,7 +56,7 @@ def main() -> None:
     from serving.prediction_client import PredictionClient
     from serving.server.process import ServerProcess
 
-    flags = shlex.split(arguments.server_flags)
+    flags = [NO_TEXT_CACHE, *shlex.split(arguments.server_flags)]
     with measured_model(arguments) as directory, base_path_of(directory) as base_path:
         print(
             f"{description(directory)}\n{machine()}; {arguments.clients} clients, {arguments.signature}\n", flush=True
