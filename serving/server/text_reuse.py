@@ -75,9 +75,9 @@ class TextReuse:
         """As the version's metadata say; None if they say nothing."""
         path = directory / METADATA_FILE
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))["text_vectors"] if path.exists() else None
+            said = json.loads(path.read_text(encoding="utf-8")).get("text_vectors") if path.exists() else None
             return cls(servable, cache, **said) if said else None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s: texts of %s are not kept: %s", path, servable.name, error)
             return None
 
@@ -97,6 +97,8 @@ class TextReuse:
         given, embedded = self._signatures[signature.key]
         named = dict(zip(given.inputs, arrays, strict=True))
         texts = {alias: array for alias, array in named.items() if alias.endswith(_TEXT)}
+        if sum(array.size for array in texts.values()) > _MOST_PLACES:
+            return None
         read = {}
         for alias, array in texts.items():
             where = self._read(alias, array, named)
@@ -104,7 +106,7 @@ class TextReuse:
                 return None
             read[alias] = where
         wanted = {text for alias, where in read.items() for text in texts[alias][where].tolist()} - {b""}
-        if not wanted or sum(array.size for array in texts.values()) > _MOST_PLACES:
+        if not wanted:
             return None
         deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
         try:

@@ -253,8 +253,12 @@ def test_metadata_that_do_not_fit_are_told_and_the_model_serves(base_path, tmp_p
     loaded.close()
 
 
-def test_a_model_that_says_nothing_is_served_as_it_is(base_path, tmp_path, caplog):
+@pytest.mark.parametrize("metadata", [None, {}, {"text_vectors": None}], ids=["no file", "older", "no texts"])
+def test_a_model_that_says_nothing_is_served_as_it_is(base_path, tmp_path, caplog, metadata):
     loaded = servable.load("reading", 1, base_path / "1")
+    if metadata is not None:
+        (tmp_path / METADATA_FILE).parent.mkdir()
+        (tmp_path / METADATA_FILE).write_text(json.dumps(metadata))
     assert TextReuse.of(loaded, tmp_path, TextCache(2**20, Registry())) is None
     assert not caplog.records
     loaded.close()
