@@ -72,15 +72,15 @@ def _load_and_warm(directory: Path, first: str, sender: Connection) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
     tf.get_logger().setLevel("ERROR")
+    from serving.assets import WARM_UP_REQUESTS
     from serving.server import custom_ops, servable
     from serving.server.predict import predict
-    from serving.server.warmup import WARMUP_FILE
     from serving.tensors import register_bfloat16
 
     register_bfloat16(tf.bfloat16.as_numpy_dtype)
     custom_ops.register()
     requests = defaultdict(list)
-    for record in tf.data.TFRecordDataset(str(directory / WARMUP_FILE)).as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(str(directory / WARM_UP_REQUESTS)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         requests[request.model_spec.signature_name].append(request)
     if first not in requests:

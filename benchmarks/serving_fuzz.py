@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import socket
 import sys
 import time
 
@@ -38,12 +37,11 @@ def main() -> None:
     use_tests()
     from serving.prediction_client import PredictionClient
     from serving.server.process import ServerProcess
+    from tests.ports import free_port
     from tests.serving.fuzz import Fuzzer
     from tests.serving.fuzz_target import Target
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        rest_port = free.getsockname()[1]
+    rest_port = free_port()
     flags = [f"--rest_api_port={rest_port}", *shlex.split(arguments.server_flags)]
     with measured_model(arguments) as directory, base_path_of(directory) as base_path:
         print(f"{description(directory)}\n{machine()}; seed {arguments.seed}\n", flush=True)

@@ -134,8 +134,7 @@ def main() -> None:
             Clients(max(arguments.clients), server.address) as clients,
         ):
             signatures = client.metadata().signatures
-            nobody = Recipe(signatures["retrieve"], texts[0], [b""], 0, 0).make(1, 0)[0]
-            items = known_items(client.predict("retrieve", nobody))
+            items = known_items(client, "retrieve")
             measurement = Measurement(clients, model, arguments.requests)
 
             def recipe(key: str, of: Texts) -> Recipe:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from tests_package import use_tests
 
+from serving.assets import METADATA
+
 NAME = "recommender"
 NO_TEXT_CACHE = "--text_cache_mib=0"  # where a client's requests come round again, and should cost the same again
-_DESCRIPTION = Path("assets.extra", "interest_towers.json")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def add_version(base_path: Path, version: int, version_directory: Path) -> None:
 def description(version_directory: Path) -> str:
     """One line on an export."""
     try:
-        said = json.loads((version_directory / _DESCRIPTION).read_text(encoding="utf-8"))
+        said = json.loads((version_directory / METADATA).read_text(encoding="utf-8"))
     except OSError:
         return str(version_directory)
     encoder = said["encoder"]["name"] if said["encoder"] else "no texts"

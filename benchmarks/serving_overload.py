@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from serving_load import Clients
 from serving_model import NAME, NO_TEXT_CACHE, add_model_arguments, base_path_of, description, machine, measured_model
-from serving_requests import Recipe, Request, Texts, known_items
+from serving_requests import Recipe, Request, Texts, add_request_arguments, known_items
 
 REFUSALS = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
 MOST_SLOWER = 5.0  # p99 of answers under overload, against unloaded
@@ -64,9 +64,7 @@ def main() -> None:
     add("--calm", type=float, default=20.0, help="seconds of each of the other phases")
     add("--factor", type=float, default=3.0, help="overload, in capacities")
     add("--processes", type=int, default=2, help="that send calls")
-    add("--signature", default="recommend")
-    add("--words", type=int, default=16, help="in a query; 0: no text")
-    add("--events", type=int, default=8, help="in a history")
+    add_request_arguments(parser)
     add("--server-flags", default="", help="further flags of the server, as one argument")
     arguments = parser.parse_args()
 
@@ -81,8 +79,7 @@ def main() -> None:
             PredictionClient(server.address, NAME, timeout=60) as client,
         ):
             spec = client.metadata().signatures[arguments.signature]
-            nobody = Recipe(spec, Texts("no text"), [b""], 0, 0).make(1, 0)[0]
-            items = known_items(client.predict(arguments.signature, nobody))
+            items = known_items(client, arguments.signature)
             recipe = Recipe(spec, Texts("query", query=arguments.words), items, arguments.events, len(items))
             closed = 2 * (os.cpu_count() or 1)
             with Clients(closed, server.address) as clients:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from serving.calls.metadata import SignatureSpec, TensorSpec
+from serving.prediction_client import PredictionClient
 
 Request = dict[str, np.ndarray]
 
@@ -16,6 +18,13 @@ WORDS = """
     the a of and in to is it for with book read story love war history space guitar string music sound good great bad
     price cheap new old song play cat dog tea house night day city girl boy life world time
 """.split()  # noqa: SIM905 - a list of words reads better so
+
+
+def add_request_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--signature", default="recommend")
+    add("--words", type=int, default=16, help="in a query; 0: no text")
+    add("--events", type=int, default=8, help="in a history")
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,8 @@ class Recipe:
         return strings.reshape(shape)
 
 
-def known_items(answer: Mapping[str, np.ndarray]) -> list[bytes]:
-    """The ids in an answer of `retrieve` or `recommend`."""
+def known_items(client: PredictionClient, signature: str) -> list[bytes]:
+    """Ids that the model knows: those that it recommends to somebody unknown."""
+    nobody = Recipe(client.metadata().signatures[signature], Texts("no text"), [b""], 0, 0).make(1, 0)[0]
+    answer = client.predict(signature, nobody)
     return [item for item in answer["item_id"].reshape(-1).tolist() if item]

@@ -28,7 +28,7 @@ from serving_model import (
     machine,
     measured_model,
 )
-from serving_requests import Recipe, Texts, known_items
+from serving_requests import Recipe, Texts, add_request_arguments, known_items
 
 COMPARED = 5  # memory after this swap and after the last: by then, what grows once has grown
 MOST_GROWTH = 1.1
@@ -43,9 +43,7 @@ def main() -> None:
     add("--swaps", type=int, default=50)
     add("--clients", type=int, default=4)
     add("--pause", type=float, default=0.05, help="seconds of a client after a call: without, loading takes long")
-    add("--signature", default="recommend")
-    add("--words", type=int, default=16, help="in a query; 0: no text")
-    add("--events", type=int, default=8, help="in a history")
+    add_request_arguments(parser)
     add("--server-flags", default="", help="further flags of the server, as one argument")
     arguments = parser.parse_args()
     if arguments.swaps <= COMPARED:
@@ -68,8 +66,7 @@ def main() -> None:
         ):
             spec = client.metadata().signatures[arguments.signature]
             texts = Texts("query", query=arguments.words)
-            nobody = Recipe(spec, Texts("no text"), [b""], 0, 0).make(1, 0)[0]
-            items = known_items(client.predict(arguments.signature, nobody))
+            items = known_items(client, arguments.signature)
             clients.prepare(arguments.signature, Recipe(spec, texts, items, arguments.events, len(items)), _REQUESTS, 1)
             clients.start(arguments.clients, float("inf"), arguments.pause)
             process = psutil.Process(server.pid)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving import warmup
+from serving.assets import METADATA
 from serving.categories import Categories
 from serving.graph_ops import Target, check_ops
 from serving.popular_items import write_popular_items
@@ -30,8 +31,6 @@ from trainer.transform import TransformGraph
 if TYPE_CHECKING:
     from trainer.loading import Dataset
 
-# Beside the warm-up requests: TensorFlow Serving reads nothing else there.
-METADATA = Path("assets.extra", "interest_towers.json")
 POPULAR = 1_000  # items in the list that clients fall back on
 _WARM_UP_BATCHES = (1, 4)
 _VERSIONS_OF = ("tensorflow", "tensorflow-text", "tensorflow-recommenders", "keras-nlp", "scann")

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc
 
+from serving.assets import WARM_UP_REQUESTS
 from trainer.errors import TowersError
 
-FILE = Path("assets.extra", "tf_serving_warmup_requests")  # where TensorFlow Serving looks
 MAX_RECORDS = 1000  # more, and TensorFlow Serving refuses to load the model
 
 Request = tuple[str, Mapping[str, np.ndarray]]  # signature, inputs
@@ -25,7 +25,7 @@ def write(saved_model: str | os.PathLike[str], model_name: str, requests: Iterab
     Raises:
       ValueError: there are more than the server takes.
     """
-    path = Path(saved_model) / FILE
+    path = Path(saved_model) / WARM_UP_REQUESTS
     path.parent.mkdir(parents=True, exist_ok=True)
     records = [_record(model_name, signature, inputs) for signature, inputs in requests]
     if len(records) > MAX_RECORDS:
@@ -38,7 +38,7 @@ def write(saved_model: str | os.PathLike[str], model_name: str, requests: Iterab
 
 def read(saved_model: str | os.PathLike[str]) -> Iterator[predict_pb2.PredictRequest]:
     """The requests of a SavedModel; none if it has no warm-up file."""
-    path = Path(saved_model) / FILE
+    path = Path(saved_model) / WARM_UP_REQUESTS
     if path.exists():
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             yield prediction_log_pb2.PredictionLog.FromString(record).predict_log.request

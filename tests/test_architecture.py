@@ -15,6 +15,7 @@ RUNTIME = (
     "serving/client.py",
     "serving/prediction_client.py",
     "serving/popular_items.py",
+    "serving/assets.py",
     "serving/scores.py",
     "serving/pseudonyms.py",
     "serving/errors.py",

@@ -165,8 +165,8 @@ def _column(name: str, values: list[Any], spec: TensorSpec, least: int) -> np.nd
     """One input of all rows, [B, ...]; None is what a row does not say. Lists are at least `least` long."""
     shape = (-1,) if spec.shape is None else spec.shape
     if all(value is None for value in values):
-        return _blanks(tuple(_sizes(shape, len(values), least)), spec.dtype, _blank(name, spec))
-    blank = _blank(name, spec)
+        return _blanks(tuple(_sizes(shape, len(values), least)), spec.dtype, name == _RATING)
+    blank = _blank(spec.dtype, name == _RATING)
     if len(shape) < 2:
         return as_array(name, [blank if value is None else value for value in values], spec)
     for value in values:
@@ -191,25 +191,20 @@ def _sizes(shape: tuple[int, ...], rows: int, least: int) -> Iterable[int]:
         yield rows if axis == 0 else size if size >= 0 else least if axis == 1 else 0
 
 
-def _blank(name: str, spec: TensorSpec) -> Any:
+def _blank(dtype: np.dtype, rating: bool) -> Any:
     """What is not said: "" or 0, but for ratings, of which 0 may be one."""
-    return _blank_of(spec.dtype, name == _RATING)
-
-
-@functools.cache  # one object each: two NaNs would be two keys
-def _blank_of(dtype: np.dtype, rating: bool) -> Any:
     if dtype.kind == "O":
         return b""
     return dtype.type(_NO_RATING if rating and dtype.kind == "f" else 0)
 
 
-def _blanks(shape: tuple[int, ...], dtype: np.dtype, blank: Any) -> np.ndarray:
+def _blanks(shape: tuple[int, ...], dtype: np.dtype, rating: bool) -> np.ndarray:
     """Most requests leave most inputs out, in the same few shapes."""
-    return (_known_blanks if math.prod(shape) <= _FEW else _new_blanks)(shape, dtype, blank)
+    return (_known_blanks if math.prod(shape) <= _FEW else _new_blanks)(shape, dtype, rating)
 
 
-def _new_blanks(shape: tuple[int, ...], dtype: np.dtype, blank: Any) -> np.ndarray:
-    array = np.full(shape, blank, dtype)
+def _new_blanks(shape: tuple[int, ...], dtype: np.dtype, rating: bool) -> np.ndarray:
+    array = np.full(shape, _blank(dtype, rating), dtype)
     array.flags.writeable = False
     return array
 

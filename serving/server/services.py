@@ -15,7 +15,7 @@ from serving.server.core import ServerCore
 from serving.server.model_config import model_configs
 from serving.server.monitoring import RequestMetrics
 from serving.server.predict import predict
-from serving.server.statuses import RequestError, invalid_argument, unimplemented
+from serving.server.statuses import RequestError, deadline_passed, invalid_argument, unimplemented
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def _timeout_ms(context: grpc.ServicerContext) -> int | None:
     if remaining is None or remaining > _LONGEST_DEADLINE:
         return None
     if remaining < 0.001:
-        raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the call was run.")
+        raise deadline_passed()
     return int(remaining * 1000)
 
 

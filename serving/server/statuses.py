@@ -37,6 +37,10 @@ def resource_exhausted(message: str) -> RequestError:
     return RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
+def deadline_passed() -> RequestError:
+    return RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the call was run.")
+
+
 def unimplemented(message: str) -> RequestError:
     return RequestError(grpc.StatusCode.UNIMPLEMENTED, message)
 

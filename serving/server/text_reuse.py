@@ -16,14 +16,14 @@ from pathlib import Path
 import grpc
 import numpy as np
 
+from serving.assets import METADATA
 from serving.server.servable import Servable
 from serving.server.signature import Output, Signature
-from serving.server.statuses import RequestError
+from serving.server.statuses import RequestError, deadline_passed
 from serving.server.text_cache import TextCache
 
 logger = logging.getLogger(__name__)
 
-METADATA_FILE = Path("assets.extra", "interest_towers.json")
 _TEXT, _VECTOR = "_text", "_text_embedding"
 _HISTORY, _HISTORY_ITEMS = "history_", "history_item_id"
 # Vectors are fed for every event that a client sends, and for most of a very long history in vain.
@@ -61,19 +61,18 @@ class TextReuse:
         self._encoder = encoder
         encodes = servable.signatures[encode]
         self._text, self._vector = encodes.inputs["text"].handle, encodes.outputs["embedding"].handle
-        self._signatures = {
-            key: (servable.signatures[key], servable.signatures[other]) for key, other in embedded.items()
-        }
+        self._embedded = {key: servable.signatures[other] for key, other in embedded.items()}
         self._max_history = max_history
-        for given, other in self._signatures.values():
+        for key, other in self._embedded.items():
+            given = servable.signatures[key]
             inputs = {_embedded_name(alias) for alias in given.inputs}
             if inputs != set(other.inputs) or not set(given.outputs) <= set(other.outputs):
-                raise ValueError(f"`{other.key}` should take and give what `{given.key}` does, but for the texts")
+                raise ValueError(f"`{other.key}` should take and give what `{key}` does, but for the texts")
 
     @classmethod
     def of(cls, servable: Servable, directory: Path, cache: TextCache) -> TextReuse | None:
         """As the version's metadata say; None if they say nothing."""
-        path = directory / METADATA_FILE
+        path = directory / METADATA
         try:
             said = json.loads(path.read_text(encoding="utf-8")).get("text_vectors") if path.exists() else None
             return cls(servable, cache, **said) if said else None
@@ -92,12 +91,12 @@ class TextReuse:
         Raises:
             RequestError: the graph failed.
         """
-        if signature.key not in self._signatures:
+        embedded = self._embedded.get(signature.key)
+        if embedded is None:
             return None
-        given, embedded = self._signatures[signature.key]
-        named = dict(zip(given.inputs, arrays, strict=True))
+        named = dict(zip(signature.inputs, arrays, strict=True))
         texts = {alias: array for alias, array in named.items() if alias.endswith(_TEXT)}
-        if sum(array.size for array in texts.values()) > _MOST_PLACES:
+        if sum(array.size for array in texts.values()) > _MOST_PLACES or not any(map(np.any, texts.values())):
             return None
         read = {}
         for alias, array in texts.items():
@@ -175,5 +174,5 @@ def _left(deadline: float | None) -> int | None:
         return None
     left = int(1000 * (deadline - time.monotonic()))
     if left <= 0:
-        raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the call was run.")
+        raise deadline_passed()
     return left

@@ -11,13 +11,13 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving.assets import WARM_UP_REQUESTS
 from serving.server.predict import predict
 from serving.server.servable import Servable
 from serving.server.statuses import RequestError, from_runtime_error, invalid_argument, unimplemented
 
 logger = logging.getLogger(__name__)
 
-WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
 
 
@@ -27,7 +27,7 @@ def warm_up(servable: Servable, directory: Path) -> int:
     Raises:
         RequestError: a record is broken, of another kind than Predict, or was not answered; or there are too many.
     """
-    path = directory / WARMUP_FILE
+    path = directory / WARM_UP_REQUESTS
     if not path.exists():
         return 0
     replayed = 0
@@ -37,7 +37,7 @@ def warm_up(servable: Servable, directory: Path) -> int:
                 raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
             replayed += _replay(servable, record, number)
     except tf.errors.OpError as error:
-        raise from_runtime_error(error, f"cannot read {WARMUP_FILE}") from None
+        raise from_runtime_error(error, f"cannot read {WARM_UP_REQUESTS}") from None
     logger.info("%s version %d: %d warm-up requests answered", servable.name, servable.version, replayed)
     return replayed
 

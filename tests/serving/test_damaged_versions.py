@@ -5,7 +5,7 @@ import time
 
 import grpc
 
-from serving.server.warmup import WARMUP_FILE
+from serving.assets import WARM_UP_REQUESTS
 from tests.serving.exported import request, texts
 from tests.serving.wire import Wire
 
@@ -27,7 +27,7 @@ def damage(directory, kind):
         variables.write_bytes(bytes(byte ^ 1 for byte in variables.read_bytes()))
     else:
         assert kind == "the first bytes of the warm-up requests"
-        path = directory / WARMUP_FILE
+        path = directory / WARM_UP_REQUESTS
         path.write_bytes(path.read_bytes()[:100])
 
 
@@ -52,7 +52,7 @@ DAMAGES = {
 def test_a_recommender_is_served_on_whatever_becomes_of_files(recommender, start, tmp_path):
     base_path = tmp_path / "models"
     shutil.copytree(recommender, base_path)
-    (base_path / "1" / WARMUP_FILE).unlink()  # it takes most of the time of a load
+    (base_path / "1" / WARM_UP_REQUESTS).unlink()  # it takes most of the time of a load
     path = tmp_path / "models.config"
     path.write_text(
         f"model_config_list {{ config {{ name: 'm' base_path: '{base_path}' model_platform: 'tensorflow'"

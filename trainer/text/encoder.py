@@ -52,8 +52,8 @@ class TextEncoder(tf.Module):
         pooling: str,
         max_tokens: int,
         fingerprint: str,
-        products: tf.DType = FLOAT32,
-        tokens_per_pass: int = TOKENS_PER_PASS,
+        products: tf.DType,
+        tokens_per_pass: int,
     ) -> None:
         super().__init__(name="text_encoder")
         self.encoder = encoder
@@ -291,7 +291,7 @@ def describe(name: str, max_tokens: int, products: tf.DType = FLOAT32) -> tuple[
     Raises: as `load`.
     """
     if _is_preset(name):
-        encoder = _load_preset(name, max_tokens, products)
+        encoder = load(name, max_tokens, products)
         return encoder.width, encoder.fingerprint
     files = weights.read(name)
     _check_max_tokens(max_tokens, files.max_positions, name)
@@ -306,7 +306,7 @@ def _is_preset(name: str) -> bool:
     return weights.locate(name) is None and name in keras_nlp.models.BertBackbone.presets
 
 
-def _load_preset(name: str, max_tokens: int, products: tf.DType, tokens_per_pass: int = TOKENS_PER_PASS) -> TextEncoder:
+def _load_preset(name: str, max_tokens: int, products: tf.DType, tokens_per_pass: int) -> TextEncoder:
     try:
         backbone = keras_nlp.models.BertBackbone.from_preset(name)
         tokenizer = keras_nlp.models.BertTokenizer.from_preset(name)

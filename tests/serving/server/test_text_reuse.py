@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2
 
+from serving.assets import METADATA
 from serving.errors import ServingError
 from serving.prediction_client import PredictionClient
 from serving.server import servable
@@ -22,7 +23,7 @@ from serving.server.monitoring import Registry
 from serving.server.predict import predict
 from serving.server.statuses import RequestError, invalid_argument
 from serving.server.text_cache import TextCache
-from serving.server.text_reuse import METADATA_FILE, TextReuse
+from serving.server.text_reuse import TextReuse
 from tests.ports import free_port
 
 READ = 3  # last events of a history
@@ -84,7 +85,7 @@ def base_path(tmp_path_factory):
 
 def write_metadata(directory, **changed):
     said = {"encoder": "lengths", "encode": "encode_text", "embedded": {"recommend": "recommend_embedded"}}
-    path = directory / METADATA_FILE
+    path = directory / METADATA
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"text_vectors": said | {"max_history": READ} | changed}))
 
@@ -257,8 +258,8 @@ def test_metadata_that_do_not_fit_are_told_and_the_model_serves(base_path, tmp_p
 def test_a_model_that_says_nothing_is_served_as_it_is(base_path, tmp_path, caplog, metadata):
     loaded = servable.load("reading", 1, base_path / "1")
     if metadata is not None:
-        (tmp_path / METADATA_FILE).parent.mkdir()
-        (tmp_path / METADATA_FILE).write_text(json.dumps(metadata))
+        (tmp_path / METADATA).parent.mkdir()
+        (tmp_path / METADATA).write_text(json.dumps(metadata))
     assert TextReuse.of(loaded, tmp_path, TextCache(2**20, Registry())) is None
     assert not caplog.records
     loaded.close()

@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving.assets import WARM_UP_REQUESTS
 from serving.errors import ServerError
 from serving.prediction_client import PredictionClient
 from serving.server import servable
 from serving.server.statuses import RequestError
-from serving.server.warmup import MAX_RECORDS, WARMUP_FILE, warm_up
+from serving.server.warmup import MAX_RECORDS, warm_up
 
 
 def record(signature="", **inputs):
@@ -24,7 +25,7 @@ def record(signature="", **inputs):
 
 
 def write(directory, logs):
-    path = directory / WARMUP_FILE
+    path = directory / WARM_UP_REQUESTS
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in logs:
@@ -82,7 +83,7 @@ def test_bytes_that_are_no_record_are_refused(directory, loaded):
 
 def test_a_file_that_is_no_tfrecord_is_refused(directory, loaded):
     write(directory, [])
-    (directory / WARMUP_FILE).write_bytes(b"not a record at all, and long enough for a header")
+    (directory / WARM_UP_REQUESTS).write_bytes(b"not a record at all, and long enough for a header")
     with pytest.raises(RequestError):
         warm_up(loaded, directory)
 
