@@ -65,7 +65,7 @@ class RequestReader:
             specs["history_event"] = tf.TensorSpec(MANY, tf.string)
         if inputs.rating:
             specs["history_rating"] = tf.TensorSpec(MANY, tf.float32)
-        if inputs.clock:
+        if inputs.clock or self._config.data.exclude_recent_seconds:
             specs["history_timestamp"] = tf.TensorSpec(MANY, tf.int64)
             specs["timestamp"] = tf.TensorSpec(ONE, tf.int64)
         if inputs.query_width and embedded:

@@ -268,13 +268,25 @@ class Recommender(tf.Module):
         of_user = {name: value for name, value in inputs.items() if name not in filters}
         embedded = any(name.endswith("_embedding") for name in inputs)
         user = (self._shared.user_embedded if embedded else self._shared.user)(of_user)
-        excluded = self._item_index.lookup(filters["exclude_item_id"])
-        if self._config.data.exclude_history:  # however much of it is read
-            excluded = tf.concat([excluded, user["history_item_index"]], axis=1)
+        named = self._item_index.lookup(filters["exclude_item_id"])
+        excluded = tf.concat([named, self._not_again(inputs, user["history_item_index"])], axis=1)
         allowed = [] if self._categories is None else [self._categories.ids(filters["allowed_category"])]
         scores, items = self._shared.search(user["users"], excluded, self._depth, *allowed)
         shape = [None, self._depth]
         return {**user, "scores": tf.ensure_shape(scores, shape), "items": tf.ensure_shape(items, shape)}
+
+    def _not_again(self, inputs: Tensors, history: tf.Tensor) -> tf.Tensor:
+        """What of a history, int64 [B, H] and however much of it is read, may not be recommended; 0 elsewhere."""
+        data = self._config.data
+        if data.exclude_history:
+            return history
+        if not data.exclude_recent_seconds:
+            return history[:, :0]
+        times, now = inputs["history_timestamp"], inputs["timestamp"][:, tf.newaxis]
+        # A last event of 0 stands for no event: so that a row without any, or of width 0, has one.
+        last = tf.reduce_max(tf.pad(times, [[0, 0], [0, 1]]), axis=1, keepdims=True)
+        before = tf.maximum(tf.where(now > 0, now, last) - data.exclude_recent_seconds, 0)
+        return tf.where(times > before, history, UNKNOWN_ITEM)
 
     def _search(self, users: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor, allowed: tf.Tensor | None = None) -> Found:
         if self._categories is None or allowed is None:

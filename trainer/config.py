@@ -132,6 +132,12 @@ class DataConfig(_Strict):
     users: UsersConfig | None = None
     repeats: Literal["earliest", "all"] = Field("earliest", description="of repeated (user, item) pairs")
     exclude_history: bool = Field(True, description="never recommend what the user already has")
+    exclude_recent_seconds: int = Field(
+        0,
+        ge=0,
+        description="with exclude_history: false, do not recommend what the user had in the last so many seconds: what "
+        "is bought again is seldom bought twice in one basket",
+    )
     split: SplitConfig = SplitConfig()
     max_bad_row_rate: float = Field(0.02, ge=0, le=1)
     pseudonymise: PseudonymiseConfig | None = None
@@ -140,6 +146,21 @@ class DataConfig(_Strict):
         description="directory with sequences.pbtxt and items.pbtxt (a run writes its own to OUT/schema) to hold the "
         "data against, instead of inferring a schema",
     )
+
+    @pydantic.model_validator(mode="after")
+    def _recent(self) -> DataConfig:
+        if not self.exclude_recent_seconds:
+            return self
+        if self.exclude_history:
+            raise ValueError(
+                "`exclude_recent_seconds` goes with `exclude_history: false`: otherwise nothing that the user has is "
+                "recommended, however long ago it was"
+            )
+        if self.interactions.time_format == "order":
+            raise ValueError(
+                "`exclude_recent_seconds` should be left out with `time_format: order`, in which there are no seconds"
+            )
+        return self
 
 
 class TextConfig(_Strict):

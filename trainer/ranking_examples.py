@@ -12,7 +12,7 @@ from trainer.batches import Batch, request_batch
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM, SequenceTable
 from trainer.errors import TowersError
-from trainer.evaluation.full_ranking import event_pairs
+from trainer.evaluation.full_ranking import event_pairs, excluded_from
 from trainer.retrieval import RetrievalModel
 
 RANDOM_ITEMS = 1  # a stream of random numbers of its own
@@ -72,10 +72,10 @@ def _choices(
     config: Config, sequences: SequenceTable, user: np.ndarray, place: np.ndarray, stop: np.ndarray
 ) -> Choices:
     start = np.maximum(sequences.offsets[:-1][user], stop - config.model.max_history)
-    kept = np.ones(len(user), bool)
-    if config.data.exclude_history:  # what the user had already is never offered, so it can not be chosen
-        owned = _Owned(sequences)
-        kept = owned.since(user, sequences.item[place]) >= stop
+    # What a user has and should not be offered again, can not be chosen.
+    since = excluded_from(config, sequences, user, stop)
+    item = sequences.item
+    kept = [item[i] not in item[first:after] for i, first, after in zip(place, since, stop, strict=True)]
     order = np.flatnonzero(kept)
     order = order[np.argsort((stop - start)[order], kind="stable")]  # little padding
     return Choices(user[order], place[order], start[order], stop[order])
@@ -134,8 +134,8 @@ class RankingExamples:
             rows = slice(first, first + 512)
             user = choices.user[rows]
             batch = {name: tf.constant(value) for name, value in self._requests(rows).items()}
-            # Everything of this user but what came before, if that may come back, is off the list.
-            since = sequences.offsets[:-1][user] if config.data.exclude_history else choices.stop[rows]
+            # What may not come back is off the list, and all that the user takes later.
+            since = excluded_from(config, sequences, user, choices.stop[rows])
             excluded = event_pairs(sequences, since, sequences.offsets[1:][user])
             found = retrieval.search(batch, item_vectors, tf.constant(allowed), excluded, tf.constant(count))
             chosen = sequences.item[choices.place[rows]]

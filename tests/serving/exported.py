@@ -33,6 +33,7 @@ def make_config(
     *,
     everything: bool = True,
     exclude_history: bool = True,
+    exclude_recent_seconds: int = 0,
     k: int = K,
     candidates: int = CANDIDATES,
     category: str | None = None,
@@ -44,9 +45,10 @@ def make_config(
         "user_id": "u",
         "item_id": "i",
         "time": "t",
-        "time_format": "epoch_seconds" if everything else "order",
+        "time_format": "epoch_seconds" if everything or exclude_recent_seconds else "order",
     }
     data: dict[str, Any] = {"interactions": interactions, "exclude_history": exclude_history}
+    data["exclude_recent_seconds"] = exclude_recent_seconds
     data["items"] = {
         "path": "items.csv",
         "item_id": "i",

@@ -107,6 +107,45 @@ def test_a_category_is_filled_however_little_of_the_rest_remains(filtered):
         assert few == filtered.expected(*everything[1]) + [""] * (K - len(filtered.expected(*everything[1])))
 
 
+@pytest.fixture(scope="module")
+def repeating(tmp_path_factory):
+    """A catalogue of K items that may come again, but not within 100 seconds; the tower does not look at times."""
+    place = tmp_path_factory.mktemp("repeating")
+    config = exported.make_config(everything=False, exclude_history=False, exclude_recent_seconds=100)
+    items = exported.make_items(K)
+    towers = exported.make_towers(config, items, everything=False)
+    index = builder.load(exported.make_index(config, towers, place / "index", "brute_force"))
+    recommender = Recommender(config, towers, index, items.item_id)
+    tf.saved_model.save(recommender, str(place / "model"), signatures=recommender.signatures)
+    return [Traced(recommender), Session(place / "model")]
+
+
+TIMES = st.one_of(st.integers(1_000, 1_300), st.sampled_from([0, -1, -(2**63), 2**63 - 1]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    history=st.lists(st.tuples(st.integers(0, K), TIMES), max_size=8),  # item K is not in the catalogue
+    now=st.one_of(st.just(0), TIMES),
+)
+def test_what_was_had_just_now_does_not_come_back(repeating, history, now):
+    known = [time for _, time in history if time > 0]
+    reference = now if now > 0 else max(known, default=0)
+    recent = {item for item, time in history if time > 0 and time > reference - 100}
+    inputs = {
+        "user_id": np.array([b"u"], object),
+        "history_item_id": np.array([[f"item-{item:04d}".encode() for item, _ in history]], object).reshape(1, -1),
+        "history_timestamp": np.array([[time for _, time in history]], np.int64).reshape(1, -1),
+        "timestamp": np.array([now], np.int64),
+        "exclude_item_id": np.zeros([1, 0], object),
+        "diversity": np.zeros(1, np.float32),
+        "explain": np.zeros(1, bool),
+    }
+    for call in repeating:
+        answer = set(texts(call("recommend", inputs)["item_id"])[0]) - {""}
+        assert answer == {f"item-{i:04d}" for i in range(K)} - {f"item-{i:04d}" for i in recent}
+
+
 def test_nobody_asks_and_nobody_is_there(filtered):
     for call in filtered.forms:
         empty = {name: value[:0] for name, value in batch_of([([], [], ["red"])]).items()}

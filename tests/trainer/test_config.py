@@ -61,6 +61,14 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
             {**MINIMAL, "retrieval": {"loss": "triplet"}, "model": {"similarity": "dot"}},
             "set `model.similarity` to cosine",
         ),
+        (
+            {**MINIMAL, "data": {**MINIMAL["data"], "exclude_recent_seconds": 60}},
+            "`exclude_recent_seconds` goes with `exclude_history: false`",
+        ),
+        (
+            {**MINIMAL, "data": {**MINIMAL["data"], "exclude_history": False, "exclude_recent_seconds": 60}},
+            "should be left out with `time_format: order`",
+        ),
         (with_interactions(time_format="unix"), r"time_format.*epoch_seconds.*Received: 'unix'"),
         (with_interactions(context=["设备"]), "feature name.*feature_name: column"),
         ({**MINIMAL, "data": {**MINIMAL["data"], "split": {"kind": "time"}}}, "validation_from"),

@@ -28,6 +28,24 @@ def test_own_items_stay_where_purchases_repeat() -> None:
     assert lists(config, [9, 8, 7, 6], sequences, k=3) == {0: [1, 2, 3]}
 
 
+def test_items_of_the_last_seconds_are_left_out() -> None:
+    """Counted back from the target's time, or from the last event's where requests do not know theirs."""
+    rows = [[1, 2, 3, 1], [4, 1], [2], []]
+    times = np.array([100, 200, 1000, 1100, 150, 260, 50])
+    sequences = tables.sequence_table(rows, targets=0, timestamp=times)
+    sequences.target_count[:] = [1, 1, 0, 0]
+    for with_timestamp in (True, False):
+        config = tables.make_config(
+            data={"exclude_history": False, "exclude_recent_seconds": 101},
+            evaluation={"with_timestamp": with_timestamp},
+        )
+        found = lists(config, [9, 8, 7, 6], sequences, k=4)
+        assert found[0] == [1, 2, 4, 0]  # 3 is 100 seconds old, or the last; 2 is long ago
+        assert found[1] == ([1, 2, 3, 4] if with_timestamp else [1, 2, 3, 0])  # 4 is 110 seconds old, or the last
+        assert found[2] == [1, 3, 4, 0]
+        assert found[3] == [1, 2, 3, 4]
+
+
 def test_items_that_never_occur_are_no_candidates_unless_wanted() -> None:
     sequences = tables.sequence_table([[1]], targets=0)
     counts = [9, 0, 7]

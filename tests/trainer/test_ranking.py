@@ -185,6 +185,11 @@ def test_what_can_not_be_offered_is_not_chosen() -> None:
     assert list(target_choices(CONFIG, held_out).user) == [2, 1]
     repeats = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"exclude_history": False})})
     assert sorted(target_choices(repeats, held_out).user) == [0, 1, 2]
+    # An event every 1,000 seconds: user 0 had item 1 that long before the last event that a request knows of.
+    for seconds, users in ((1000, [0, 1, 2]), (1001, [1, 2])):
+        update = {"exclude_history": False, "exclude_recent_seconds": seconds}
+        recent = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update=update)})
+        assert sorted(target_choices(recent, held_out).user) == users
 
 
 def test_later_events_are_neither_seen_nor_held_against_anyone(data: tuple, trained: tuple) -> None:

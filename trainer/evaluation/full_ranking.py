@@ -93,8 +93,8 @@ def rank_all(
     """Ranks the catalogue for each user as of just before its targets (or after all it did, where there are none).
 
     Args:
-      config: `evaluation` says which items are candidates and what a request knows, `data.exclude_history` whether a
-        user's own items are left out.
+      config: `evaluation` says which items are candidates and what a request knows, `data` which of a user's own items
+        are left out.
       model: the retrieval model, or a baseline.
       items: the catalogue.
       sequences: any split.
@@ -118,9 +118,7 @@ def rank_all(
     users = users[np.argsort(lengths[users], kind="stable")]
 
     def own(rows: np.ndarray) -> tf.Tensor:
-        if not config.data.exclude_history:
-            return tf.zeros([0, 2], tf.int32)
-        return event_pairs(sequences, sequences.offsets[rows], stop[rows])
+        return event_pairs(sequences, excluded_from(config, sequences, rows, stop[rows]), stop[rows])
 
     if callable(getattr(model, "encode", None)):
         depth = k if ranking is None else min(max(k, config.ranking.candidates), len(items))
@@ -180,6 +178,35 @@ def ranks_in(ranked: Iterator[Ranked], targets: Targets) -> np.ndarray:
         found = (batch.items[row] == targets.item[place][:, np.newaxis]) & (batch.items[row] != UNKNOWN_ITEM)
         ranks[place] = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
     return ranks
+
+
+def excluded_from(config: Config, sequences: SequenceTable, users: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Where the events begin whose items may not be recommended to a user who has done all before `stop`.
+
+    That is all of them (`data.exclude_history`), those of the last `data.exclude_recent_seconds`, or none. Seconds are
+    counted back from the event at `stop` where a request knows its time, and otherwise from the last one before it.
+
+    Args:
+      users, stop: int64 [B], rows of `sequences` and flat positions in them.
+
+    Returns:
+      int64 [B] flat positions, `stop` where nothing is left out.
+    """
+    begin, end = sequences.offsets[:-1][users], sequences.offsets[1:][users]
+    if config.data.exclude_history:
+        return begin
+    seconds = config.data.exclude_recent_seconds
+    if not seconds:
+        return stop
+    times = sequences.timestamp
+    last = np.where(config.evaluation.with_timestamp & (stop < end), stop, stop - 1)
+    return np.array(
+        [
+            first + np.searchsorted(times[first:after], max(times[now] - seconds, 0), side="right")
+            for first, after, now in zip(begin, stop, last, strict=True)
+        ],
+        np.int64,
+    )
 
 
 def event_pairs(sequences: SequenceTable, start: np.ndarray, stop: np.ndarray) -> tf.Tensor:
