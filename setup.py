@@ -22,6 +22,7 @@ INSTALL_REQUIRES = [
     "numpy",
     "orjson",
     "scipy",
+    "scikit-learn",
     "pyarrow",
     "pydantic>=2",
     "pyyaml",

@@ -27,7 +27,7 @@ SETS = ("amazon_reviews", "douban_books", "movielens_1m", "online_retail", "demo
 METRICS = {"ndcg@10": "NDCG@10", "hit_rate@10": "HR@10"}
 # Line -> the switches it turns on; the last line turns on whatever else there is.
 LINES: dict[str, tuple[str, ...]] = {
-    "ids only": ("use_item_id",),
+    "ids only": ("use_item_id", "use_item_neighbours"),
     "+ item text": ("use_item_text",),
     "+ user's own text": ("use_event_text", "use_query"),
     "+ context": ("use_context",),

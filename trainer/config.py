@@ -209,6 +209,9 @@ class ModelConfig(_Strict):
     use_item_reviews: bool = Field(
         True, description="item id embeddings start from what users wrote about the item in training"
     )
+    use_item_neighbours: bool = Field(
+        True, description="item id embeddings start from which items users took around the same time in training"
+    )
     use_event_text: bool = True
     use_event_features: bool = Field(True, description="event type, rating, time gaps")
     use_query: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,12 +45,34 @@ def coming_next(items: int, train: SequenceTable, count: int) -> Neighbours:
 
     Args: as `going_together`.
     """
+    before, after = _in_order(items, train, LAGS)
+    return _strongest(before, after, np.diff(before.indptr), count)
+
+
+def pairs_in_order(items: int, train: SequenceTable, lags: Sequence[float]) -> scipy.sparse.csr_matrix:
+    """How often item j follows item i within `len(lags)` events of a user.
+
+    Args:
+      items: size of the catalogue.
+      train: the train split.
+      lags: what it counts, if j is the first, second, ... event after i.
+
+    Returns:
+      float32 [n + 1, n + 1], row i, column j; nothing in row and column 0.
+    """
+    before, after = _in_order(items, train, lags)
+    return before @ after
+
+
+def _in_order(
+    items: int, train: SequenceTable, lags: Sequence[float]
+) -> tuple[scipy.sparse.csr_matrix, scipy.sparse.csr_matrix]:
+    """Items by the events they are [n + 1, events], and events by the items that follow them [events, n + 1]."""
     user, item = _latest(train)
     events = len(user)
-    place = np.arange(events)
-    before = scipy.sparse.csr_matrix((np.ones(events, np.float32), (item, place)), (items + 1, events))
+    before = scipy.sparse.csr_matrix((np.ones(events, np.float32), (item, np.arange(events))), (items + 1, events))
     rows, columns, weights = [], [], []
-    for lag, weight in enumerate(LAGS, start=1):
+    for lag, weight in enumerate(lags, start=1):
         first = np.flatnonzero(user[lag:] == user[:-lag])
         rows.append(first)
         columns.append(item[first + lag])
@@ -57,7 +80,7 @@ def coming_next(items: int, train: SequenceTable, count: int) -> Neighbours:
     after = scipy.sparse.csr_matrix(
         (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (events, items + 1)
     )
-    return _strongest(before, after, np.bincount(item, minlength=items + 1), count)
+    return before, after
 
 
 def _latest(train: SequenceTable) -> tuple[np.ndarray, np.ndarray]:

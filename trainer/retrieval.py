@@ -29,13 +29,13 @@ from trainer.graphs import OneGraph
 from trainer.objectives import Objective, objective
 from trainer.precision import FLOAT32, products_in, scaled
 from trainer.progress import OnEpoch, OnUpdate
+from trainer.starting_ids import taken_together, written_about
 from trainer.text import fine_tuning
 from trainer.text.current import CurrentTexts
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, user_inputs
 from trainer.towers.item import ItemTower, gather_texts, texts_tensor
 from trainer.towers.transformer import RandomStream
 from trainer.towers.user import UserTower
-from trainer.written import written_about
 
 CONFIG, INPUTS, WEIGHTS, HISTORY = "config.json", "inputs.json", "weights", "history.json"
 ITEM_IDS, ITEM_VECTORS = "item_ids.json", "item_vectors.npy"
@@ -255,6 +255,8 @@ def train(
             model.attach(items, texts)
         if texts is not None and config.model.use_item_reviews:
             model.item_tower.start_ids(written_about(len(items), train, texts, config.model.dim))
+        if config.model.use_item_neighbours:
+            model.item_tower.start_ids(taken_together(len(items), train, config.model.dim, config.seed))
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")

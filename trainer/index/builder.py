@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -79,19 +79,19 @@ def build(
             f"Received: {list(query_vectors.shape)}"
         )
     queries = query_vectors[:RECALL_QUERIES].astype(np.float32)
-    index, reason, measured, build_seconds = _choose(config, item_vectors, queries)
+    choice = _choose(config, item_vectors, queries)
     report = {
-        "kind": index.kind,
-        "parameters": index.parameters,
-        "reason": reason,
-        "items": index.size,
+        "kind": choice.index.kind,
+        "parameters": choice.index.parameters,
+        "reason": choice.reason,
+        "items": choice.index.size,
         "k": config.k,
         "recall_target": config.recall_target,
         "queries": len(queries),
-        "build_seconds": round(build_seconds, 3),
-        "measured": measured,
+        "build_seconds": round(choice.build_seconds, 3),
+        "measured": choice.measured,
     }
-    _write(index, report, directory)
+    _write(choice.index, report, directory)
     return report
 
 
@@ -132,10 +132,14 @@ def read_description(directory: str | os.PathLike[str]) -> dict[str, Any]:
     return described
 
 
-def _choose(
-    config: IndexConfig, vectors: np.ndarray, queries: np.ndarray
-) -> tuple[Index, str, list[dict[str, Any]], float]:
-    """The index, why it, what was measured, and the seconds that building ScaNN's searcher took."""
+class _Choice(NamedTuple):
+    index: Index
+    reason: str
+    measured: list[dict[str, Any]]
+    build_seconds: float = 0.0  # of ScaNN's searcher
+
+
+def _choose(config: IndexConfig, vectors: np.ndarray, queries: np.ndarray) -> _Choice:
     items = len(vectors) - 1
     exact = BruteForceIndex(vectors)
     if config.kind == "brute_force" or (config.kind == "auto" and items <= config.brute_force_limit):
@@ -144,7 +148,7 @@ def _choose(
             if config.kind == "brute_force"
             else f"{items} items are at most brute_force_limit ({config.brute_force_limit})"
         )
-        return exact, reason, [_measure(exact, queries, None, config.k)] if len(queries) else [], 0.0
+        return _Choice(exact, reason, [_measure(exact, queries, None, config.k)] if len(queries) else [])
     if not len(queries):
         raise TowersError(
             "index: no held-out queries to measure recall with. Hold out some users (data.split), "
@@ -157,20 +161,21 @@ def _choose(
     seconds = time.perf_counter() - start
     measured = [exact_measured]
     # They are in order of work. Measured times would say the same but for noise, and noise must not choose a model.
-    for index in candidates:
-        measured.append(_measure(index, queries, truth, config.k))
+    for candidate in candidates:
+        measured.append(_measure(candidate, queries, truth, config.k))
         if measured[-1]["recall"] < config.recall_target:
             continue
         if config.kind == "scann" or measured[-1]["p50_ms"] < exact_measured["p50_ms"]:
             reason = f"the fastest ScaNN setting with recall@{config.k} >= {config.recall_target}"
-            return index, reason, measured, seconds
-        return exact, "no ScaNN setting that meets the recall target is faster than brute force", measured, seconds
-    falls_short = f"no ScaNN setting reaches recall@{config.k} {config.recall_target}"
+            return _Choice(candidate, reason, measured, seconds)
+        reason = "no ScaNN setting that meets the recall target is faster than brute force"
+        return _Choice(exact, reason, measured, seconds)
+    reason = f"no ScaNN setting reaches recall@{config.k} {config.recall_target}"
     recalls = [result["recall"] for result in measured[1:]]
     if config.kind == "scann":
-        best = candidates[int(np.argmax(recalls))]
-        return best, f"{falls_short}; the configuration asks for ScaNN, this one comes closest", measured, seconds
-    return exact, f"{falls_short} (best: {max(recalls):.4f})", measured, seconds
+        reason += "; the configuration asks for ScaNN, this one comes closest"
+        return _Choice(candidates[int(np.argmax(recalls))], reason, measured, seconds)
+    return _Choice(exact, f"{reason} (best: {max(recalls):.4f})", measured, seconds)
 
 
 def _scann_candidates(vectors: np.ndarray, k: int) -> list[Index]:

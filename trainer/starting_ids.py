@@ -1,12 +1,17 @@
-"""What people wrote about items, as the place where the items' id embeddings start."""
+"""Where the items' id embeddings start: at what people wrote about the items, and at what they took along with them."""
 
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse
+from sklearn.utils.extmath import randomized_svd
 
 from trainer.data import NO_TEXT, SequenceTable, TextVectors
+from trainer.neighbours import pairs_in_order
 
 _AT_ONCE = 65_536
+_LAGS = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5)  # weight of a pair with none, one, ... events between
+_CONTEXT_POWER = 0.75  # of the frequency of what an item is seen beside: chance meetings with rare items say less
 
 
 def written_about(items: int, train: SequenceTable, texts: TextVectors, dim: int) -> np.ndarray:
@@ -47,4 +52,38 @@ def written_about(items: int, train: SequenceTable, texts: TextVectors, dim: int
     largest = directions[np.abs(directions).argmax(axis=0), np.arange(kept)]
     projected = means @ (directions * np.sign(largest))  # an eigenvector's sign is arbitrary; fixed, a seed repeats
     result[known, :kept] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
+    return result
+
+
+def taken_together(items: int, train: SequenceTable, dim: int, seed: int) -> np.ndarray:
+    """A direction for each item, from what users took shortly before and after it.
+
+    The positive pointwise mutual information of pairs of items, factorised: what word2vec arrives at step by step (Levy
+    & Goldberg, 2014), at once. Items with the same neighbours start close to each other, and training has to learn who
+    takes what rather than first what goes with what.
+
+    Args:
+      items: the catalogue's size n.
+      train: the train split.
+      dim: width of the result.
+      seed: of the randomised factorisation (Halko et al., 2011).
+
+    Returns:
+      float32 [n + 1, dim] of length 1, zeros for items that nobody took with another and for the unknown item.
+    """
+    pairs = pairs_in_order(items, train, _LAGS)
+    pairs = (pairs + pairs.T).tocoo()
+    result = np.zeros((items + 1, dim), np.float32)
+    if not pairs.nnz:
+        return result
+    total = np.asarray(pairs.sum(axis=1)).ravel()
+    context = total**_CONTEXT_POWER / (total**_CONTEXT_POWER).sum()
+    information = np.log(pairs.data / (total[pairs.row] * context[pairs.col]))
+    kept = information > 0
+    positive = scipy.sparse.csr_matrix((information[kept], (pairs.row[kept], pairs.col[kept])), pairs.shape)
+    width = min(dim, items)
+    directions, sizes, _ = randomized_svd((positive + positive.T) / 2, width, n_iter=4, random_state=seed)
+    placed = directions * np.sqrt(sizes)
+    length = np.linalg.norm(placed, axis=1, keepdims=True)
+    result[:, :width] = np.where(length > 1e-6, placed / np.maximum(length, 1e-6), 0.0)
     return result

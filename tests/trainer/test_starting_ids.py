@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.trainer import tables
 from trainer.data import TextVectors
-from trainer.written import written_about
+from trainer.starting_ids import taken_together, written_about
 
 
 def texts(rows: int, width: int = 6) -> TextVectors:
@@ -39,3 +39,33 @@ def test_the_unknown_item_and_narrow_texts() -> None:
 
 def test_nothing_written() -> None:
     assert not written_about(3, tables.sequence_table([[1, 2]]), texts(1), dim=4).any()
+
+
+def test_items_with_the_same_neighbours_start_alike() -> None:
+    """Items 1 and 2 are never taken together, but with the same others; 7 is never taken, 8 alone."""
+    rows = [[3, 1, 4], [3, 2, 4], [4, 1, 3], [4, 2, 3], [5, 6, 5], [6, 5, 6], [8]] * 3
+    start = taken_together(8, tables.sequence_table(rows), dim=6, seed=1)
+    assert start.shape == (9, 6)
+    np.testing.assert_allclose(np.linalg.norm(start, axis=1), [0, 1, 1, 1, 1, 1, 1, 0, 0], atol=1e-5)
+    assert start[1] @ start[2] > 0.95
+    assert abs(start[1] @ start[5]) < 0.05
+
+
+def test_a_seed_repeats_and_order_between_users_does_not_matter() -> None:
+    generator = np.random.default_rng(2)
+    rows = [list(generator.integers(0, 31, 20)) for _ in range(50)]
+    start = taken_together(30, tables.sequence_table(rows), dim=8, seed=1)
+    assert not start[0].any()
+    np.testing.assert_array_equal(start, taken_together(30, tables.sequence_table(rows), dim=8, seed=1))
+    other = taken_together(30, tables.sequence_table(rows[::-1]), dim=8, seed=1)
+    np.testing.assert_allclose(np.abs(start @ start.T), np.abs(other @ other.T), atol=1e-3)
+
+
+def test_fewer_items_than_directions() -> None:
+    start = taken_together(2, tables.sequence_table([[1, 2, 1], [2]]), dim=8, seed=1)
+    assert np.isfinite(start).all()
+    assert not start[:, 2:].any()
+
+
+def test_nothing_taken_together() -> None:
+    assert not taken_together(3, tables.sequence_table([[1], [0, 2], []]), dim=4, seed=1).any()
