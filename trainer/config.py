@@ -210,7 +210,9 @@ class ModelConfig(_Strict):
         True, description="item id embeddings start from what users wrote about the item in training"
     )
     use_item_neighbours: bool = Field(
-        True, description="item id embeddings start from which items users took around the same time in training"
+        True,
+        description="where there are no reviews to start from, item id embeddings start from which items users took "
+        "around the same time in training",
     )
     use_event_text: bool = True
     use_event_features: bool = Field(True, description="event type, rating, time gaps")

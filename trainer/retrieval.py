@@ -29,7 +29,7 @@ from trainer.graphs import OneGraph
 from trainer.objectives import Objective, objective
 from trainer.precision import FLOAT32, products_in, scaled
 from trainer.progress import OnEpoch, OnUpdate
-from trainer.starting_ids import taken_together, written_about
+from trainer.starting_ids import directions
 from trainer.text import fine_tuning
 from trainer.text.current import CurrentTexts
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, user_inputs
@@ -253,10 +253,7 @@ def train(
             if texts is not None and model.reads_texts:
                 model.whiten(_texts_in_training(items, train, texts))
             model.attach(items, texts)
-        if texts is not None and config.model.use_item_reviews:
-            model.item_tower.start_ids(written_about(len(items), train, texts, config.model.dim))
-        if config.model.use_item_neighbours:
-            model.item_tower.start_ids(taken_together(len(items), train, config.model.dim, config.seed))
+        model.item_tower.start_ids(directions(config, len(items), train, texts))
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")

@@ -6,12 +6,31 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import randomized_svd
 
+from trainer.config import Config
 from trainer.data import NO_TEXT, SequenceTable, TextVectors
 from trainer.neighbours import pairs_in_order
 
 _AT_ONCE = 65_536
 _LAGS = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5)  # weight of a pair with none, one, ... events between
 _CONTEXT_POWER = 0.75  # of the frequency of what an item is seen beside: chance meetings with rare items say less
+
+
+def directions(config: Config, items: int, train: SequenceTable, texts: TextVectors | None) -> np.ndarray:
+    """Where `config.model` lets the id embeddings start: from what was written, and otherwise from what was taken.
+
+    Not from both: on small data with reviews, where few users speak for a pair of items, neighbours beside the reviews
+    gained nothing, and items with few events lost.
+
+    Returns:
+      float32 [n + 1, dim], rows of length 1, or zeros where nothing is known.
+    """
+    dim = config.model.dim
+    start = np.zeros((items + 1, dim), np.float32)
+    if config.model.use_item_reviews and texts is not None:
+        start = written_about(items, train, texts, dim)
+    if config.model.use_item_neighbours and not start.any():
+        start = taken_together(items, train, dim, config.seed)
+    return start
 
 
 def written_about(items: int, train: SequenceTable, texts: TextVectors, dim: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.trainer import tables
 from trainer.data import TextVectors
-from trainer.starting_ids import taken_together, written_about
+from trainer.starting_ids import directions, taken_together, written_about
 
 
 def texts(rows: int, width: int = 6) -> TextVectors:
@@ -69,3 +69,18 @@ def test_fewer_items_than_directions() -> None:
 
 def test_nothing_taken_together() -> None:
     assert not taken_together(3, tables.sequence_table([[1], [0, 2], []]), dim=4, seed=1).any()
+
+
+def test_what_was_written_comes_first() -> None:
+    train = tables.sequence_table([[1, 2, 3], [2, 3, 1]])
+    reviewed = dataclasses.replace(train, text_row=np.array([0, 1, 2, 0, 1, 2], np.int32))
+    together = taken_together(3, train, dim=4, seed=5)
+    settings = {"dim": 4, "heads": 1}
+    for model, given, expected in (
+        ({}, reviewed, written_about(3, reviewed, texts(3), dim=4)),
+        ({}, train, together),
+        ({"use_item_reviews": False}, reviewed, together),
+        ({"use_item_reviews": False, "use_item_neighbours": False}, reviewed, np.zeros([4, 4])),
+    ):
+        config = tables.make_config(model=settings | model, seed=5)
+        np.testing.assert_array_equal(directions(config, 3, given, texts(3)), expected)
