@@ -12,6 +12,7 @@ from typing import Any
 
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
+from serving.server import memory
 from serving.server.model_config import VersionPolicy
 from serving.server.servable import Servable
 from serving.server.statuses import RequestError, not_found
@@ -249,6 +250,7 @@ class Model:
     def _unload(self, version: int, holder: list[Servable]) -> None:
         self._close_when_idle(holder.pop())
         gc.collect()  # a graph and its operations refer to each other
+        memory.give_back()
         with self._lock:
             if version not in self._available:
                 self._statuses[version] = VersionStatus(ModelVersionStatus.END)
