@@ -69,8 +69,8 @@ def training_batches(
     """One epoch of all-positions batches, shuffled by (seed, epoch), from batch number `first` on.
 
     Yields:
-      features of `UserTower.call` with `text_row`, `query_row` in place of vectors, and `target` int32 [B, P]: the item
-      to predict at a position, 0 where there is nothing to learn.
+      features of `UserTower.call` with `text_row`, `query_row` in place of vectors; `timestamp` int64 [B, P] in any
+      case; and `target` int32 [B, P]: the item to predict at a position, 0 where there is nothing to learn.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(windows))
@@ -86,6 +86,7 @@ def training_batches(
         place, valid = _grid(start, stop)
         batch = _history(sequences, inputs, place, valid)
         batch["length"] = (stop - start).astype(np.int32)
+        batch["timestamp"] = _take(sequences.timestamp, place, valid, 0)  # for the objective, if not for the tower
         learn = valid & (place >= windows.target_from[rows][:, np.newaxis])
         batch["target"] = np.where(learn, batch["item_index"], UNKNOWN_ITEM)
         batch |= _request(sequences, inputs, windows.user[rows], place, valid)

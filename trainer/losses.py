@@ -19,6 +19,7 @@ def full_softmax(
     temperature: float,
     weights: tf.Tensor | None = None,
     products: tf.DType = FLOAT32,
+    spared: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Mean cross-entropy of the targets under softmax(queries · candidatesᵀ / temperature).
 
@@ -33,6 +34,8 @@ def full_softmax(
       weights: float [m] in (0, 1], how much a candidate counts where it is not the target: the target's probability is
         exp(s_t) / (exp(s_t) + Σ w_j exp(s_j)), j ≠ t. All 1 by default.
       products: type of the matrix products, and of the logits between them.
+      spared: int32 [T, S], rows of `candidates` that are not held against a query, negative for none; its target always
+        counts. None at all by default.
 
     Returns:
       float32 scalar, 0 when there are no queries.
@@ -55,6 +58,8 @@ def full_softmax(
             query = scaled[i * rows : (i + 1) * rows]  # [rows, dim]
             target = targets[i * rows : (i + 1) * rows]
             logits = tf.matmul(with_one[i * rows : (i + 1) * rows], with_weight, transpose_b=True)  # [rows, m]
+            if spared is not None:
+                logits = _without(logits, spared[i * rows : (i + 1) * rows], target)
             weighted = tf.nn.softmax(logits)  # with the target's weight on the target too
             weight = tf.gather(weights, target)
             at_target = tf.cast(tf.gather(weighted, target, batch_dims=1), tf.float32)
@@ -92,3 +97,11 @@ def full_softmax(
         return total * mean, gradient
 
     return loss_of(tf.cast(queries, tf.float32), tf.cast(candidates, tf.float32))
+
+
+def _without(logits: tf.Tensor, spared: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Logits [rows, m], -inf at the columns `spared` [rows, S], but not at negative ones or the row's target."""
+    place = tf.where((spared >= 0) & (spared != targets[:, tf.newaxis]))  # [pairs, 2]
+    pairs = tf.stack([tf.cast(place[:, 0], tf.int32), tf.gather_nd(spared, place)], axis=1)
+    nothing = tf.fill([tf.shape(pairs)[0]], tf.constant(-float("inf"), logits.dtype))
+    return tf.tensor_scatter_nd_update(logits, pairs, nothing)

@@ -50,16 +50,26 @@ class FullSoftmax:
     teaches how rare a rare item is; weighted, it believes so as if each item had those events more (additive
     smoothing), and what is new is not pushed down for having been new.
 
+    Where purchases repeat, but not at once (`data.exclude_recent_seconds`), what a user takes around an event is not
+    held against it: it will not be ranked there, and to push it down would push down what is like it.
+
     Args:
       items: the catalogue.
       content: whether anything but ids is known of the items.
       temperature: of the softmax.
       smoothing: of the items' popularity, in shares of its mean; 0 for none.
       products: type of the matrix products.
+      spared_seconds: what a user takes within so many seconds of an event is not held against it; 0: all is.
     """
 
     def __init__(
-        self, items: ItemTable, content: bool, temperature: float, smoothing: float, products: tf.DType
+        self,
+        items: ItemTable,
+        content: bool,
+        temperature: float,
+        smoothing: float,
+        products: tf.DType,
+        spared_seconds: int = 0,
     ) -> None:
         rows = np.flatnonzero(items.train_count > 0) + 1
         if not content:
@@ -67,7 +77,7 @@ class FullSoftmax:
         row_of = np.zeros(len(items) + 1, np.int32)
         row_of[rows] = np.arange(len(rows))
         self._candidates, self._row_of = tf.constant(rows.astype(np.int32)), tf.constant(row_of)
-        self._temperature, self._products = temperature, products
+        self._temperature, self._products, self._spared_seconds = temperature, products, spared_seconds
         events = np.concatenate([[0], items.train_count])[rows]
         added = smoothing * events[events > 0].mean() if events.any() else 0.0
         weights = np.where(events > 0, events / np.maximum(events + added, 1e-9), 1.0)
@@ -80,7 +90,17 @@ class FullSoftmax:
         queries = queries_of(features, vectors)
         candidates = tf.gather(vectors, self._candidates)
         rows = tf.gather(self._row_of, targets)
-        return losses.full_softmax(queries, candidates, rows, self._temperature, self._weights, self._products)
+        spared = self._spared(features) if self._spared_seconds else None
+        return losses.full_softmax(queries, candidates, rows, self._temperature, self._weights, self._products, spared)
+
+    def _spared(self, features: Features) -> tf.Tensor:
+        """Rows of the candidates that each target's user takes around it, -1 elsewhere: int32 [T, P]."""
+        place = tf.where(features["target"] != UNKNOWN_ITEM)  # [T, 2]
+        items = tf.gather(features["item_index"], place[:, 0])  # [T, P]
+        times = features["timestamp"]
+        apart = tf.abs(tf.gather(times, place[:, 0]) - tf.gather_nd(times, place)[:, tf.newaxis])
+        near = (items != UNKNOWN_ITEM) & (apart < self._spared_seconds)
+        return tf.where(near, tf.gather(self._row_of, items), -1)
 
 
 class Sampled:
@@ -136,7 +156,8 @@ def objective(
     if loss == "auto":
         loss = "full_softmax" if len(items) <= settings.full_softmax_limit else "sampled_softmax"
     if loss == "full_softmax":
-        return FullSoftmax(items, content, settings.temperature, settings.popularity_smoothing, products)
+        smoothing, seconds = settings.popularity_smoothing, config.data.exclude_recent_seconds
+        return FullSoftmax(items, content, settings.temperature, smoothing, products, seconds)
     negatives = MixedNegatives(items, settings.sampled_negatives, stream)
     if loss == "triplet":
         return Sampled(negatives, triplet_task(settings.hard_negatives), corrected=False)

@@ -10,8 +10,9 @@ from trainer import losses
 @pytest.mark.parametrize("chunk", [5, 300, 4_000_000])
 @pytest.mark.parametrize("count", [1, 37, 64])
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sparing", [False, True])
 def test_full_softmax_and_its_gradients_equal_the_plain_form(
-    monkeypatch: pytest.MonkeyPatch, chunk: int, count: int, weighted: bool
+    monkeypatch: pytest.MonkeyPatch, chunk: int, count: int, weighted: bool, sparing: bool
 ) -> None:
     monkeypatch.setattr(losses, "CHUNK", chunk)
     generator = np.random.default_rng(0)
@@ -19,9 +20,21 @@ def test_full_softmax_and_its_gradients_equal_the_plain_form(
     candidates = tf.Variable(generator.normal(size=(9, 4)).astype(np.float32))
     targets = tf.constant(generator.integers(0, 9, count).astype(np.int32))
     weights = tf.constant(generator.uniform(0.01, 1.0, 9).astype(np.float32))
+    spared = generator.integers(-1, 9, [count, 3]).astype(np.int32)  # some twice, some the target
+    left_out = np.zeros([count, 9], bool)
+    for row, (columns, target) in enumerate(zip(spared, targets.numpy(), strict=True)):
+        left_out[row, [column for column in columns if column not in (-1, target)]] = sparing
     with tf.GradientTape(persistent=True) as tape:
-        loss = losses.full_softmax(queries, candidates, targets, 0.3, weights if weighted else None)
+        loss = losses.full_softmax(
+            queries,
+            candidates,
+            targets,
+            0.3,
+            weights if weighted else None,
+            spared=tf.constant(spared) if sparing else None,
+        )
         logits = tf.matmul(queries, candidates, transpose_b=True) / 0.3
+        logits = tf.where(left_out, -1e9, logits)
         if weighted:
             logits += tf.where(tf.one_hot(targets, 9, True, False, dtype=tf.bool), 0.0, tf.math.log(weights))
         plain = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
