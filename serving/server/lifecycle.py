@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from serving.errors import ServerError, ServerUsageError
 from serving.server import custom_ops, servable
@@ -99,6 +99,8 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
         intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism,
         inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism,
     )
+    # A second round of graph optimisation makes no call faster here, and first calls, hence warm-up, a third slower.
+    config.graph_options.rewrite_options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     monitoring_path = read_monitoring_path(flags.monitoring_config_file)
     if monitoring_path is not None and flags.rest_api_port == 0:
         raise ServerUsageError("`--monitoring_config_file` enables metrics, which need `--rest_api_port`")
