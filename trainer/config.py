@@ -135,8 +135,8 @@ class DataConfig(_Strict):
     exclude_recent_seconds: int = Field(
         0,
         ge=0,
-        description="with exclude_history: false, do not recommend what the user had in the last so many seconds: what "
-        "is bought again is seldom bought twice in one basket",
+        description="with exclude_history: false, do not recommend what the user had in the last so many seconds, by "
+        "the times of its events: what is bought again is seldom bought twice in one basket",
     )
     split: SplitConfig = SplitConfig()
     max_bad_row_rate: float = Field(0.02, ge=0, le=1)

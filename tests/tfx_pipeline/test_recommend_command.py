@@ -7,9 +7,11 @@ import sys
 import grpc
 import pytest
 
+from serving.client import Recommendation
 from tests.serving.certificates import Authority
 from tests.serving.scripted_server import ITEMS, ScriptedServer
 from tfx_pipeline import cli
+from tfx_pipeline.commands.recommend import lines
 
 
 @pytest.fixture
@@ -143,3 +145,9 @@ def test_starts_without_tensorflow():
         "assert not {'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL)
+
+
+def test_a_title_that_is_the_id_is_not_said_twice():
+    found = [Recommendation("tea cup", 2.0), Recommendation("b1", 1.5), Recommendation("b2", 1.0)]
+    shown = lines(found, {"tea cup": "tea cup", "b1": "a book"})
+    assert shown == ["   1     2.000  tea cup", "   2     1.500  b1  a book", "   3     1.000  b2"]

@@ -123,11 +123,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def lines(found: Sequence[Recommendation], titles: Mapping[str, str]) -> list[str]:
-    """A list of recommendations for a terminal."""
-    return [
-        f"{place:>4}  {item.score:>8.3f}  {item.item_id}  {titles.get(item.item_id, '')}".rstrip()
-        for place, item in enumerate(found, 1)
-    ]
+    """A list of recommendations for a terminal; a title that is the id itself is not said twice."""
+    shown = []
+    for place, item in enumerate(found, 1):
+        title = titles.get(item.item_id, "")
+        if title == item.item_id:
+            title = ""
+        shown.append(f"{place:>4}  {item.score:>8.3f}  {item.item_id}  {title}".rstrip())
+    return shown
 
 
 def _record(user: str, found: RecommendationList) -> dict[str, Any]:
