@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -15,15 +15,21 @@ from tensorflow.python.client import pywrap_tf_session
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.server import custom_ops
-from serving.server.signature import Signature, callable_signatures
+from serving.server.signature import Output, Signature, callable_signatures
 from serving.server.statuses import from_runtime_error, invalid_argument
-
-if TYPE_CHECKING:
-    from serving.server.text_reuse import TextReuse
 
 logger = logging.getLogger(__name__)
 
 GRAPH_FILE = "saved_model.pb"
+
+
+class Shortcut(Protocol):
+    """Answers some requests otherwise than by one run of their signature."""
+
+    def run(
+        self, signature: Signature, arrays: Sequence[np.ndarray], outputs: Sequence[Output], timeout_ms: int | None
+    ) -> list[np.ndarray] | None:
+        """The outputs, or None for a request that the signature itself should answer."""
 
 
 class Servable:
@@ -50,7 +56,7 @@ class Servable:
         self.signatures: dict[str, Signature] = callable_signatures(session.graph, meta_graph)
         self.signature_map = _packed_signatures(meta_graph)
         self.users = 0
-        self.texts: TextReuse | None = None
+        self.texts: Shortcut | None = None
         self._session = session
 
     def run(self, feeds: Mapping[Any, np.ndarray], fetches: Sequence[Any], timeout_ms: int | None) -> list[Any]:
