@@ -12,6 +12,7 @@ from trainer.neighbours import pairs_in_order
 
 _AT_ONCE = 65_536
 _LAGS = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5)  # weight of a pair with none, one, ... events between
+_UNSURE = 20  # events at which what an item is taken with counts half, and its direction 1 / sqrt(2)
 _CONTEXT_POWER = 0.75  # of the frequency of what an item is seen beside: chance meetings with rare items say less
 
 
@@ -22,7 +23,7 @@ def directions(config: Config, items: int, train: SequenceTable, texts: TextVect
     gained nothing, and items with few events lost.
 
     Returns:
-      float32 [n + 1, dim], rows of length 1, or zeros where nothing is known.
+      float32 [n + 1, dim], rows of length 1 or less, zeros where nothing is known.
     """
     dim = config.model.dim
     start = np.zeros((items + 1, dim), np.float32)
@@ -88,7 +89,8 @@ def taken_together(items: int, train: SequenceTable, dim: int, seed: int) -> np.
       seed: of the randomised factorisation (Halko et al., 2011).
 
     Returns:
-      float32 [n + 1, dim] of length 1, zeros for items that nobody took with another and for the unknown item.
+      float32 [n + 1, dim], rows of a length below 1 that grows with the item's events, zeros for items that nobody took
+      with another and for the unknown item.
     """
     pairs = pairs_in_order(items, train, _LAGS)
     pairs = (pairs + pairs.T).tocoo()
@@ -104,5 +106,7 @@ def taken_together(items: int, train: SequenceTable, dim: int, seed: int) -> np.
     directions, sizes, _ = randomized_svd((positive + positive.T) / 2, width, n_iter=4, random_state=seed)
     placed = directions * np.sqrt(sizes)
     length = np.linalg.norm(placed, axis=1, keepdims=True)
-    result[:, :width] = np.where(length > 1e-6, placed / np.maximum(length, 1e-6), 0.0)
+    events = np.bincount(train.item, minlength=items + 1)[:, np.newaxis]
+    sure = np.sqrt(events / (events + _UNSURE))
+    result[:, :width] = np.where(length > 1e-6, sure * placed / np.maximum(length, 1e-6), 0.0)
     return result

@@ -136,7 +136,7 @@ class ItemTower(tf.keras.layers.Layer):
         """Adds to the initial id embeddings, before training.
 
         Args:
-          directions: float32 [n + 1, dim], row 0 the unknown item; rows of length 1, or zeros.
+          directions: float32 [n + 1, dim], row 0 the unknown item; rows of at most length 1.
         """
         if self._identified:
             length = START_LENGTH * INITIAL_STDDEV * self.config.dim**0.5
