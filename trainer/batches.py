@@ -86,7 +86,8 @@ def training_batches(
         place, valid = _grid(start, stop)
         batch = _history(sequences, inputs, place, valid)
         batch["length"] = (stop - start).astype(np.int32)
-        batch["timestamp"] = _take(sequences.timestamp, place, valid, 0)  # for the objective, if not for the tower
+        if "timestamp" not in batch:  # for the objective, if not for the tower
+            batch["timestamp"] = _take(sequences.timestamp, place, valid, 0)
         learn = valid & (place >= windows.target_from[rows][:, np.newaxis])
         batch["target"] = np.where(learn, batch["item_index"], UNKNOWN_ITEM)
         batch |= _request(sequences, inputs, windows.user[rows], place, valid)

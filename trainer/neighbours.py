@@ -45,30 +45,32 @@ def coming_next(items: int, train: SequenceTable, count: int) -> Neighbours:
 
     Args: as `going_together`.
     """
-    before, after = _in_order(items, train, LAGS)
+    before, after = _in_order(items, *_latest(train), LAGS)
     return _strongest(before, after, np.diff(before.indptr), count)
 
 
-def pairs_in_order(items: int, train: SequenceTable, lags: Sequence[float]) -> scipy.sparse.csr_matrix:
+def pairs_in_order(
+    items: int, train: SequenceTable, lags: Sequence[float], most_events: int
+) -> scipy.sparse.csr_matrix:
     """How often item j follows item i within `len(lags)` events of a user.
 
     Args:
       items: size of the catalogue.
       train: the train split.
       lags: what it counts, if j is the first, second, ... event after i.
+      most_events: where there are more, every second, third, ... user speaks for all.
 
     Returns:
       float32 [n + 1, n + 1], row i, column j; nothing in row and column 0.
     """
-    before, after = _in_order(items, train, lags)
+    before, after = _in_order(items, *_latest(train, most_events), lags)
     return before @ after
 
 
 def _in_order(
-    items: int, train: SequenceTable, lags: Sequence[float]
+    items: int, user: np.ndarray, item: np.ndarray, lags: Sequence[float]
 ) -> tuple[scipy.sparse.csr_matrix, scipy.sparse.csr_matrix]:
     """Items by the events they are [n + 1, events], and events by the items that follow them [events, n + 1]."""
-    user, item = _latest(train)
     events = len(user)
     before = scipy.sparse.csr_matrix((np.ones(events, np.float32), (item, np.arange(events))), (items + 1, events))
     rows, columns, weights = [], [], []
@@ -83,12 +85,17 @@ def _in_order(
     return before, after
 
 
-def _latest(train: SequenceTable) -> tuple[np.ndarray, np.ndarray]:
-    """(user, item) of every user's latest events whose items are known, oldest first: int64 [m], int64 [m]."""
+def _latest(train: SequenceTable, most_events: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(user, item) of every user's latest events whose items are known, oldest first: int64 [m], int64 [m].
+
+    Where there are more than about `most_events`, those of every second, third, ... user.
+    """
     lengths = np.diff(train.offsets)
     user = np.repeat(np.arange(len(train)), lengths)
     back = np.repeat(train.offsets[1:], lengths) - 1 - np.arange(len(user))
     kept = (back < LATEST) & (train.item != UNKNOWN_ITEM)
+    if most_events is not None:
+        kept &= user % max(1, -(-len(user) // most_events)) == 0
     return user[kept], train.item[kept].astype(np.int64)
 
 

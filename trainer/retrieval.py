@@ -29,7 +29,7 @@ from trainer.graphs import OneGraph
 from trainer.objectives import Objective, objective
 from trainer.precision import FLOAT32, products_in, scaled
 from trainer.progress import OnEpoch, OnUpdate
-from trainer.starting_ids import directions
+from trainer.starting_ids import starting_directions
 from trainer.text import fine_tuning
 from trainer.text.current import CurrentTexts
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict, item_inputs, user_inputs
@@ -253,7 +253,7 @@ def train(
             if texts is not None and model.reads_texts:
                 model.whiten(_texts_in_training(items, train, texts))
             model.attach(items, texts)
-        model.item_tower.start_ids(directions(config, len(items), train, texts))
+        model.item_tower.start_ids(starting_directions(config, len(items), train, texts))
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")

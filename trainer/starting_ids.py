@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils.extmath import randomized_svd
 
 from trainer.config import Config
 from trainer.data import NO_TEXT, SequenceTable, TextVectors
@@ -12,11 +11,12 @@ from trainer.neighbours import pairs_in_order
 
 _AT_ONCE = 65_536
 _LAGS = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5)  # weight of a pair with none, one, ... events between
+_MOST_EVENTS = 5_000_000  # that are paired: of more, every second, third, ... user's
 _UNSURE = 20  # events at which what an item is taken with counts half, and its direction 1 / sqrt(2)
 _CONTEXT_POWER = 0.75  # of the frequency of what an item is seen beside: chance meetings with rare items say less
 
 
-def directions(config: Config, items: int, train: SequenceTable, texts: TextVectors | None) -> np.ndarray:
+def starting_directions(config: Config, items: int, train: SequenceTable, texts: TextVectors | None) -> np.ndarray:
     """Where `config.model` lets the id embeddings start: from what was written, and otherwise from what was taken.
 
     Not from both: on small data with reviews, where few users speak for a pair of items, neighbours beside the reviews
@@ -92,7 +92,9 @@ def taken_together(items: int, train: SequenceTable, dim: int, seed: int) -> np.
       float32 [n + 1, dim], rows of a length below 1 that grows with the item's events, zeros for items that nobody took
       with another and for the unknown item.
     """
-    pairs = pairs_in_order(items, train, _LAGS)
+    from sklearn.utils.extmath import randomized_svd  # a second to import, which only training should pay
+
+    pairs = pairs_in_order(items, train, _LAGS, _MOST_EVENTS)
     pairs = (pairs + pairs.T).tocoo()
     result = np.zeros((items + 1, dim), np.float32)
     if not pairs.nnz:

@@ -44,6 +44,7 @@ def test_items_of_the_last_seconds_are_left_out() -> None:
         assert found[1] == ([1, 2, 3, 4] if with_timestamp else [1, 2, 3, 0])  # 4 is 110 seconds old, or the last
         assert found[2] == [1, 3, 4, 0]
         assert found[3] == [1, 2, 3, 4]
+        assert lists(config, [9, 8], tables.sequence_table([[]]), k=2) == {0: [1, 2]}  # nobody did anything
 
 
 def test_items_that_never_occur_are_no_candidates_unless_wanted() -> None:

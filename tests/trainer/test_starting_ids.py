@@ -3,10 +3,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 from tests.trainer import tables
+from trainer import starting_ids
 from trainer.data import TextVectors
-from trainer.starting_ids import directions, taken_together, written_about
+from trainer.starting_ids import starting_directions, taken_together, written_about
 
 
 def texts(rows: int, width: int = 6) -> TextVectors:
@@ -64,6 +66,14 @@ def test_a_seed_repeats_and_order_between_users_does_not_matter() -> None:
     np.testing.assert_allclose(np.abs(start @ start.T), np.abs(other @ other.T), atol=1e-3)
 
 
+def test_of_many_events_every_other_users_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [[1, 2, 3], [1, 4, 5], [2, 3, 1], [4, 5, 4]]
+    monkeypatch.setattr(starting_ids, "_MOST_EVENTS", 6)
+    start = taken_together(5, tables.sequence_table(rows), dim=4, seed=1)
+    assert start[1:4].any(axis=1).all()
+    assert not start[4:].any()
+
+
 def test_fewer_items_than_directions() -> None:
     start = taken_together(2, tables.sequence_table([[1, 2, 1], [2]]), dim=8, seed=1)
     assert np.isfinite(start).all()
@@ -86,4 +96,4 @@ def test_what_was_written_comes_first() -> None:
         ({"use_item_reviews": False, "use_item_neighbours": False}, reviewed, np.zeros([4, 4])),
     ):
         config = tables.make_config(model=settings | model, seed=5)
-        np.testing.assert_array_equal(directions(config, 3, given, texts(3)), expected)
+        np.testing.assert_array_equal(starting_directions(config, 3, given, texts(3)), expected)

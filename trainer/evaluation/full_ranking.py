@@ -195,10 +195,9 @@ def excluded_from(config: Config, sequences: SequenceTable, users: np.ndarray, s
     begin, end = sequences.offsets[:-1][users], sequences.offsets[1:][users]
     if config.data.exclude_history:
         return begin
-    seconds = config.data.exclude_recent_seconds
-    if not seconds:
+    seconds, times = config.data.exclude_recent_seconds, sequences.timestamp
+    if not seconds or not len(times):
         return stop
-    times = sequences.timestamp
     last = np.where(config.evaluation.with_timestamp & (stop < end), stop, stop - 1)
     return np.array(
         [
