@@ -30,7 +30,7 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
     Returns:
       the metrics over all targets and over cold ones (at most 5 train events), those of popularity, what training took;
       with ranking also `recommend`: the metrics after re-ordering, `used`: whether it won on validation, `validation
-      ndcg@10` before and after, `seconds`, and `liked` where there are ratings.
+      ndcg@10` before and after, `seconds`, and `rating` and `liked` where there are ratings.
     """
 
     def report(record: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ def _ranker(
         "used": trained["use_ranking"],
         "validation ndcg@10": [trained[stage]["ndcg@10"] for stage in ("retrieve", "recommend")],
         "seconds": round(trained["seconds"], 1),
-        "liked": trained.get("liked"),
+        **{name: trained[name] for name in ("rating", "liked") if name in trained},
     }
 
 

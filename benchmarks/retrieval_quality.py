@@ -23,6 +23,7 @@ from trainer.config import Config
 from trainer.loading import Dataset
 
 COLUMNS = ("ndcg@10", "hit_rate@10", "cold ndcg@10", "cold hit_rate@10", "hit_rate@100")
+RATING_ERRORS, LIKED_ERRORS = ("rmse", "rmse_of_the_mean"), ("log_loss", "log_loss_of_the_share")
 HEADINGS = ("NDCG@10", "HR@10", "cold NDCG@10", "cold HR@10", "HR@100")
 
 
@@ -126,7 +127,15 @@ def _recommend(found: list[Result]) -> str:
     before, after = np.mean([result["validation ndcg@10"] for result in ranked], axis=0)
     verdict = f"    ranking: validation NDCG@10 {before:.4f} -> {after:.4f}, used with {used} of {len(ranked)} seeds"
     seconds = ", ".join(f"{result['seconds']:.0f}" for result in ranked)
-    return f"{'  recommend':<25}" + "".join(f"{cell:>15}" for cell in cells) + f"\n{verdict}; {seconds} s"
+    lines = [f"{'  recommend':<25}" + "".join(f"{cell:>15}" for cell in cells), f"{verdict}; {seconds} s"]
+    if all("rating" in result for result in ranked):
+        error, of_mean = (np.mean([result["rating"][name] for result in ranked]) for name in RATING_ERRORS)
+        loss, of_share = (np.mean([result["liked"][name] for result in ranked]) for name in LIKED_ERRORS)
+        lines.append(
+            f"    ratings on validation: RMSE {error:.3f} (one for all: {of_mean:.3f}); "
+            f"liked: log loss {loss:.3f} ({of_share:.3f})"
+        )
+    return "\n".join(lines)
 
 
 def _figure(mean: float | None, spread: float | None = None) -> str:

@@ -333,6 +333,8 @@ class Recommender(tf.Module):
     def _ranked(self, user: Tensors, scores: tf.Tensor, items: tf.Tensor) -> Tensors:
         """What the ranking model says of candidates, given with their retrieval scores, -inf for none: [B, N]."""
         inputs = {name: user[name] for name in ("item_index", "length")}
+        if "rating" in user["features"]:
+            inputs["rating"] = user["features"]["rating"]
         inputs |= {"user_vector": user["users"], "candidate": items, "retrieval_score": scores}
         return self._shared.ranker(inputs)
 

@@ -1,4 +1,4 @@
-"""What the ranking model knows of a candidate beside its vector: what it goes with, and how popular it is."""
+"""What the ranking model knows of a candidate beside its vector: what it goes with, how popular and how liked it is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ DECAYS = (1.0, 0.8, 0.3)  # of what goes together with a past event, for each ev
 LATEST = 20  # events that are looked up in the neighbour tables
 NEXT_EVENTS, NEXT_DECAY = 3, 0.6  # events that something comes next of
 RECENT = 0.1  # of the train split's time is "recently"
+ITEM_DOUBT, USER_DOUBT = 10.0, 5.0  # ratings at which half of how they differ from all others is believed
 
 NAMES = (
     *(f"goes together, decay {decay:g}" for decay in DECAYS),
@@ -32,7 +33,7 @@ class CandidateFeatures(tf.Module):
 
     Args:
       tables: `together_item`, `next_item` int32 [n + 1, M], `together_weight`, `next_weight` float16 [n + 1, M] (see
-        `trainer.neighbours`), `popularity`, `recent` float32 [n + 1].
+        `trainer.neighbours`), `popularity`, `recent` float32 [n + 1]; with ratings `rating` float32 [n + 1].
     """
 
     def __init__(self, tables: dict[str, np.ndarray]) -> None:
@@ -55,16 +56,21 @@ class CandidateFeatures(tf.Module):
             late = train.timestamp >= np.quantile(train.timestamp, 1 - RECENT)
             recent = np.bincount(train.item[late], minlength=len(items) + 1).astype(np.float64)
             recent[UNKNOWN_ITEM] = 0
-        return cls(
-            {
-                "together_item": together.item,
-                "together_weight": together.weight.astype(np.float16),
-                "next_item": following.item,
-                "next_weight": following.weight.astype(np.float16),
-                "popularity": np.log1p(np.concatenate([[0], items.train_count])).astype(np.float32),
-                "recent": np.log1p(recent).astype(np.float32),
-            }
-        )
+        tables = {
+            "together_item": together.item,
+            "together_weight": together.weight.astype(np.float16),
+            "next_item": following.item,
+            "next_weight": following.weight.astype(np.float16),
+            "popularity": np.log1p(np.concatenate([[0], items.train_count])).astype(np.float32),
+            "recent": np.log1p(recent).astype(np.float32),
+        }
+        if train.rating is not None:
+            rated = np.isfinite(train.rating) & (train.item != UNKNOWN_ITEM)
+            above = (train.rating[rated] - train.rating_mean) / train.rating_std
+            count = np.bincount(train.item[rated], minlength=len(items) + 1)
+            total = np.bincount(train.item[rated], weights=above, minlength=len(items) + 1)
+            tables["rating"] = (total / (count + ITEM_DOUBT)).astype(np.float32)
+        return cls(tables)
 
     def save(self, directory: Path) -> None:
         np.savez(directory / TABLES, **{name: table.numpy() for name, table in self._tables.items()})
@@ -129,6 +135,28 @@ class CandidateFeatures(tf.Module):
     def popularity(self, candidates: tf.Tensor) -> tf.Tensor:
         """log(1 + train events) of candidates, float32 of their shape."""
         return tf.gather(self._tables["popularity"], candidates)
+
+    def rating_biases(
+        self, item_index: tf.Tensor, rating: tf.Tensor | None, length: tf.Tensor, candidates: tf.Tensor
+    ) -> tf.Tensor:
+        """How candidates are rated by all, and how the user rates: mean differences, shrunk (Koren, 2010, section 2.1).
+
+        Args:
+          item_index, length, candidates: as for `__call__`.
+          rating: float32 [B, H], of the history, in standard deviations from the mean of all; NaN for none. None where
+            it is not known.
+
+        Returns:
+          float32 [B, N, 2], standard deviations: of the item from all, of the user from how all rate those items.
+        """
+        item = tf.gather(self._tables["rating"], candidates)
+        if rating is None:
+            return tf.stack([item, tf.zeros_like(item)], axis=-1)
+        rated = tf.math.is_finite(rating) & tf.sequence_mask(length, tf.shape(rating)[1])
+        above = tf.where(rated, rating - tf.gather(self._tables["rating"], item_index), 0.0)
+        count = tf.reduce_sum(tf.cast(rated, tf.float32), axis=1)
+        user = tf.reduce_sum(above, axis=1) / (count + USER_DOUBT)
+        return tf.stack([item, tf.broadcast_to(user[:, tf.newaxis], tf.shape(item))], axis=-1)
 
     def _neighbours(self, kind: str, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Neighbours of items and their weights: [B, P] -> int32, float32 [B, P, M]."""

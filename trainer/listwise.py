@@ -37,22 +37,3 @@ def fit_weights(features: np.ndarray, start: np.ndarray) -> np.ndarray:
         return value, expected - scaled[:, 0].sum(axis=0) + 2 * PENALTY * away
 
     return minimize(loss, origin, jac=True, method="L-BFGS-B").x / spread
-
-
-def fit_probability(logits: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
-    """(slope, offset) that turn logits into calibrated ones (Platt, 1999, with his smoothed outcomes).
-
-    Args:
-      logits: float [n].
-      outcomes: bool [n].
-    """
-    positive = int(outcomes.sum())
-    wanted = np.where(outcomes, (positive + 1) / (positive + 2), 1 / (len(outcomes) - positive + 2))
-
-    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
-        calibrated = line[0] * logits + line[1]
-        error = 1 / (1 + np.exp(-calibrated)) - wanted
-        value = (np.logaddexp(0, calibrated) - wanted * calibrated).sum()
-        return value, np.array([error @ logits, error.sum()])
-
-    return minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B").x

@@ -19,6 +19,7 @@ from trainer.towers.transformer import Dropout, RandomStream
 
 CONFIG, INPUTS, WEIGHTS, HISTORY = "config.json", "inputs.json", "weights", "history.json"
 RECENCY_STEPS = 64  # history events further back than this share one attention bias
+RATING_PARTS = ("rating_head", "liked_head", "rating_weights", "liked_weights")
 RATING_WEIGHT = 0.1  # of the rating's two losses beside the softmax over candidates
 
 
@@ -28,12 +29,13 @@ class RankingModel(tfrs.Model):
     The network's logit = retrieval score * learned scale + residual. The residual starts at zero, so that an untrained
     model ranks as retrieval does. It is made from the vectors of user and candidate, what the candidate attends to in
     the history (Zhou et al., 2018, with scaled dot products), the retrieval score and popularity, through DCN-v2 cross
-    layers (Wang et al., 2021). With ratings in the data, two more heads predict the candidate's: its value, and the
-    probability that it is at least `ranking.liked_rating`.
+    layers (Wang et al., 2021). With ratings in the data, two more heads read the candidate's from the same layers: its
+    value, and the probability that it is at least `ranking.liked_rating`.
 
     The list is ordered by a linear combination of that logit, the retrieval score and `CandidateFeatures`. The network
     learns from train events, which retrieval has learnt by heart and the features were counted over; the combination's
-    weights come from held-out events (`combine`). Until then it is the network's logit alone.
+    weights come from held-out events (`combine`), and so do those of what is said of ratings, out of the network's
+    heads and how item and user are rated and rate otherwise (`say_ratings`). Until then it is the network alone.
 
     Args:
       config: the configuration.
@@ -89,7 +91,9 @@ class RankingModel(tfrs.Model):
         if rated:
             self.rating_head = dense(1, "rating_head", dim, zeros=True)
             self.liked_head = dense(1, "liked_head", dim, zeros=True)
-            self.liked_line = tf.Variable([1.0, 0.0], trainable=False, name="liked_line")
+            of_head_alone = [0.0, 1.0, 0.0, 0.0]
+            self.rating_weights = tf.Variable(of_head_alone, trainable=False, name="rating_weights")
+            self.liked_weights = tf.Variable(of_head_alone, trainable=False, name="liked_weights")
         self.combination = tf.Variable([1.0] + [0.0] * (1 + len(NAMES)), trainable=False, name="combination")
 
     def attach(self, item_vectors: tf.Tensor) -> None:
@@ -103,7 +107,8 @@ class RankingModel(tfrs.Model):
         Args:
           inputs: `user_vector` float32 [B, dim]; `item_index` int32 [B, H], the history, oldest first, padded on the
             right; `length` int32 [B], valid events of it; `candidate` int32 [B, N], item indices; `retrieval_score`
-            float32 [B, N], -inf for a place without a candidate.
+            float32 [B, N], -inf for a place without a candidate; where the history's are known, `rating` float32
+            [B, H], on the data's own scale, NaN for none.
           item_vectors: float32 [n + 1, dim].
 
         Returns:
@@ -114,14 +119,17 @@ class RankingModel(tfrs.Model):
         logits = tf.linalg.matvec(self._scalars(inputs, hidden), self.combination)
         outputs = {"logits": tf.where(tf.math.is_finite(inputs["retrieval_score"]), logits, -float("inf"))}
         if self.rated:
-            outputs["rating"] = self.rating_head(hidden)[..., 0] * self.rating_std + self.rating_mean
-            outputs["liked"] = tf.sigmoid(self.liked_head(hidden)[..., 0] * self.liked_line[0] + self.liked_line[1])
+            rating = tf.linalg.matvec(self._signs(inputs, self.rating_head(hidden)), self.rating_weights)
+            outputs["rating"] = rating * self.rating_std + self.rating_mean
+            outputs["liked"] = tf.sigmoid(
+                tf.linalg.matvec(self._signs(inputs, self.liked_head(hidden)), self.liked_weights)
+            )
         return outputs
 
     def held_out(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """What `combine` is fitted to: `scalars` float32 [B, N, 2 + features], which the combination weighs, NaN where
-        there is no candidate; with ratings also `liked` float32 [B], the head's logit for the first candidate. The
-        batch as for `compute_loss`.
+        there is no candidate; with ratings also what `say_ratings` weighs for the first candidate, `rating` and
+        `liked` float32 [B, 4]. The batch as for `compute_loss`.
         """
         return self._held_out_graph(dict(batch))
 
@@ -129,15 +137,32 @@ class RankingModel(tfrs.Model):
         hidden = self._hidden(batch, self._attached(), training=False)
         present = tf.math.is_finite(batch["retrieval_score"])[..., tf.newaxis]
         outputs = {"scalars": tf.where(present, self._scalars(batch, hidden), np.nan)}
-        return outputs | ({"liked": self.liked_head(hidden)[:, 0, 0]} if self.rated else {})
+        if self.rated:
+            first = {**batch, "candidate": batch["candidate"][:, :1]}
+            outputs["rating"] = self._signs(first, self.rating_head(hidden[:, :1]))[:, 0]
+            outputs["liked"] = self._signs(first, self.liked_head(hidden[:, :1]))[:, 0]
+        return outputs
 
-    def combine(self, weights: np.ndarray, liked: np.ndarray | None) -> None:
-        """Sets what orders a list: `weights` [2 + features] of `held_out`'s scalars; and, if not None, slope and offset
-        that calibrate the liked head's logit.
-        """
+    def combine(self, weights: np.ndarray) -> None:
+        """Sets what orders a list: weights [2 + features] of `held_out`'s scalars."""
         self.combination.assign(weights.astype(np.float32))
-        if liked is not None:
-            self.liked_line.assign(liked.astype(np.float32))
+
+    def say_ratings(self, rating: np.ndarray, liked: np.ndarray) -> None:
+        """Sets what is said of ratings: weights [4] of `held_out`'s `rating`, which sum up to a rating in standard
+        deviations from the mean, and of its `liked`, which sum up to a logit.
+        """
+        self.rating_weights.assign(rating.astype(np.float32))
+        self.liked_weights.assign(liked.astype(np.float32))
+
+    def _signs(self, inputs: Mapping[str, tf.Tensor], head: tf.Tensor) -> tf.Tensor:
+        """What speaks for a rating: 1, what a head [B, N, 1] says of it, and two biases: [B, N, 4]."""
+        rating = inputs.get("rating")
+        if rating is not None:
+            rating = (rating - self.rating_mean) / self.rating_std
+        biases = self.candidate_features.rating_biases(
+            inputs["item_index"], rating, inputs["length"], inputs["candidate"]
+        )
+        return tf.concat([tf.ones_like(head), head, biases], axis=-1)
 
     def _scalars(self, inputs: Mapping[str, tf.Tensor], hidden: tf.Tensor) -> tf.Tensor:
         """[B, N, 2 + features]: the network's logit, the retrieval score, the features."""
@@ -178,8 +203,9 @@ class RankingModel(tfrs.Model):
     def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Listwise softmax over the network's logits, and what the first candidate's rating adds to it.
 
-        The first candidate is the one that was chosen. `inputs` as for `score`, and with ratings its `rating` float32
-        [B], NaN for none: squared error of the value, cross-entropy of whether it was liked.
+        The first candidate is the one that was chosen. `inputs` as for `score`, and with ratings `target_rating`
+        float32 [B], the first candidate's, NaN for none: squared error of the value, cross-entropy of whether it was
+        liked.
         """
         hidden = self._hidden(inputs, self._attached(), training)
         present = tf.math.is_finite(inputs["retrieval_score"])
@@ -188,8 +214,8 @@ class RankingModel(tfrs.Model):
         first = tf.zeros([tf.shape(logits)[0]], tf.int32)
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(first, logits))
         if self.rated:
-            rated = tf.math.is_finite(inputs["rating"])
-            rating = tf.where(rated, inputs["rating"], 0.0)
+            rated = tf.math.is_finite(inputs["target_rating"])
+            rating = tf.where(rated, inputs["target_rating"], 0.0)
             squares = (self.rating_head(hidden[:, 0])[:, 0] - (rating - self.rating_mean) / self.rating_std) ** 2
             liked = tf.cast(rating >= self.config.ranking.liked_rating, tf.float32)
             entropy = tf.nn.sigmoid_cross_entropy_with_logits(liked, self.liked_head(hidden[:, 0])[:, 0])
@@ -272,7 +298,7 @@ class RankingModel(tfrs.Model):
 
     def _parts(self) -> dict[str, Any]:
         names = ["score_scale", "attention_query", "attention_key", "recency", "norm", "hidden", "residual"]
-        names += ["combination", *(["rating_head", "liked_head", "liked_line"] if self.rated else [])]
+        names += ["combination", *(RATING_PARTS if self.rated else [])]
         parts = {name: getattr(self, name) for name in names}
         return parts | {f"cross_{i}": layer for i, layer in enumerate(self.cross)}
 

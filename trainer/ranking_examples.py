@@ -187,8 +187,10 @@ class RankingExamples:
             "candidate": self._candidates[rows],
             "retrieval_score": self._scores[rows],
         }
+        if "rating" in requests:
+            batch["rating"] = requests["rating"]
         if self._sequences.rating is not None:
-            batch["rating"] = self._sequences.rating[self.choices.place[rows]]
+            batch["target_rating"] = self._sequences.rating[self.choices.place[rows]]
         return batch
 
     def _requests(self, rows: slice) -> Batch:

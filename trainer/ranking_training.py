@@ -19,15 +19,15 @@ from trainer.errors import TowersError
 from trainer.evaluation import metrics
 from trainer.evaluation.full_ranking import candidate_mask
 from trainer.fitting import adam, fit
-from trainer.listwise import fit_probability, fit_weights
+from trainer.listwise import fit_weights
 from trainer.progress import OnEpoch, OnUpdate
 from trainer.ranking import RankingModel
 from trainer.ranking_examples import RankingExamples, target_choices, train_choices
+from trainer.rating_calibration import fit_liked, fit_rating, liked_error, rating_error
 from trainer.retrieval import RetrievalModel
 
 VERDICT = "verdict.json"
 FOLDS = 2
-PART = 100  # ratings whose mean probability is compared with the share of them that was liked
 
 
 def train(
@@ -58,8 +58,8 @@ def train(
     Returns:
       `{"epochs": [records], "best_epoch": ..., "retrieve": {"ndcg@10": ..., "hit_rate@10": ...}, "recommend": {...},
       "use_ranking": whether re-ranking wins on NDCG@10 by more than `"standard_error"` of its gain,
-      "liked": {...} (see `_calibration`) where there are ratings, "seconds": ...}`; without validation `retrieve` and
-      `recommend` are None and `use_ranking` is False, for nothing speaks for it.
+      "rating": {...}, "liked": {...} (see `rating_calibration`) where there are ratings, "seconds": ...}`; without
+      validation `retrieve` and `recommend` are None and `use_ranking` is False, for nothing speaks for it.
 
     Raises:
       TowersError: no user has two train events, or `directory` can not be written.
@@ -141,9 +141,6 @@ class _HeldOut:
         self._examples = examples
         self._fold = examples.choices.user % FOLDS
 
-    def __len__(self) -> int:
-        return len(self._examples)
-
     def network_metrics(self, model: RankingModel) -> dict[str, float]:
         """Of lists in the order of the network's logit alone."""
         return self._mean(self._gains(self._read(model)["scalars"][..., 0]))
@@ -168,21 +165,29 @@ class _HeldOut:
             # A gain that may be chance is not worth what ranking costs: time in every call, and fewer new items.
             "use_ranking": bool(gain.mean() > error),
         }
-        line = None
-        rating = read.get("rating")
-        if rating is not None and np.isfinite(rating).any():
-            rated = np.isfinite(rating)
-            liked = rating[rated] >= model.config.ranking.liked_rating
-            line = fit_probability(read["liked"][rated], liked)
-            verdict["liked"] = _calibration(read["liked"][rated], liked, self._fold[rated])
-        model.combine(fit_weights(scalars[offered], start), line)
-        return verdict
+        model.combine(fit_weights(scalars[offered], start))
+        return verdict | (self._say_ratings(model, read) if model.rated else {})
+
+    def _say_ratings(self, model: RankingModel, read: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Fits what is said of ratings, and says how good it is: `rating` and `liked` of what `train` returns."""
+        rated = np.isfinite(read["target_rating"])
+        if not rated.any():
+            return {}
+        given, fold = read["target_rating"][rated].astype(np.float64), self._fold[rated]
+        above, rating_signs = (given - model.rating_mean) / model.rating_std, read["rating"][rated]
+        liked, liked_signs = given >= model.config.ranking.liked_rating, read["liked"][rated]
+        model.say_ratings(fit_rating(rating_signs, above), fit_liked(liked_signs, liked))
+        errors = rating_error(rating_signs, above, fold)
+        return {
+            "rating": {name: error * model.rating_std for name, error in errors.items()},
+            "liked": liked_error(liked_signs, liked, fold),
+        }
 
     def _read(self, model: RankingModel) -> dict[str, np.ndarray]:
-        """`scalars` float32 [m, N, F]; with ratings `liked`, `rating` float32 [m]."""
+        """What `RankingModel.held_out` gives for all, and with ratings `target_rating` float32 [m]."""
         parts = [
             {name: value.numpy() for name, value in model.held_out(batch).items()}
-            | ({"rating": batch["rating"]} if model.rated else {})
+            | ({"target_rating": batch["target_rating"]} if model.rated else {})
             for batch in self._examples.in_order()
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -196,32 +201,3 @@ class _HeldOut:
 
     def _mean(self, gains: dict[str, np.ndarray]) -> dict[str, float]:
         return {name: float(values.mean()) for name, values in gains.items()}
-
-
-def _calibration(logits: np.ndarray, liked: np.ndarray, fold: np.ndarray) -> dict[str, float]:
-    """How good the probability of being liked is, measured on users whose ratings did not calibrate it.
-
-    Returns:
-      `log_loss`, and `log_loss_of_the_share`: that of one probability for all; `calibration_error`: mean distance of
-      probability and share over up to ten equally large parts (Naeini et al., 2015), none so small that chance alone
-      would put the two far apart.
-    """
-    probability, share = np.zeros(len(liked)), np.zeros(len(liked))
-    for part in range(FOLDS):
-        mine, others = fold == part, fold != part
-        line = fit_probability(logits[others], liked[others])
-        probability[mine] = 1 / (1 + np.exp(-(line[0] * logits[mine] + line[1])))
-        share[mine] = (liked[others].sum() + 1) / (others.sum() + 2)
-    count = int(np.clip(len(liked) // PART, 1, 10))
-    parts = np.array_split(np.argsort(probability, kind="stable"), count)
-    distances = [len(part) * abs(probability[part].mean() - liked[part].mean()) for part in parts]
-    return {
-        "log_loss": _log_loss(probability, liked),
-        "log_loss_of_the_share": _log_loss(share, liked),
-        "calibration_error": float(np.sum(distances) / len(liked)),
-    }
-
-
-def _log_loss(probability: np.ndarray, outcome: np.ndarray) -> float:
-    likelihood = np.clip(np.where(outcome, probability, 1 - probability), 1e-12, 1.0)
-    return float(-np.log(likelihood).mean())

@@ -177,11 +177,15 @@ def make_ranker(config: Config, items: ItemTable, *, rated: bool = False) -> Ran
         tables[f"{kind}_weight"] = random.random([size, neighbours]).astype(np.float16)
     for name in ("popularity", "recent"):
         tables[name] = random.random(size).astype(np.float32)
+    if rated:
+        tables["rating"] = random.normal(size=size).astype(np.float32)
     features = CandidateFeatures(tables)
     ranker = RankingModel(config, config.model.dim, features, rated=rated, rating_mean=3.0, rating_std=1.0)
     for variable in ranker.trainable_variables:
         variable.assign_add(0.3 * random.normal(size=variable.shape).astype(np.float32))
-    ranker.combine(random.normal(size=ranker.combination.shape), None)
+    ranker.combine(random.normal(size=ranker.combination.shape))
+    if rated:
+        ranker.say_ratings(random.normal(size=4), random.normal(size=4))
     return ranker
 
 

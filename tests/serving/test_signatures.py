@@ -37,7 +37,7 @@ class Model:
         inputs = ItemInputs(ITEMS, tiny_bert.WIDTH, {"colour": 5}, {"tags": 5}, {"price": 5}, {"image": 3})
         towers = exported.make_towers(config, items, item_inputs=inputs, texts=stored)
         item_transform = TransformGraph(exported.make_item_transform(config, place / "item_transform"))
-        self.items = items
+        self.items, self.ranker = items, exported.make_ranker(config, items, rated=True)
         self.vectors = towers.item_vectors().numpy()
         self.recommender = Recommender(
             config,
@@ -46,7 +46,7 @@ class Model:
             items.item_id,
             encoder,
             TransformGraph(exported.make_transform(config, place / "transform")),
-            exported.make_ranker(config, items, rated=True),
+            self.ranker,
             Categories(items, "colour", item_transform),
             item_transform,
         )
@@ -134,6 +134,26 @@ def test_rank_scores_as_recommend_does(model, call):
     reverse = call("rank", {**user_only(inputs), "candidate_item_id": candidates[:, ::-1]})
     np.testing.assert_allclose(reverse["score"], ranked["score"][:, ::-1], rtol=1e-4, atol=1e-4)
     assert call("rank", {**user_only(inputs), "candidate_item_id": candidates[:, :0]})["score"].shape == (2, 0)
+
+
+def test_rank_says_of_ratings_what_the_ranking_model_says(model, call):
+    inputs = request(2)
+    candidates = [3, 30, 11]
+    named = np.array([[f"item-{i:04d}".encode() for i in candidates]] * 2, object)
+    ranked = call("rank", {**user_only(inputs), "candidate_item_id": named})
+    features = {
+        "user_vector": call("encode_user", user_only(inputs))["embedding"],
+        "item_index": np.array([[int(i[-4:]) + 1 for i in row] for row in texts(inputs["history_item_id"])], np.int32),
+        "length": np.array([3, 3], np.int32),
+        "candidate": np.array([candidates] * 2, np.int32) + 1,
+        "retrieval_score": ranked["retrieval_score"],
+        "rating": inputs["history_rating"],
+    }
+    expected = model.ranker.score(features, model.vectors)
+    for name in ("rating", "liked"):
+        np.testing.assert_allclose(ranked[name], expected[name], rtol=1e-3, atol=1e-3)
+    del features["rating"]
+    assert np.abs(ranked["rating"] - model.ranker.score(features, model.vectors)["rating"]).max() > 0.01
 
 
 def test_similar_items(model, call):

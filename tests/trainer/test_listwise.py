@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.listwise import fit_probability, fit_weights
+from trainer.listwise import fit_weights
 
 
 def lists(weights: np.ndarray, count: int, missing: bool = False) -> np.ndarray:
@@ -38,12 +38,3 @@ def test_a_constant_feature_changes_nothing() -> None:
     constant = np.concatenate([features, np.full([500, 8, 1], 7.0)], axis=2)
     expected = fit_weights(features, np.zeros(3))
     np.testing.assert_allclose(fit_weights(constant, np.zeros(4)), [*expected, 0.0], atol=1e-3)
-
-
-def test_probabilities_are_calibrated() -> None:
-    random = np.random.default_rng(2)
-    logits = random.normal(size=5_000)
-    outcomes = random.random(5_000) < 1 / (1 + np.exp(-(0.4 * logits + 1.0)))
-    np.testing.assert_allclose(fit_probability(logits, outcomes), [0.4, 1.0], atol=0.1)
-    always = fit_probability(logits, np.ones(5_000, bool))
-    assert np.isfinite(always).all(), "all alike: still a probability below one"

@@ -142,9 +142,29 @@ def test_graph_and_eager_agree(trained: tuple) -> None:
 
 def test_ratings_are_told_apart_and_their_probability_is_calibrated(trained: tuple) -> None:
     """An item's rating is its number modulo 5, plus 1: those from 4 on are liked."""
-    liked = trained[2]["liked"]
-    assert liked["log_loss"] < 0.95 * liked["log_loss_of_the_share"]
+    rating, liked = trained[2]["rating"], trained[2]["liked"]
+    assert rating["rmse"] < 0.5 * rating["rmse_of_the_mean"]
+    assert liked["log_loss"] < 0.5 * liked["log_loss_of_the_share"]
     assert liked["calibration_error"] < 0.1
+    said = trained[1].score(request(), vectors())
+    wanted = request()["candidate"] % 5 + 1
+    assert np.abs(said["rating"] - wanted).mean() < 0.7
+    assert ((said["liked"].numpy() > 0.5) == (wanted >= 4)).mean() > 0.9
+
+
+def test_the_users_own_ratings_count(trained: tuple) -> None:
+    """One who rates everything higher than others do will do so again; what is not rated, and padding, says nothing."""
+    _, model, _ = trained
+    usual = (request()["item_index"] % 5 + 1).astype(np.float32)
+    biases = {}
+    for name, rating in {"higher": usual + 1, "lower": usual - 1, "none": usual * np.nan}.items():
+        inputs = request()
+        normal = tf.constant((rating - model.rating_mean) / model.rating_std)
+        arguments = (inputs["item_index"], normal, inputs["length"], inputs["candidate"])
+        biases[name] = model.candidate_features.rating_biases(*arguments)[..., 1].numpy()
+    assert (biases["higher"][:2] > biases["lower"][:2] + 0.3).all()
+    assert not biases["none"].any()
+    assert not np.stack(list(biases.values()))[:, 2].any(), "no history"
 
 
 def test_without_validation_nothing_speaks_for_it(data: tuple, trained: tuple, tmp_path: Path) -> None:
