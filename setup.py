@@ -23,6 +23,7 @@ INSTALL_REQUIRES = [
     "orjson",
     "scipy",
     "scikit-learn",
+    "implicit==0.7.2",
     "pyarrow",
     "pydantic>=2",
     "pyyaml",
@@ -41,6 +42,8 @@ EXTRAS = {
         "pytest-timeout",
         "pytest-xdist",
         "hypothesis",
+        "jsonschema",
+        "pytrec-eval-terrier",  # metrics of somebody else, to hold ours against
         "cryptography",  # certificates for the tests of TLS
         "ruff",
         "mypy",
@@ -59,7 +62,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=["trainer*", "serving*", "tfx_pipeline*"]),
-    package_data={"serving": ["deploy/**/*", "protos/*"], "trainer": ["py.typed"], "tfx_pipeline": ["py.typed"]},
+    package_data={
+        "serving": ["deploy/**/*", "protos/*"],
+        "trainer": ["py.typed", "evaluation/*.json"],
+        "tfx_pipeline": ["py.typed"],
+    },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["towers = tfx_pipeline.cli:main"]},

@@ -55,14 +55,14 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
         )
     found = evaluate(config, model, dataset.items, dataset.splits["test"], ranker)
     if ranker is not None:
-        judged |= {metric: found["recommend"][metric] for metric in METRICS}
-        judged |= {f"cold {metric}": found["cold"]["recommend"][metric] for metric in METRICS}
+        judged |= {metric: found["stages"]["recommend"][metric] for metric in METRICS}
+        judged |= {f"cold {metric}": found["cold"]["stages"]["recommend"][metric] for metric in METRICS}
     return {
         "users": found["users"],
         "cold_users": found["cold"]["users"],
-        **{metric: found["retrieval"][metric] for metric in METRICS},
-        **{f"cold {metric}": found["cold"]["retrieval"][metric] for metric in METRICS},
-        "popularity": {metric: found["popularity"][metric] for metric in METRICS},
+        **{metric: found["stages"]["retrieval"][metric] for metric in METRICS},
+        **{f"cold {metric}": found["cold"]["stages"]["retrieval"][metric] for metric in METRICS},
+        "popularity": {metric: found["stages"]["popularity"][metric] for metric in METRICS},
         "validation ndcg@10": trained.get("ndcg@10"),
         "seconds": round(trained["seconds"], 1),
         "epochs": len(trained["epochs"]),

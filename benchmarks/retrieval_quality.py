@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from experiment import Result, Results, mean_and_spread, train_and_test
 from prepared import ROOT, encoding_seconds, prepared
-from simple_recommenders import measure, own_items, tuned_item_knn
+from simple_recommenders import measure, tuned_item_knn
 
 from trainer.config import Config
+from trainer.evaluation.baselines import own_items
 from trainer.loading import Dataset
 
 COLUMNS = ("ndcg@10", "hit_rate@10", "cold ndcg@10", "cold hit_rate@10", "hit_rate@100")

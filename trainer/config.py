@@ -314,6 +314,7 @@ class ServingConfig(_Strict):
 
 class EvaluationConfig(_Strict):
     cutoffs: tuple[Annotated[int, Field(gt=0)], ...] = (1, 5, 10, 20, 100)
+    list_length: int = Field(10, gt=0, description="items of a list that coverage, novelty and the like are about")
     candidates: Literal["occurring", "all"] = Field(
         "occurring", description="rank items that occur in any event, or all"
     )

@@ -62,6 +62,7 @@ class SequenceTable:
     context: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [events], 0 = missing or unknown
     profile: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [users], 0 = missing or unknown
     sizes: dict[str, int] = field(default_factory=dict)  # 'event', 'context_x', 'profile_x' -> number of ids
+    names: dict[str, list[str]] = field(default_factory=dict)  # 'context_x', 'profile_x' -> what ids from 1 stand for
     rating_mean: float = 0.0  # of the train split
     rating_std: float = 1.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from trainer.data import UNKNOWN_ITEM, ItemTable, Ragged, SequenceTable, TextVec
 from trainer.errors import TowersError
 from trainer.features import NUM_BUCKETS, Feature, item_features, sequence_features
 from trainer.text.keys import SortedKeys
+from trainer.text.languages import languages
 from trainer.text.vectors import load_vectors, rows_of
 
 _PARSE_BATCH = 512
@@ -85,18 +87,27 @@ def load_items(config: Config, paths: DatasetPaths) -> ItemTable:
     return _load_items(config.data, paths, SortedKeys(load_vectors(paths.texts).keys))
 
 
+def load_languages(config: Config, paths: DatasetPaths) -> np.ndarray | None:
+    """The language of every text that has a row, see `trainer.text.languages`: object (str) [rows]; None without texts.
+
+    Raises:
+      TowersError: there are no examples.
+    """
+    keys = SortedKeys(load_vectors(paths.texts).keys)
+    if not len(keys):
+        return None
+    found = np.full(len(keys), "", object)
+    for rows, texts in _texts_with_rows(config.data, paths, keys):  # of the texts themselves a few are in memory
+        new = found[rows] == ""
+        found[rows[new]] = languages(texts[new])
+    return found
+
+
 def _load_texts(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> np.ndarray:
     """Every text that has a row, of items and of all splits: object (bytes) [rows]."""
     texts = np.full(len(keys), None, object)
-    for directory, features in ((paths.items, item_features(data)), (paths.sequences, sequence_features(data))):
-        written = [feature for feature in features if feature.name in _TEXT_NAMES]
-        spec = {feature.transformed_key: _parsing(feature) for feature in written}
-        files = sorted(tf.io.gfile.glob(os.path.join(directory, "Split-*", "*.gz"))) if spec else []
-        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_PARSE_BATCH):
-            for value in tf.io.parse_example(records, spec).values():
-                flat = (value.flat_values if isinstance(value, tf.RaggedTensor) else value).numpy().reshape(-1)
-                rows = rows_of(keys, flat)
-                texts[rows[rows >= 0]] = flat[rows >= 0]
+    for rows, written in _texts_with_rows(data, paths, keys):
+        texts[rows] = written
     missing = sum(text is None for text in texts)
     if missing:
         raise TowersError(
@@ -105,20 +116,35 @@ def _load_texts(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> np.n
     return texts
 
 
+def _texts_with_rows(
+    data: DataConfig, paths: DatasetPaths, keys: SortedKeys
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Texts that have a row, of items and of all splits, some at a time: int64 [m], object (bytes) [m]."""
+    for directory, features in ((paths.items, item_features(data)), (paths.sequences, sequence_features(data))):
+        written = [feature for feature in features if feature.name in _TEXT_NAMES]
+        spec = {feature.transformed_key: _parsing(feature) for feature in written}
+        files = sorted(tf.io.gfile.glob(os.path.join(directory, "Split-*", "*.gz"))) if spec else []
+        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_PARSE_BATCH):
+            for value in tf.io.parse_example(records, spec).values():
+                flat = (value.flat_values if isinstance(value, tf.RaggedTensor) else value).numpy().reshape(-1)
+                rows = rows_of(keys, flat)
+                yield rows[rows >= 0], flat[rows >= 0]
+
+
 def _load_items(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> ItemTable:
     features = item_features(data)
     columns = _read(paths.items, "all", features, keys)
     order = np.argsort(columns["item_id"].values, kind="stable")  # of bytes, as the catalogue's order is defined
     scalars = {name: column.values[order] for name, column in columns.items() if column.is_scalar}
-    vocabularies = _vocabulary_sizes(paths.item_transform)
+    vocabularies = _vocabularies(paths.item_transform)
     categorical = _strip("categorical_", scalars)
     bucketed = _strip("numeric_", scalars)
     multi_valued = {
         name: Ragged((taken := _take(column, order)).values.astype(np.int32), taken.offsets)
         for name, column in _strip("multi_valued_", columns).items()
     }
-    sizes = {name: vocabularies[f"categorical_{name}"] for name in categorical}
-    sizes |= {name: vocabularies[f"multi_valued_{name}"] for name in multi_valued}
+    sizes = {name: len(vocabularies[f"categorical_{name}"]) + 1 for name in categorical}
+    sizes |= {name: len(vocabularies[f"multi_valued_{name}"]) + 1 for name in multi_valued}
     sizes |= dict.fromkeys(bucketed, NUM_BUCKETS + 1)
     return ItemTable(
         item_id=_strings(scalars["item_id"]),
@@ -143,13 +169,14 @@ def _load_sequences(
     lists = {name: _take(column, order) for name, column in columns.items() if not column.is_scalar}
     index = {item_id: position + 1 for position, item_id in enumerate(items.item_id)}
     item_ids = lists["item_id"].values
-    vocabularies = _vocabulary_sizes(paths.sequence_transform)
+    vocabularies = _vocabularies(paths.sequence_transform)
     profile = _strip("profile_", scalars)
     context = {name: column.values for name, column in _strip("context_", lists).items()}
-    sizes = {f"profile_{name}": vocabularies.get(f"profile_{name}", NUM_BUCKETS + 1) for name in profile}
-    sizes |= {f"context_{name}": vocabularies[f"context_{name}"] for name in context}
+    names = {name: vocabularies[name] for name in vocabularies if name.startswith(("profile_", "context_"))}
+    sizes = {f"profile_{name}": NUM_BUCKETS + 1 for name in profile}
+    sizes |= {name: len(values) + 1 for name, values in names.items()}
     if "event" in lists:
-        sizes["event"] = vocabularies["event"]
+        sizes["event"] = len(vocabularies["event"]) + 1
 
     def values(name: str, dtype: type) -> np.ndarray | None:
         return lists[name].values.astype(dtype) if name in lists else None
@@ -167,6 +194,7 @@ def _load_sequences(
         context={name: ids.astype(np.int32) for name, ids in context.items()},
         profile={name: ids.astype(np.int32) for name, ids in profile.items()},
         sizes=sizes,
+        names=names,
     )
 
 
@@ -242,13 +270,13 @@ def _dense(column: _Column, width: int) -> np.ndarray:
     return matrix
 
 
-def _vocabulary_sizes(transform_graph: str) -> dict[str, int]:
-    """Feature -> number of ids, 0 included."""
-    sizes = {}
+def _vocabularies(transform_graph: str) -> dict[str, list[str]]:
+    """Feature -> what its ids from 1 on stand for."""
+    vocabularies = {}
     for path in tf.io.gfile.glob(os.path.join(transform_graph, "transform_fn", "assets", "*")):
         with tf.io.gfile.GFile(path, "rb") as lines:
-            sizes[os.path.basename(path)] = lines.read().count(b"\n") + 1
-    return sizes
+            vocabularies[os.path.basename(path)] = lines.read().decode("utf-8", errors="replace").split("\n")[:-1]
+    return vocabularies
 
 
 def _strings(values: np.ndarray) -> np.ndarray:

@@ -24,20 +24,21 @@ class Neighbours:
     weight: np.ndarray  # float32 [n + 1, count], 0 there
 
 
-def going_together(items: int, train: SequenceTable, count: int) -> Neighbours:
+def going_together(items: int, train: SequenceTable, count: int, shrinkage: float = SHRINKAGE) -> Neighbours:
     """By the cosine of who has them (Sarwar et al., 2001), shrunk: c / (sqrt(n m) + shrinkage), c users having both.
 
     Args:
       items: size of the catalogue.
       train: the train split.
       count: neighbours of each item, at most.
+      shrinkage: holds similarities down that few users speak for.
     """
     user, item = _latest(train)
     has = scipy.sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), (len(train), items + 1))
     has.sum_duplicates()
     has.data[:] = 1.0
     users = np.asarray(has.sum(axis=0)).ravel()
-    return _strongest(has.T.tocsr(), has, users, count)
+    return _strongest(has.T.tocsr(), has, users, count, shrinkage)
 
 
 def coming_next(items: int, train: SequenceTable, count: int) -> Neighbours:
@@ -46,7 +47,7 @@ def coming_next(items: int, train: SequenceTable, count: int) -> Neighbours:
     Args: as `going_together`.
     """
     before, after = _in_order(items, *_latest(train), LAGS)
-    return _strongest(before, after, np.diff(before.indptr), count)
+    return _strongest(before, after, np.diff(before.indptr), count, SHRINKAGE)
 
 
 def pairs_in_order(
@@ -100,9 +101,11 @@ def _latest(train: SequenceTable, most_events: int | None = None) -> tuple[np.nd
 
 
 def _strongest(
-    left: scipy.sparse.csr_matrix, right: scipy.sparse.csr_matrix, occurrences: np.ndarray, count: int
+    left: scipy.sparse.csr_matrix, right: scipy.sparse.csr_matrix, occurrences: np.ndarray, count: int, shrinkage: float
 ) -> Neighbours:
-    """The largest entries of each row of left @ right, divided by the geometric mean of the two items' occurrences."""
+    """The largest entries of each row of left @ right, divided by the geometric mean of the two items' occurrences, to
+    which `shrinkage` is added.
+    """
     size = left.shape[0]
     item, weight = np.zeros([size, count], np.int32), np.zeros([size, count], np.float32)
     norm = np.sqrt(occurrences)
@@ -110,7 +113,7 @@ def _strongest(
         pairs = (left[first : first + ROWS] @ right).tocoo()
         apart = pairs.col != pairs.row + first
         row, column, value = pairs.row[apart] + first, pairs.col[apart], pairs.data[apart]
-        value = value / (norm[row] * norm[column] + SHRINKAGE)
+        value = value / np.maximum(norm[row] * norm[column] + shrinkage, 1e-12)
         order = np.lexsort([column, -value, row])  # by row, strongest first, ties by index: the same every time
         row, column, value = row[order], column[order], value[order]
         rank = np.arange(len(row)) - np.searchsorted(row, row)

@@ -142,7 +142,7 @@ def five_items(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def test_five_items_split_by_time_without_tables_texts_ratings_or_clock(five_items: Place, tmp_path: Path) -> None:
     assert len(versions(five_items.out)) == 1
     evaluation = json.loads((five_items.out / "report" / "evaluation.json").read_text())
-    assert 0 < evaluation["retrieval"]["ndcg@10"] <= 1
+    assert 0 < evaluation["stages"]["retrieval"]["ndcg@10"] <= 1
     assert evaluation["split"] == "test"
     output = tmp_path / "next.jsonl"
     assert cli.main(["predict", "--run", str(five_items.out), "--k", "100", "--out", str(output)]) == 0

@@ -38,7 +38,7 @@ def test_what_a_run_leaves(shop: Shop) -> None:
     assert directory.config().model.dim == 16
     evaluation = json.loads((directory.report / "evaluation.json").read_text())
     assert evaluation["split"] == "test"
-    assert 0 <= evaluation["retrieval"]["ndcg@10"] <= 1
+    assert 0 <= evaluation["stages"]["retrieval"]["ndcg@10"] <= 1
     counts = json.loads((directory.report / "data.json").read_text())
     assert sum(counts["tables"]["interactions"]["broken"].values()) > 0
     assert "represent_variable_length_as_ragged: true" in (directory.schema / "sequences.pbtxt").read_text()

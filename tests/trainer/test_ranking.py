@@ -57,7 +57,7 @@ def test_reordering_wins_where_there_is_something_to_win(data: tuple, trained: t
     model, reordering, result = trained
     assert result["use_ranking"] is (result["recommend"]["ndcg@10"] > result["retrieve"]["ndcg@10"])
     assert result["use_ranking"]
-    values = evaluate(CONFIG, model, data[0], data[3], reordering)
+    values = evaluate(CONFIG, model, data[0], data[3], reordering)["stages"]
     assert values["recommend"]["ndcg@10"] > values["retrieval"]["ndcg@10"]
     assert values["recommend"]["hit_rate@20"] == values["retrieval"]["hit_rate@20"], "the same 20 in another order"
 
@@ -176,7 +176,7 @@ def test_without_validation_nothing_speaks_for_it(data: tuple, trained: tuple, t
 
 def test_verdict_is_measured_as_evaluation_measures(data: tuple, trained: tuple) -> None:
     model, _, result = trained
-    values = evaluate(CONFIG, model, data[0], data[2])["retrieval"]
+    values = evaluate(CONFIG, model, data[0], data[2])["stages"]["retrieval"]
     assert result["retrieve"] == pytest.approx({name: values[name] for name in ("ndcg@10", "hit_rate@10")}, abs=1e-6)
 
 

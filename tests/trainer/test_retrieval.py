@@ -43,7 +43,7 @@ def trained(data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple:
 def test_learns_what_popularity_cannot(data: tuple, trained: tuple) -> None:
     config, _, result, model = trained
     values = evaluate(config, model, data[0], data[3])
-    assert values["retrieval"]["ndcg@10"] > values["popularity"]["ndcg@10"] + 0.3
+    assert values["stages"]["retrieval"]["ndcg@10"] > values["stages"]["popularity"]["ndcg@10"] + 0.3
     assert result["ndcg@10"] == max(record["ndcg@10"] for record in result["epochs"])
 
 
@@ -60,7 +60,7 @@ def test_the_other_losses_learn_too(data: tuple, tmp_path: Path, model: dict, se
     config = tables.make_config("order", model=MODEL | model, retrieval=SETTINGS | settings)
     _, loaded = learn(config, tmp_path / "model", data)
     values = evaluate(config, loaded, data[0], data[3])
-    assert values["retrieval"]["ndcg@10"] > values["popularity"]["ndcg@10"] + 0.25
+    assert values["stages"]["retrieval"]["ndcg@10"] > values["stages"]["popularity"]["ndcg@10"] + 0.25
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(10**6, 5), (1, 3)])

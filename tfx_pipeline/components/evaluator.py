@@ -1,4 +1,4 @@
-"""Full-ranking evaluation of the run's models beside the popularity baseline."""
+"""Full-ranking evaluation of the run's models beside baselines that are trained on the same split."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Ranker, Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from tfx_pipeline.run_directory import replace_file
-from trainer import ranking
+from trainer import loading, ranking
 from trainer.config import Config
-from trainer.evaluation import describe, evaluate
+from trainer.evaluation import describe, per_user
+from trainer.evaluation.detailed import evaluate_in_detail
 
 
 class EvaluatorExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
         split = "test" if step.config.data.split.test else "validation"
-        dataset = step.dataset(split)
+        dataset = step.dataset("validation", split)
         towers, ranker = step.towers(dataset), None
         if "ranker" in step.inputs:
             ranker = ranking.load(step.inputs["ranker"])
             ranker.attach(towers.item_vectors())
-        result = evaluate.evaluate(step.config, towers, dataset.items, dataset.splits[split], ranker)
+        spoken = loading.load_languages(step.config, step.paths)
+        result, stages = evaluate_in_detail(step.config, towers, dataset, split, ranker, spoken)
         result = {"split": split, "ranking_is_served": step.ranking_is_served(), **result}
-        replace_file(Path(step.outputs["evaluation"], "evaluation.json"), json.dumps(result, indent=2))
+        output = Path(step.outputs["evaluation"])
+        per_user.write(output, step.config, stages, dataset.splits[split])
+        replace_file(output / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
         progress.summary(describe.line(result))
 
 

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-_STAGES = ("popularity", "retrieval", "recommend")
+from trainer.evaluation.stages import MODELS
+
 _COLUMNS = ("hit_rate@10", "recall@10", "ndcg@10", "mrr@10", "recall@100")
 
 
 def line(evaluation: dict[str, Any]) -> str:
     """NDCG@10 of each stage in one line."""
-    stages = [name for name in _STAGES if name in evaluation]
-    return "NDCG@10 " + ", ".join(f"{name} {evaluation[name]['ndcg@10']:.4f}" for name in stages)
+    stages = evaluation["stages"]
+    return "NDCG@10 " + ", ".join(f"{name} {stages[name]['ndcg@10']:.4f}" for name in _order(stages))
 
 
 def table(evaluation: dict[str, Any]) -> str:
     """The main metrics of each stage, over all held-out users and over cold targets; at most 100 columns wide."""
     lines = []
     for title, part in (("all", evaluation), ("cold items", evaluation["cold"])):
-        columns = [name for name in _COLUMNS if name in part["retrieval"]]
+        stages = part["stages"]
+        columns = [name for name in _COLUMNS if name in stages["retrieval"]]
         heading = f"{evaluation['split']}, {title} ({part['users']:,} users)"
         lines.append(f"{heading:<36}" + "".join(f"{name:>12}" for name in columns))
         marks = {} if evaluation["ranking_is_served"] else {"recommend": "recommend (not served)"}
         lines += [
-            f"  {marks.get(stage, stage):<34}" + "".join(f"{part[stage][name]:>12.4f}" for name in columns)
-            for stage in _STAGES
-            if stage in part
+            f"  {marks.get(stage, stage):<34}" + "".join(f"{stages[stage][name]:>12.4f}" for name in columns)
+            for stage in _order(stages)
         ]
     return "\n".join(lines)
+
+
+def _order(stages: dict[str, Any]) -> list[str]:
+    """Baselines first, then the run's own models."""
+    return [name for name in stages if name not in MODELS] + [name for name in MODELS if name in stages]

@@ -52,6 +52,7 @@ class Targets:
     """Distinct target items of each user: those of user u are `item[offsets[u]:offsets[u + 1]]`."""
 
     item: np.ndarray  # int32 [targets]
+    place: np.ndarray  # int64 [targets], flat positions of their (first) events
     offsets: np.ndarray  # int64 [users + 1]
 
     @property
@@ -62,15 +63,15 @@ class Targets:
     def only(self, kept: np.ndarray) -> Targets:
         """The targets where `kept` bool [targets] holds."""
         counts = np.bincount(self.user[kept], minlength=len(self.offsets) - 1)
-        return Targets(self.item[kept], np.concatenate([[0], np.cumsum(counts)]))
+        return Targets(self.item[kept], self.place[kept], np.concatenate([[0], np.cumsum(counts)]))
 
 
 def targets_of(sequences: SequenceTable) -> Targets:
     """The last `target_count` events of each user; an item that comes twice counts once."""
     place, user = _events(sequences.offsets[1:] - sequences.target_count, sequences.offsets[1:])
-    pairs = np.unique(np.stack([user, sequences.item[place]], axis=1), axis=0)
+    pairs, first = np.unique(np.stack([user, sequences.item[place]], axis=1), axis=0, return_index=True)
     counts = np.bincount(pairs[:, 0], minlength=len(sequences))
-    return Targets(pairs[:, 1].astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))
+    return Targets(pairs[:, 1].astype(np.int32), place[first], np.concatenate([[0], np.cumsum(counts)]))
 
 
 def candidate_mask(config: Config, items: ItemTable) -> np.ndarray:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05  # p-values below say that something is no chance
+CONFIDENCE = 1 - SIGNIFICANCE
 RESAMPLES = 2_000
 FLIPS = 10_000
 GROUPS = 20  # of users, one of which is left out at a time
@@ -184,7 +185,8 @@ def _signs(users: int, seed: int) -> Iterator[np.ndarray]:
 def _distinct(columns: list[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:
     """Distinct columns, and which of them each is."""
     found: dict[bytes, int] = {}
-    kept, which = [], []
+    kept: list[np.ndarray] = []
+    which: list[int] = []
     for column in columns:
         key = np.ascontiguousarray(column, np.float64).tobytes()
         if key not in found:

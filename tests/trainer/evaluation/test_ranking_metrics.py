@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,3 +52,35 @@ def test_users_without_targets_do_not_count() -> None:
     result = metrics.from_ranks(np.array([1]), np.array([0, 0, 1, 1]), [10])
     assert result["ndcg@10"] == 1.0
     assert metrics.from_ranks(np.zeros(0, int), np.array([0, 0]), [10])["ndcg@10"] == 0.0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_metrics_equal_trec_evals(data: st.DataObject) -> None:
+    """Over full rankings of scores with ties, which go to the lower index, and lists that end early."""
+    k, users = 5, data.draw(st.integers(1, 4))
+    qrels, run, ranks, offsets = {}, {}, [], [0]
+    for user in range(users):
+        scores = np.array(data.draw(st.lists(st.integers(0, 4), min_size=12, max_size=12)), np.float32)
+        allowed = data.draw(st.integers(0, 12))
+        order = np.argsort(-scores, kind="stable")[:allowed]
+        wanted = data.draw(st.sets(st.integers(0, 13), min_size=1, max_size=k))  # of more, trec_eval's MAP is another
+        place = {int(item): rank + 1 for rank, item in enumerate(order)}
+        ranks += [place.get(item, 0) for item in sorted(wanted)]
+        offsets.append(len(ranks))
+        qrels[str(user)] = {str(item): 1 for item in wanted}
+        run[str(user)] = {str(item): float(-rank) for item, rank in place.items()}
+    found = metrics.per_user(np.array(ranks), np.array(offsets), [k])
+    wanted_measures = {f"ndcg_cut.{k}", f"recall.{k}", f"success.{k}", f"map_cut.{k}", "recip_rank"}
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, wanted_measures).evaluate(run)
+    for user in range(users):
+        expected = theirs.get(str(user), {})  # a user with an empty list is left out
+        first = expected.get("recip_rank", 0.0)
+        for ours, value in (
+            ("ndcg", expected.get(f"ndcg_cut_{k}", 0.0)),
+            ("recall", expected.get(f"recall_{k}", 0.0)),
+            ("hit_rate", expected.get(f"success_{k}", 0.0)),
+            ("map", expected.get(f"map_cut_{k}", 0.0)),
+            ("mrr", first if first >= 1 / k - 1e-9 else 0.0),
+        ):
+            assert abs(found[f"{ours}@{k}"][user] - value) < 1e-9, (ours, user)

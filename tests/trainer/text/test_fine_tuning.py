@@ -124,7 +124,7 @@ def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple,
     assert model.encoder == str(directory / fine_tuning.ENCODER)
     np.testing.assert_allclose(np.load(directory / "item_vectors.npy"), model.item_vectors(), atol=1e-6)
     values = evaluate(make_config(bert), model, items, validation)
-    assert values["retrieval"]["ndcg@10"] == pytest.approx(result["ndcg@10"], abs=1e-6)
+    assert values["stages"]["retrieval"]["ndcg@10"] == pytest.approx(result["ndcg@10"], abs=1e-6)
     garbled = replace(texts, vectors=np.zeros_like(texts.vectors))
     lists = []
     for given in (texts, garbled):

@@ -1,0 +1,194 @@
+"""All figures of a run's recommenders, with how sure they are, for whom they differ, and what can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from trainer.config import Config
+from trainer.data import ItemTable, SequenceTable
+from trainer.evaluation import lists, metrics
+from trainer.evaluation.baselines import Scorer, tuned_baselines, written_of_items
+from trainer.evaluation.evaluate import means
+from trainer.evaluation.full_ranking import candidate_mask, rank_all, ranks_in, targets_of
+from trainer.evaluation.per_user import headline, headline_figures
+from trainer.evaluation.slices import COLD, Slice, slices
+from trainer.evaluation.stages import MODELS, Stages, rank_stages
+from trainer.evaluation.uncertainty import CONFIDENCE, FEWEST, SIGNIFICANCE, Figure, differences, holm, intervals
+from trainer.features import has_clock
+from trainer.loading import Dataset
+from trainer.ranking import RankingModel
+from trainer.retrieval import RetrievalModel
+
+FORMAT = 2  # of what `evaluate_in_detail` returns
+BETTER, WORSE, UNDECIDED = "better", "worse", "not told apart"
+_CHOOSING_USERS = 2_000  # of validation, that baselines are tuned by
+
+
+def evaluate_in_detail(
+    config: Config,
+    model: RetrievalModel,
+    dataset: Dataset,
+    split: str,
+    ranking: RankingModel | None,
+    languages: np.ndarray | None = None,
+) -> tuple[dict[str, Any], Stages]:
+    """Evaluates the run's models and every baseline that the data allows, which are tuned on validation.
+
+    Args:
+      config: the configuration.
+      model: the retrieval model, attached to the catalogue.
+      dataset: with `train`, `validation` and `split`.
+      split: its name.
+      ranking: the ranking model on top, or None.
+      languages: object (str) [texts], see `slices.slices`.
+
+    Returns:
+      (what `evaluation.schema.json` describes, what it was made from).
+    """
+    items, train, sequences = dataset.items, dataset.train, dataset.splits[split]
+    about = written_of_items(items, train, dataset.texts)
+    baselines = tuned_baselines(config, items, train, about, _measure(config, items, dataset.splits["validation"]))
+    stages = rank_stages(config, model, items, sequences, ranking, baselines)
+    return detailed(config, stages, items, sequences, train, about, languages), stages
+
+
+def _measure(config: Config, items: ItemTable, validation: SequenceTable) -> Callable[[Scorer], float]:
+    """The first headline metric of a scorer, over some validation users."""
+    targets = targets_of(validation)
+    users = np.flatnonzero(np.diff(targets.offsets))
+    if len(users) > _CHOOSING_USERS:
+        users = np.random.default_rng(config.seed).choice(users, _CHOOSING_USERS, replace=False)
+    cutoffs = config.evaluation.cutoffs
+    metric = headline(cutoffs)[0]
+
+    def measure(scorer: Scorer) -> float:
+        ranks = ranks_in(rank_all(config, scorer, items, validation, k=max(cutoffs), users=users), targets)
+        return float(metrics.per_user(ranks, targets.offsets, cutoffs)[metric].sum())
+
+    return measure
+
+
+def detailed(
+    config: Config,
+    stages: Stages,
+    items: ItemTable,
+    sequences: SequenceTable,
+    train: SequenceTable,
+    about: np.ndarray | None,
+    languages: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """All figures with intervals, slices, and what can be told apart: `evaluation.schema.json` describes them.
+
+    Args:
+      config: the configuration.
+      stages: see `rank_stages`.
+      items: the catalogue.
+      sequences: the split.
+      train: the train split.
+      about: float32 [n + 1, width], what is written about items (`baselines.written_of_items`); None if nothing is.
+      languages: object (str) [texts], see `slices.slices`.
+    """
+    result = {
+        "format": FORMAT,
+        "confidence": CONFIDENCE,
+        "few_users": FEWEST,
+        "targets": len(stages.targets.item),
+        "list_length": stages.list_length,
+        **means(config, stages, items),
+    }
+    result["intervals"] = {}
+    for name in stages.of:
+        values, reach = _of_stage(config, stages, name, items, sequences, about)
+        result["stages"][name] |= values
+        result["intervals"][name] = reach
+    clock = has_clock(config.data)
+    parts = slices(items, sequences, train, stages.targets, clock=clock, languages=languages)
+    result["slices"] = [_slice(config, stages, part) for part in parts]
+    result["comparisons"] = comparisons(config, stages)
+    return result
+
+
+def comparisons(config: Config, stages: Stages) -> list[dict[str, Any]]:
+    """Each of the run's models against each baseline, and ranking against retrieval, by the first two headline metrics.
+
+    The comparisons by one metric are one family of tests: their p-values are adjusted by Holm's method.
+    """
+    models = [name for name in MODELS if name in stages.of]
+    pairs = [(model, other) for model in models for other in stages.of if other not in MODELS]
+    if len(models) == 2:
+        pairs.append(("recommend", "retrieval"))
+    values = {name: headline_figures(config, stages, name) for name in stages.of}
+    result = []
+    for metric in headline(config.evaluation.cutoffs)[:2]:
+        found = differences(
+            [values[other][metric] for _, other in pairs],
+            [values[model][metric] for model, _ in pairs],
+            seed=config.seed,
+        )
+        adjusted = holm([difference.p_value for difference in found])
+        for (model, other), difference, p_value in zip(pairs, found, adjusted, strict=True):
+            result.append(
+                {
+                    "metric": metric,
+                    "model": model,
+                    "with": other,
+                    "difference": difference.value,
+                    "interval": [difference.low, difference.high],
+                    "p_value": p_value,
+                    "verdict": verdict(difference.value, p_value),
+                }
+            )
+    return result
+
+
+def verdict(difference: float, p_value: float) -> str:
+    """What may be said of a difference: nothing, if chance would make one so large too often."""
+    if p_value >= SIGNIFICANCE:
+        return UNDECIDED
+    return BETTER if difference > 0 else WORSE
+
+
+def _of_stage(
+    config: Config,
+    stages: Stages,
+    name: str,
+    items: ItemTable,
+    sequences: SequenceTable,
+    about: np.ndarray | None,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """What a stage's lists are like, and intervals of that and of the metrics."""
+    stage, one = stages.of[name], np.ones(len(stages.users))
+    ranked = metrics.per_user(stage.ranks, stages.targets.offsets, config.evaluation.cutoffs)
+    figures = {metric: Figure(values[stages.users], one) for metric, values in ranked.items()}
+    of_lists = lists.figures(stage.lists, items, sequences, stages.users, about, cold=COLD)
+    figures |= {f"{kind}@{stages.list_length}": figure for kind, figure in of_lists.items()}
+    values = {metric: figure.value for metric, figure in figures.items() if metric not in ranked}
+    reach = dict(zip(figures, intervals(list(figures.values()), seed=config.seed), strict=True))
+    for kind, (value, interval) in lists.aggregates(
+        stage.lists, candidate_mask(config, items), seed=config.seed
+    ).items():
+        values[f"{kind}@{stages.list_length}"] = value
+        reach[f"{kind}@{stages.list_length}"] = interval
+    return values, reach
+
+
+def _slice(config: Config, stages: Stages, part: Slice) -> dict[str, Any]:
+    targets = stages.targets.only(part.targets)
+    users = np.flatnonzero(np.diff(targets.offsets))
+    one, names = np.ones(len(users)), headline(config.evaluation.cutoffs)
+    figures: dict[tuple[str, str], Figure] = {}
+    for name, stage in stages.of.items():
+        found = metrics.per_user(stage.ranks[part.targets], targets.offsets, config.evaluation.cutoffs)
+        figures |= {(name, metric): Figure(found[metric][users], one) for metric in names}
+    reach = dict(zip(figures, intervals(list(figures.values()), seed=config.seed), strict=True))
+    return {
+        "by": part.by,
+        "name": part.name,
+        "users": len(users),
+        "small": len(users) < FEWEST,
+        "stages": {name: {metric: figures[name, metric].value for metric in names} for name in stages.of},
+        "intervals": {name: {metric: reach[name, metric] for metric in names} for name in stages.of},
+    }

@@ -1,0 +1,79 @@
+"""The main figures of each held-out user, kept so that another run's can be compared with them user by user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainer.config import Config
+from trainer.data import SequenceTable
+from trainer.errors import TowersError
+from trainer.evaluation import metrics
+from trainer.evaluation.stages import MODELS, Stages
+
+FILE = "per_user.npz"
+_USERS, _TARGETS = "user_id", "targets"
+
+
+@dataclass(frozen=True)
+class PerUser:
+    """Figures of a run's own models.
+
+    Attributes:
+      user_id: object (str) [U].
+      targets: int64 [U], how many items were held out.
+      figures: stage -> metric -> float32 [U].
+    """
+
+    user_id: np.ndarray
+    targets: np.ndarray
+    figures: dict[str, dict[str, np.ndarray]]
+
+
+def headline(cutoffs: Sequence[int]) -> tuple[str, str, str]:
+    """The metrics that slices and comparisons are about: NDCG and hit rate at 10 (or the largest cutoff, where 10 is
+    none of them), and recall at the largest.
+    """
+    k = 10 if 10 in cutoffs else max(cutoffs)
+    return f"ndcg@{k}", f"hit_rate@{k}", f"recall@{max(cutoffs)}"
+
+
+def headline_figures(config: Config, stages: Stages, name: str) -> dict[str, np.ndarray]:
+    """The headline metrics of a stage, float64 [U] over `stages.users`."""
+    found = metrics.per_user(stages.of[name].ranks, stages.targets.offsets, config.evaluation.cutoffs)
+    return {metric: found[metric][stages.users] for metric in headline(config.evaluation.cutoffs)}
+
+
+def write(directory: Path, config: Config, stages: Stages, sequences: SequenceTable) -> None:
+    """Writes the headline figures of the run's models to `FILE` in a directory that exists."""
+    columns: dict[str, np.ndarray] = {
+        _USERS: sequences.user_id[stages.users].astype(str),
+        _TARGETS: np.diff(stages.targets.offsets)[stages.users],
+    }
+    for name in (name for name in MODELS if name in stages.of):
+        for metric, values in headline_figures(config, stages, name).items():
+            columns[f"{name}/{metric}"] = values.astype(np.float32)
+    aside = directory / f".{FILE}.partial.npz"
+    np.savez_compressed(aside, **columns)
+    aside.replace(directory / FILE)
+
+
+def read(directory: Path) -> PerUser:
+    """What `write` wrote.
+
+    Raises:
+      TowersError: there is none.
+    """
+    try:
+        with np.load(directory / FILE, allow_pickle=False) as columns:
+            found = dict(columns)
+    except (OSError, ValueError) as error:
+        raise TowersError(f"{directory / FILE}: can not be read ({error}). Evaluate the run again.") from None
+    figures: dict[str, dict[str, np.ndarray]] = {}
+    for key in (key for key in found if "/" in key):
+        stage, metric = key.split("/")
+        figures.setdefault(stage, {})[metric] = found[key]
+    return PerUser(found[_USERS].astype(object), found[_TARGETS], figures)
