@@ -315,6 +315,7 @@ class ServingConfig(_Strict):
 class EvaluationConfig(_Strict):
     cutoffs: tuple[Annotated[int, Field(gt=0)], ...] = (1, 5, 10, 20, 100)
     list_length: int = Field(10, gt=0, description="items of a list that coverage, novelty and the like are about")
+    example_users: int = Field(6, ge=0, description="users whose history and lists the report shows, texts included")
     candidates: Literal["occurring", "all"] = Field(
         "occurring", description="rank items that occur in any event, or all"
     )

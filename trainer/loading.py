@@ -103,6 +103,19 @@ def load_languages(config: Config, paths: DatasetPaths) -> np.ndarray | None:
     return found
 
 
+def load_some_texts(config: Config, paths: DatasetPaths, rows: np.ndarray) -> dict[int, str]:
+    """Some texts as the encoder reads them (cleaned): row -> text."""
+    wanted = set(rows.tolist())
+    found: dict[int, str] = {}
+    if wanted:
+        keys = SortedKeys(load_vectors(paths.texts).keys)
+        for some, texts in _texts_with_rows(config.data, paths, keys):
+            for row, text in zip(some.tolist(), texts, strict=True):
+                if row in wanted:
+                    found[row] = text.decode("utf-8", errors="replace")
+    return found
+
+
 def _load_texts(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> np.ndarray:
     """Every text that has a row, of items and of all splits: object (bytes) [rows]."""
     texts = np.full(len(keys), None, object)

@@ -15,7 +15,7 @@ from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels
 from tfx_pipeline.run_directory import replace_file
 from trainer import loading, ranking
 from trainer.config import Config
-from trainer.evaluation import describe, per_user
+from trainer.evaluation import describe, examples, per_user
 from trainer.evaluation.detailed import evaluate_in_detail
 
 
@@ -32,6 +32,16 @@ class EvaluatorExecutor(DatasetExecutor):
         result = {"split": split, "ranking_is_served": step.ranking_is_served(), **result}
         output = Path(step.outputs["evaluation"])
         per_user.write(output, step.config, stages, dataset.splits[split])
+        shown = examples.example_users(
+            step.config,
+            towers,
+            dataset,
+            split,
+            ranker if step.ranking_is_served() else None,
+            spoken,
+            lambda rows: loading.load_some_texts(step.config, step.paths, rows),
+        )
+        replace_file(output / "examples.json", json.dumps(shown, indent=1, ensure_ascii=False))
         replace_file(output / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
         progress.summary(describe.line(result))
 

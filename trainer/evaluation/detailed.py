@@ -14,6 +14,7 @@ from trainer.evaluation.baselines import Scorer, tuned_baselines, written_of_ite
 from trainer.evaluation.evaluate import means
 from trainer.evaluation.full_ranking import candidate_mask, rank_all, ranks_in, targets_of
 from trainer.evaluation.per_user import headline, headline_figures
+from trainer.evaluation.ratings import rating_metrics, said_of_targets
 from trainer.evaluation.slices import COLD, Slice, slices
 from trainer.evaluation.stages import MODELS, Stages, rank_stages
 from trainer.evaluation.uncertainty import CONFIDENCE, FEWEST, SIGNIFICANCE, Figure, differences, holm, intervals
@@ -52,7 +53,11 @@ def evaluate_in_detail(
     about = written_of_items(items, train, dataset.texts)
     baselines = tuned_baselines(config, items, train, about, _measure(config, items, dataset.splits["validation"]))
     stages = rank_stages(config, model, items, sequences, ranking, baselines)
-    return detailed(config, stages, items, sequences, train, about, languages), stages
+    result = detailed(config, stages, items, sequences, train, about, languages)
+    result["ratings"] = None
+    if ranking is not None and ranking.rated and sequences.rating is not None:
+        result["ratings"] = rating_metrics(config, said_of_targets(config, model, ranking, sequences))
+    return result, stages
 
 
 def _measure(config: Config, items: ItemTable, validation: SequenceTable) -> Callable[[Scorer], float]:
@@ -108,6 +113,9 @@ def detailed(
     parts = slices(items, sequences, train, stages.targets, clock=clock, languages=languages)
     result["slices"] = [_slice(config, stages, part) for part in parts]
     result["comparisons"] = comparisons(config, stages)
+    result["exposure"] = lists.exposure_by_popularity(
+        {name: stage.lists for name, stage in stages.of.items()}, items, candidate_mask(config, items)
+    )
     return result
 
 

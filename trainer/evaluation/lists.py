@@ -16,6 +16,8 @@ Of lists of k items for users u; E = train events, n = candidate items, c(i) = t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable
@@ -66,6 +68,35 @@ def aggregates(
         )
         result[name] = found, interval
     return result
+
+
+def exposure_by_popularity(
+    lists: dict[str, np.ndarray], items: ItemTable, candidates: np.ndarray
+) -> list[dict[str, Any]]:
+    """What each recommender shows of items that are taken rarely, and of those that are taken often.
+
+    Args:
+      lists: name -> int32 [users, k].
+      items: the catalogue.
+      candidates: bool [n + 1].
+
+    Returns:
+      for each range of train events that candidates lie in, powers of two: `from`, `to`, `items`: how many candidates,
+      `events`: their share of all train events, `shown`: name -> their share of places on lists.
+    """
+    count = np.concatenate([[0], items.train_count])[candidates]
+    power = np.where(count > 0, np.floor(np.log2(np.maximum(count, 1))) + 1, 0).astype(int)
+    shown = {name: exposure(rows, candidates) for name, rows in lists.items()}
+    return [
+        {
+            "from": int(2 ** (p - 1)) if p else 0,
+            "to": int(2**p - 1),
+            "items": int((power == p).sum()),
+            "events": float(count[power == p].sum() / max(count.sum(), 1)),
+            "shown": {name: float(places[power == p].sum() / max(places.sum(), 1)) for name, places in shown.items()},
+        }
+        for p in np.unique(power)
+    ]
 
 
 def figures(

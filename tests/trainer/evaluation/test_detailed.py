@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,15 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.trainer import tables
-from trainer import retrieval
+from trainer import ranking, ranking_training, retrieval
 from trainer.errors import TowersError
 from trainer.evaluation import describe, detailed, per_user
 from trainer.evaluation.detailed import BETTER, UNDECIDED, WORSE, evaluate_in_detail
 from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.examples import SHOWN_EVENTS, example_users
 from trainer.evaluation.stages import Stages
 from trainer.loading import Dataset
 
@@ -21,14 +25,21 @@ CONFIG = tables.make_config(
     "order",
     model={"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.1},
     retrieval={"learning_rate": 0.01, "epochs": 3, "batch_size": 32},
+    ranking={"candidates": 20, "epochs": 2, "batch_size": 64, "learning_rate": 0.005},
 )
 SCHEMA = Path(detailed.__file__).with_name("evaluation.schema.json")
 
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    items, train, validation, test = tables.markov()
-    return Dataset(items, {"train": train, "validation": validation, "test": test}, None)
+    """Everybody rates item i as i modulo 5, plus 1, now and then one more or less."""
+    items, *splits = tables.markov()
+    rated = []
+    for split in splits:
+        noise = np.random.default_rng(1).integers(-1, 2, len(split.item))
+        rating = np.clip(split.item % 5 + 1 + noise, 1, 5).astype(np.float32)
+        rated.append(dataclasses.replace(split, rating=rating, rating_mean=3.0, rating_std=1.4))
+    return Dataset(items, dict(zip(("train", "validation", "test"), rated, strict=True)), None)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +50,19 @@ def model(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> retriev
 
 
 @pytest.fixture(scope="module")
-def evaluated(dataset: Dataset, model: retrieval.RetrievalModel) -> tuple[dict[str, Any], Stages]:
-    result, stages = evaluate_in_detail(CONFIG, model, dataset, "test", None)
+def ranker(
+    dataset: Dataset, model: retrieval.RetrievalModel, tmp_path_factory: pytest.TempPathFactory
+) -> ranking.RankingModel:
+    directory = tmp_path_factory.mktemp("ranking") / "ranking"
+    ranking_training.train(CONFIG, model, dataset.items, dataset.train, dataset.splits["validation"], directory)
+    found = ranking.load(directory)
+    found.attach(model.item_vectors())
+    return found
+
+
+@pytest.fixture(scope="module")
+def evaluated(dataset: Dataset, model: Any, ranker: ranking.RankingModel) -> tuple[dict[str, Any], Stages]:
+    result, stages = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
     return {"split": "test", "ranking_is_served": False, **result}, stages
 
 
@@ -54,6 +76,7 @@ def test_it_is_what_the_schema_describes(evaluated: tuple) -> None:
 
 def test_means_are_those_of_the_plain_evaluation(dataset: Dataset, model: Any, evaluated: tuple) -> None:
     plain = evaluate(CONFIG, model, dataset.items, dataset.splits["test"])
+    assert evaluated[0]["stages"].keys() == {*plain["stages"], "recommend", "item-kNN", "matrix factorisation"}
     for stage, values in plain["stages"].items():
         for metric, value in values.items():
             assert evaluated[0]["stages"][stage][metric] == value
@@ -83,9 +106,9 @@ def test_slices_add_up(evaluated: tuple) -> None:
 
 def test_order_tells_the_next_item_which_popularity_does_not_know(evaluated: tuple) -> None:
     comparisons = evaluated[0]["comparisons"]
-    assert len(comparisons) == 2 * 3
+    assert len(comparisons) == 2 * (2 * 3 + 1)  # two metrics; two models, three baselines; one model with the other
     with_popularity = [found for found in comparisons if found["with"] == "popularity"]
-    assert [found["verdict"] for found in with_popularity] == [BETTER, BETTER]
+    assert {found["verdict"] for found in with_popularity} == {BETTER}
     for found in comparisons:
         assert found["interval"][0] <= found["difference"] <= found["interval"][1]
         assert (found["verdict"] == UNDECIDED) == (found["p_value"] >= 0.05)
@@ -97,8 +120,8 @@ def test_a_verdict_needs_more_than_a_difference() -> None:
     assert detailed.verdict(0.1, 0.05) == UNDECIDED
 
 
-def test_a_seed_repeats(dataset: Dataset, model: Any, evaluated: tuple) -> None:
-    again, _ = evaluate_in_detail(CONFIG, model, dataset, "test", None)
+def test_a_seed_repeats(dataset: Dataset, model: Any, ranker: ranking.RankingModel, evaluated: tuple) -> None:
+    again, _ = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
     assert again == {name: value for name, value in evaluated[0].items() if name in again}
 
 
@@ -106,7 +129,7 @@ def test_figures_of_each_user_are_kept(dataset: Dataset, evaluated: tuple, tmp_p
     result, stages = evaluated
     per_user.write(tmp_path, CONFIG, stages, dataset.splits["test"])
     found = per_user.read(tmp_path)
-    assert list(found.figures) == ["retrieval"]
+    assert list(found.figures) == ["retrieval", "recommend"]
     assert len(found.user_id) == len(found.targets) == result["users"]
     assert found.targets.sum() == result["targets"]
     for metric, values in found.figures["retrieval"].items():
@@ -114,6 +137,92 @@ def test_figures_of_each_user_are_kept(dataset: Dataset, evaluated: tuple, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == [per_user.FILE]
     with pytest.raises(TowersError, match="Evaluate the run again"):
         per_user.read(tmp_path / "nowhere")
+
+
+def test_shares_of_exposure_add_up(dataset: Dataset, evaluated: tuple) -> None:
+    parts = evaluated[0]["exposure"]
+    assert sum(part["items"] for part in parts) == len(dataset.items)
+    assert sum(part["events"] for part in parts) == pytest.approx(1)
+    for stage in evaluated[0]["stages"]:
+        assert sum(part["shown"][stage] for part in parts) == pytest.approx(1)
+    assert all(before["to"] < after["from"] for before, after in itertools.pairwise(parts))
+    assert parts[-1]["shown"]["popularity"] > parts[-1]["shown"]["retrieval"]
+
+
+def test_ratings_as_defined(dataset: Dataset, model: Any, ranker: ranking.RankingModel, evaluated: tuple) -> None:
+    """Each held-out rating on its own, out of what came before it."""
+    test, vectors, given = dataset.splits["test"], model.item_vectors(), []
+    said: dict[str, list[float]] = {"rating": [], "liked": []}
+    for user in range(len(test)):
+        first, last = test.offsets[user], test.offsets[user + 1] - 1
+        start = max(first, last - CONFIG.model.max_history)
+        request = {
+            "item_index": tf.constant(test.item[np.newaxis, start:last]),
+            "rating": tf.constant(test.rating[np.newaxis, start:last]),
+            "length": tf.constant([last - start], tf.int32),
+        }
+        inputs = {
+            **request,
+            "user_vector": model.encode(request, vectors),
+            "candidate": tf.constant(test.item[np.newaxis, last : last + 1]),
+        }
+        inputs["retrieval_score"] = inputs["user_vector"] @ tf.transpose(tf.gather(vectors, inputs["candidate"][0]))
+        scored = ranker.score(inputs, vectors)
+        given.append(float(test.rating[last]))
+        for name in said:
+            said[name].append(float(scored[name][0, 0]))
+    found, liked = evaluated[0]["ratings"], np.array(given) >= 4
+    probability = np.array(said["liked"])
+    assert found["ratings"] == found["users"] == len(test)
+    values = found["values"]
+    assert values["rmse"] == pytest.approx(np.sqrt(np.mean((np.array(said["rating"]) - given) ** 2)), rel=1e-3)
+    assert values["mae"] == pytest.approx(np.mean(np.abs(np.array(said["rating"]) - given)), rel=1e-3)
+    assert values["log_loss"] == pytest.approx(-np.log(np.where(liked, probability, 1 - probability)).mean(), rel=1e-3)
+    pairs = [(a, b) for a in probability[liked] for b in probability[~liked]]
+    assert values["auc"] == pytest.approx(np.mean([(a > b) + 0.5 * (a == b) for a, b in pairs]), abs=1e-3)
+    assert values["accuracy"] == pytest.approx(((probability >= 0.5) == liked).mean(), abs=1e-2)
+    assert values["rmse"] < found["of_one_for_all"]["rmse"]
+    assert values["log_loss"] < found["of_one_for_all"]["log_loss"]
+    for name, interval in found["intervals"].items():
+        assert interval[0] < values[name] < interval[1]
+    assert sum(part["ratings"] for part in found["reliability"]) == found["ratings"]
+
+
+def test_examples_tell_what_counted(dataset: Dataset, model: Any, ranker: ranking.RankingModel) -> None:
+    found = example_users(CONFIG, model, dataset, "test", ranker, None, lambda rows: {})
+    assert len(found) == CONFIG.evaluation.example_users
+    assert found == example_users(CONFIG, model, dataset, "test", ranker, None, lambda rows: {})
+    reasons = []
+    test = dataset.splits["test"]
+    for user in found:
+        row = list(test.user_id).index(user["user_id"])
+        items = [dataset.items.item_id[i - 1] for i in test.item[test.offsets[row] : test.offsets[row + 1]]]
+        assert [event["item_id"] for event in user["history"]] == items[:-1][-SHOWN_EVENTS:]
+        assert [item["item_id"] for item in user["took"]] == items[-1:]
+        assert user["events"] == len(items) - 1
+        assert len(user["recommended"]) == CONFIG.evaluation.list_length
+        for item in user["recommended"]:
+            assert item["hit"] == (item["item_id"] == items[-1])
+            reasons.append((item["because"], len(user["history"]) - 1))
+    latest = [because == last for because, last in reasons if because is not None]
+    assert np.mean(latest) > 0.5, "the next item follows from the last"
+
+
+def test_examples_in_turn_by_language(dataset: Dataset, model: Any) -> None:
+    test = dataset.splits["test"]
+    text_row = np.full(len(test.item), -1, np.int32)
+    text_row[test.offsets[:20]] = 0  # twenty users write Chinese, two English, all others nothing
+    text_row[test.offsets[20:22]] = 1
+    written = dataclasses.replace(test, text_row=text_row)
+    parts = dataclasses.replace(dataset, splits={**dataset.splits, "test": written})
+    languages = np.array(["Chinese", "English"], object)
+    found = example_users(CONFIG, model, parts, "test", None, languages, lambda rows: {int(r): f"<{r}>" for r in rows})
+    rows = [list(test.user_id).index(user["user_id"]) for user in found]
+    assert len(set(rows)) == 6
+    assert sum(row < 20 for row in rows) == 4
+    assert sum(20 <= row < 22 for row in rows) == 2
+    texts = {event["text"] for user in found for event in user["history"] if "text" in event}
+    assert texts <= {"<0>", "<1>"}
 
 
 def test_headline_of_other_cutoffs() -> None:

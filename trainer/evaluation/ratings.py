@@ -1,0 +1,144 @@
+"""What the ranking model says of ratings, held against the held-out ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.batches import request_batches
+from trainer.config import Config
+from trainer.data import UNKNOWN_ITEM, SequenceTable
+from trainer.evaluation.uncertainty import FEWEST, Figure, intervals
+from trainer.ranking import RankingModel
+from trainer.retrieval import RetrievalModel
+
+THRESHOLD = 0.5  # of the probability, for what counts labels
+PARTS = 10  # of the reliability curve, equally many ratings each
+_BATCH = 512
+
+
+def said_of_targets(
+    config: Config, model: RetrievalModel, ranking: RankingModel, sequences: SequenceTable
+) -> dict[str, np.ndarray]:
+    """What is said of each held-out event that has a rating, from what came before all of its user's.
+
+    Returns:
+      `user` int64 [m] rows of `sequences`, `given` float64 [m] the rating, `rating` float64 [m] the one expected,
+      `liked` float64 [m] the probability that it is at least `ranking.liked_rating`.
+    """
+    vectors = model.item_vectors()
+    score = tf.function(ranking.score, reduce_retracing=True, autograph=False)
+    stop = sequences.offsets[1:] - sequences.target_count
+    found: dict[str, list[np.ndarray]] = {"user": [], "given": [], "rating": [], "liked": []}
+    assert sequences.rating is not None
+    usable = np.isfinite(sequences.rating) & (sequences.item != UNKNOWN_ITEM)
+    for rows, batch in request_batches(
+        sequences,
+        model.user_tower.inputs,
+        config.model.max_history,
+        _BATCH,
+        with_query=config.evaluation.with_query,
+        with_timestamp=config.evaluation.with_timestamp,
+        users=np.flatnonzero(sequences.target_count),
+    ):
+        tensors = {name: tf.constant(value) for name, value in batch.items()}
+        users = model.encode(model.features(tensors), vectors)
+        width = int(sequences.target_count[rows].max())
+        place = stop[rows][:, np.newaxis] + np.arange(width)
+        there = place < sequences.offsets[1:][rows][:, np.newaxis]
+        place = np.where(there, place, 0)
+        candidate = np.where(there, sequences.item[place], UNKNOWN_ITEM)
+        inputs: dict[str, tf.Tensor] = {
+            name: tensors[name] for name in ("item_index", "length", "rating") if name in tensors
+        }
+        scores = tf.einsum("bd,bnd->bn", users, tf.gather(vectors, candidate))
+        inputs |= {"user_vector": users, "candidate": tf.constant(candidate), "retrieval_score": scores}
+        said = score(inputs, vectors)
+        kept = there & usable[place]
+        found["user"].append(np.repeat(rows, width).reshape(kept.shape)[kept])
+        found["given"].append(sequences.rating[place][kept])
+        for name in ("rating", "liked"):
+            found[name].append(said[name].numpy()[kept])
+    return {
+        name: np.concatenate(parts).astype(np.int64 if name == "user" else np.float64) if parts else np.zeros(0)
+        for name, parts in found.items()
+    }
+
+
+def rating_metrics(config: Config, said: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    """How good it is; None of fewer than FEWEST ratings.
+
+    Args:
+      config: the configuration.
+      said: see `said_of_targets`.
+
+    Returns:
+      `ratings`: how many; `values`, `intervals` (over users) of `rmse`, `mae` and `log_loss`, and of `auc`, `accuracy`,
+      `precision`, `recall`, `f1` (the label is predicted where the probability is at least THRESHOLD) and
+      `calibration_error` the values alone; `of_one_for_all`: `rmse` and `log_loss` if everybody were told the mean;
+      `reliability`: parts with `probability`, `share`, `ratings`. AUC is None where all were liked, or none.
+    """
+    from sklearn import metrics as sk
+
+    given, rating, probability = said["given"], said["rating"], np.clip(said["liked"], 1e-7, 1 - 1e-7)
+    if len(given) < FEWEST:
+        return None
+    liked = given >= config.ranking.liked_rating
+    losses = -np.log(np.where(liked, probability, 1 - probability))
+    users, of = np.unique(said["user"], return_inverse=True)
+    count = np.bincount(of).astype(np.float64)
+    totals = {
+        "mse": np.bincount(of, weights=(rating - given) ** 2),
+        "mae": np.bincount(of, weights=np.abs(rating - given)),
+        "log_loss": np.bincount(of, weights=losses),
+    }
+    reach = dict(
+        zip(
+            totals,
+            intervals([Figure(total, count, bounded=False) for total in totals.values()], seed=config.seed),
+            strict=True,
+        )
+    )
+    squared = reach.pop("mse")
+    predicted = probability >= THRESHOLD
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(liked, predicted, average="binary", zero_division=0)
+    parts = [
+        {"probability": probability[part].mean(), "share": liked[part].mean(), "ratings": len(part)}
+        for part in np.array_split(np.argsort(probability, kind="stable"), min(PARTS, max(1, len(given) // FEWEST)))
+    ]
+    share = liked.mean()
+    result = {
+        "ratings": len(given),
+        "users": len(users),
+        "liked_rating": config.ranking.liked_rating,
+        "values": {
+            "rmse": np.sqrt(totals["mse"].sum() / count.sum()),
+            "mae": totals["mae"].sum() / count.sum(),
+            "log_loss": losses.mean(),
+            "auc": sk.roc_auc_score(liked, probability) if 0 < share < 1 else None,
+            "accuracy": (predicted == liked).mean(),
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "calibration_error": sum(p["ratings"] * abs(p["probability"] - p["share"]) for p in parts) / len(given),
+        },
+        "intervals": {"rmse": [float(np.sqrt(end)) for end in squared] if squared else None, **reach},
+        "of_one_for_all": {"rmse": given.std(), "log_loss": _entropy(share)},
+        "reliability": parts,
+    }
+    return _plain(result)
+
+
+def _entropy(share: float) -> float:
+    return float(-sum(p * np.log(p) for p in (share, 1 - share) if p > 0))
+
+
+def _plain(value: Any) -> Any:
+    """The same in plain Python, for JSON."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value.item() if isinstance(value, np.generic) else value
