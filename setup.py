@@ -22,6 +22,8 @@ INSTALL_REQUIRES = [
     "numpy",
     "orjson",
     "scipy",
+    "jinja2",
+    "markupsafe",
     "scikit-learn",
     "implicit==0.7.2",
     "pyarrow",
@@ -64,7 +66,7 @@ setup(
     packages=find_packages(include=["trainer*", "serving*", "tfx_pipeline*"]),
     package_data={
         "serving": ["deploy/**/*", "protos/*"],
-        "trainer": ["py.typed", "evaluation/*.json"],
+        "trainer": ["py.typed", "evaluation/*.json", "evaluation/report/*.j2"],
         "tfx_pipeline": ["py.typed"],
     },
     install_requires=INSTALL_REQUIRES,

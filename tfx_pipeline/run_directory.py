@@ -76,12 +76,13 @@ class RunDirectory:
             )
         return config_file.load(self.path / _CONFIG)
 
-    def record_outputs(self, outputs: dict[str, dict[str, str]]) -> None:
+    def record_outputs(self, outputs: dict[str, dict[str, str]], command: str = "") -> None:
         """Notes where each step of the run that is now finished left its outputs: step -> key -> directory.
 
-        Its configuration is kept with them: a later run with another one may stop half-way.
+        Its configuration is kept with them, and the command that made it: a later run with another one may stop
+        half-way.
         """
-        record = {"config": json.loads(self.config().to_json()), "outputs": outputs}
+        record = {"config": json.loads(self.config().to_json()), "outputs": outputs, "command": command}
         replace_file(self.path / _OUTPUTS, json.dumps(record, indent=2, ensure_ascii=False))
 
     def finished_config(self) -> Config:
@@ -100,6 +101,14 @@ class RunDirectory:
         """
         record = self._finished()["config"]
         return Config.from_json(json.dumps({key: record[key] for key in ("name", "seed", "data", "text")}))
+
+    def command(self) -> str:
+        """What was typed to make the last finished run; "" where that is not known.
+
+        Raises:
+          TowersError: no run was finished here.
+        """
+        return self._finished().get("command", "")
 
     def output(self, step: str, key: str) -> str:
         """Directory of a step's output in the last finished run.

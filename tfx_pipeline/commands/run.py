@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +54,11 @@ def execute(
     directory = RunDirectory(out)
     from tfx_pipeline.runners import local
 
-    result = local.run(config, str(data), directory, beam_pipeline_args, screen)
+    typed = shlex.join(["towers", *sys.argv[1:]])
+    result = local.run(config, str(data), directory, beam_pipeline_args, screen, typed)
     cached = f", {len(result.cached)} steps unchanged" if result.cached else ""
     screen.say(f"done in {result.seconds:.0f} s{cached}")
     print(table(result.evaluation))
     print(f"model   {result.model}")
-    print(f"report  {directory.report / 'evaluation.json'}")
+    print(f"report  {directory.report / 'report.html'}")
     return result

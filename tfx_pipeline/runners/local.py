@@ -20,6 +20,7 @@ from tfx_pipeline import failures
 from tfx_pipeline.fingerprint import fingerprint, schema_fingerprint
 from tfx_pipeline.interruption import Interruption
 from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
+from tfx_pipeline.reporting import write_report
 from tfx_pipeline.run_directory import RunDirectory, replace_file
 from tfx_pipeline.screen import Screen, captured
 from trainer.config import Config
@@ -46,9 +47,22 @@ class RunResult:
 
 
 def run(
-    config: Config, data_root: str, directory: RunDirectory, beam_pipeline_args: list[str], screen: Screen
+    config: Config,
+    data_root: str,
+    directory: RunDirectory,
+    beam_pipeline_args: list[str],
+    screen: Screen,
+    command: str = "",
 ) -> RunResult:
     """Runs the pipeline; steps whose inputs did not change come from the cache, so an interrupted run goes on.
+
+    Args:
+      config: the configuration.
+      data_root: what relative paths in it are relative to.
+      directory: where everything goes.
+      beam_pipeline_args: options of Beam.
+      screen: where steps are shown.
+      command: what was typed, for the report.
 
     Raises:
       TowersError: a step failed; the message names it, its log and what to do.
@@ -105,7 +119,7 @@ def run(
                 if is_cached:
                     cached.append(step)
                     line.summarise("unchanged, from the cache")
-        evaluation = _publish(directory, outputs)
+        evaluation = _publish(directory, outputs, command)
         # Of trainings that were stopped and never taken up again, because something was changed.
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
     (pushed,) = outputs["AtomicPusher"]["pushed_model"]
@@ -154,7 +168,7 @@ def _clear_unfinished(directory: RunDirectory, config: metadata_store_pb2.Connec
         ) from error
 
 
-def _publish(directory: RunDirectory, outputs: dict[str, dict]) -> dict:
+def _publish(directory: RunDirectory, outputs: dict[str, dict], command: str) -> dict:
     """Puts what people look for where they look for it: report/ and schema/."""
     with open(os.path.join(_uri(outputs, "Evaluator", "evaluation"), "evaluation.json"), encoding="utf-8") as file:
         evaluation = json.load(file)
@@ -163,8 +177,9 @@ def _publish(directory: RunDirectory, outputs: dict[str, dict]) -> dict:
     with open(counts, encoding="utf-8") as file:
         replace_file(directory.report / "data.json", file.read())
     directory.record_outputs(
-        {step: {key: artifacts[0].uri for key, artifacts in found.items()} for step, found in outputs.items()}
+        {step: {key: artifacts[0].uri for key, artifacts in found.items()} for step, found in outputs.items()}, command
     )
+    write_report(directory)
     for table in ("sequences", "items"):
         source = os.path.join(_uri(outputs, f"{table.capitalize()}Schema", "schema"), "schema.pbtxt")
         with open(source, encoding="utf-8") as file:

@@ -12,6 +12,7 @@ import numpy as np
 from trainer.data import NO_TEXT, ItemTable, SequenceTable
 from trainer.evaluation.full_ranking import Targets
 
+BY_POPULARITY = "popularity of the item"
 COLD = 5  # a target with at most so many train events counts as cold
 HISTORIES = (5, 10, 20, 50, 100)  # events at which longer histories are a slice of their own
 POPULARITIES = (COLD + 1, 21, 101, 501)  # the same of targets' train events
@@ -58,7 +59,7 @@ def slices(
     count = np.concatenate([[0], items.train_count])[targets.item]
     groups: list[tuple[str, np.ndarray, list[str]]] = [
         ("history", np.digitize(length, HISTORIES)[targets.user], _bins(HISTORIES, "events")),
-        ("popularity of the item", np.digitize(count, POPULARITIES), _bins(POPULARITIES, "train events")),
+        (BY_POPULARITY, np.digitize(count, POPULARITIES), _bins(POPULARITIES, "train events")),
     ]
     if train is not None:
         seen = np.isin(sequences.user_id.astype(str), train.user_id.astype(str))

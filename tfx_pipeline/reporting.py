@@ -1,0 +1,66 @@
+"""The report of a finished run: gathers what its steps left, and writes the page."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tfx_pipeline.run_directory import RunDirectory, replace_file
+from trainer.evaluation.report.page import Report, render
+
+PAGE = "report.html"
+_PACKAGES = (
+    "interest-towers",
+    "tensorflow",
+    "tensorflow-recommenders",
+    "tensorflow-text",
+    "keras-nlp",
+    "tfx",
+    "apache-beam",
+    "scann",
+)
+
+
+def write_report(directory: RunDirectory, out: Path | None = None) -> Path:
+    """Writes the page of the last finished run, `report/report.html` by default; returns where.
+
+    Raises:
+      TowersError: no run was finished here.
+    """
+    evaluated = Path(directory.output("Evaluator", "evaluation"))
+    config = directory.finished_config()
+    training = {"retrieval": _read(directory.output("RetrievalTrainer", "towers"), "history.json")}
+    if config.ranking.enabled:
+        training["ranking"] = _read(directory.output("RankingTrainer", "ranker"), "history.json")
+    report = Report(
+        name=config.name,
+        evaluation=_read(evaluated, "evaluation.json"),
+        examples=_read(evaluated, "examples.json"),
+        training=training,
+        data=_read(directory.output("Ingest", "quarantine"), "counts.json"),
+        index=_read(directory.output("IndexBuilder", "index"), "index.json")["report"],
+        configuration=config.to_yaml(),
+        versions=_versions(),
+        command=directory.command(),
+        made=time.strftime("%Y-%m-%d %H:%M"),
+    )
+    path = out or directory.report / PAGE
+    replace_file(path, render(report))
+    return path
+
+
+def _read(directory: str | Path, name: str) -> Any:
+    return json.loads(Path(directory, name).read_text(encoding="utf-8"))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
