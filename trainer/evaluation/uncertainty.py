@@ -141,8 +141,10 @@ def differences(first: Sequence[np.ndarray], second: Sequence[np.ndarray], *, se
     as_far = np.ones(len(first))  # what was seen is one of the ways in which the signs could have come
     # Equal differences come out of a sum a hair apart: they should count as equal.
     reach = np.abs(value) - 1e-6 * np.abs(columns).mean(axis=0)
-    for signs in _signs(users, seed):
-        as_far += (np.abs(signs @ columns / users) >= reach).sum(axis=0)
+    whole = columns.sum(axis=0, dtype=np.float64)
+    for kept in _halves(users, seed):
+        # What is kept counts with its sign, what is not with the other: kept - (whole - kept).
+        as_far += (np.abs(2 * (kept @ columns).astype(np.float64) - whole) / users >= reach).sum(axis=0)
     p_value = as_far / (FLIPS + 1)
     return [Difference(*map(float, row)) for row in zip(value, low, high, p_value, strict=True)]
 
@@ -173,13 +175,14 @@ def _resamples(users: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(drawn.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float32)
 
 
-def _signs(users: int, seed: int) -> Iterator[np.ndarray]:
-    """Random signs, blocks of float32 [flips, users]."""
+def _halves(users: int, seed: int) -> Iterator[np.ndarray]:
+    """Random parts of the users, each with probability 1/2: blocks of float32 [flips, users], 0 or 1."""
     generator = np.random.default_rng([seed, 1])
     block = max(1, _AT_ONCE // max(users, 1))
     for first in range(0, FLIPS, block):
         rows = min(block, FLIPS - first)
-        yield generator.integers(2, size=(rows, users), dtype=np.int8).astype(np.float32) * 2 - 1
+        bits = np.unpackbits(np.frombuffer(generator.bytes(-(-rows * users // 8)), np.uint8), count=rows * users)
+        yield bits.reshape(rows, users).astype(np.float32)
 
 
 def _distinct(columns: list[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:

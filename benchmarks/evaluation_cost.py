@@ -1,0 +1,152 @@
+"""What an evaluation with all metrics, slices, baselines and intervals costs: seconds by part, and peak memory.
+
+On MovieLens-1M with an untrained model, which ranks as fast as a trained one, and on 100,000 made-up users and items,
+whose vectors are given. Each in a process of its own, whose peak is therefore its own.
+
+Command:  .venv/bin/python benchmarks/evaluation_cost.py --data DIR --work DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from threads import use_threads
+
+use_threads(2)
+
+import numpy as np  # noqa: E402
+from prepared import ROOT, prepared  # noqa: E402
+
+from trainer.candidate_features import CandidateFeatures  # noqa: E402
+from trainer.config import Config  # noqa: E402
+from trainer.data import ItemTable, SequenceTable  # noqa: E402
+from trainer.evaluation import detailed, stages  # noqa: E402
+from trainer.evaluation.baselines import Scorer, popularity  # noqa: E402
+from trainer.evaluation.full_ranking import rank_all, targets_of  # noqa: E402
+from trainer.features import has_clock  # noqa: E402
+from trainer.ranking import RankingModel  # noqa: E402
+from trainer.retrieval import RetrievalModel  # noqa: E402
+from trainer.towers.inputs import item_inputs, user_inputs  # noqa: E402
+
+BOUNDS = {"movielens_1m": (60.0, 3.0), "vectors": (600.0, None)}  # seconds, GiB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="as for `towers run`")
+    parser.add_argument("--work", type=Path, help="where the set is prepared, WORK/movielens_1m")
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--part", choices=list(BOUNDS), help="only this one, in this process")
+    arguments = parser.parse_args()
+    if arguments.part is None:
+        for part in BOUNDS:
+            if part != "movielens_1m" or arguments.data:
+                subprocess.run([sys.executable, __file__, *sys.argv[1:], "--part", part], check=True)
+    elif arguments.part == "movielens_1m":
+        movielens(arguments.data, arguments.work)
+    else:
+        vectors(arguments.users, arguments.items)
+
+
+def movielens(data: Path, work: Path) -> None:
+    config, dataset = prepared(ROOT / "configs" / "movielens_1m.yaml", data, work / "movielens_1m")
+    items, train, texts = dataset.items, dataset.train, dataset.texts
+    clock = has_clock(config.data)
+    model = RetrievalModel(
+        config, item_inputs(config.model, items, texts), user_inputs(config.model, train, texts, clock)
+    )
+    model.attach(items, texts)
+    ranking = RankingModel(
+        config, config.model.dim, CandidateFeatures.count(items, train, config.ranking.neighbours), False, 0.0, 1.0
+    )
+    ranking.attach(model.item_vectors())
+    sizes = f"{len(dataset.splits['test']):,} users x {int(items.occurs.sum()):,} items"
+    with measured("movielens_1m", sizes):
+        detailed.evaluate_in_detail(config, model, dataset, "test", ranking)
+
+
+def vectors(users: int, items: int, dim: int = 64, length: int = 20) -> None:
+    generator = np.random.default_rng(1)
+    taken = (items * generator.random((users, length + 1)) ** 3).astype(np.int32) + 1
+    sequences = SequenceTable(
+        user_id=np.array([f"u{i}" for i in range(users)], object),
+        offsets=np.arange(users + 1, dtype=np.int64) * (length + 1),
+        target_count=np.ones(users, np.int32),
+        item=taken.ravel(),
+        timestamp=np.tile(np.arange(length + 1, dtype=np.int64), users),
+    )
+    train = SequenceTable(
+        user_id=sequences.user_id,
+        offsets=np.arange(users + 1, dtype=np.int64) * length,
+        target_count=np.zeros(users, np.int32),
+        item=np.ascontiguousarray(taken[:, :-1]).ravel(),
+        timestamp=np.tile(np.arange(length, dtype=np.int64), users),
+    )
+    ids = np.array([f"i{i}" for i in range(items)], object)
+    count = np.bincount(train.item, minlength=items + 1)[1:]
+    table = ItemTable(ids, ids, np.full(items, -1, np.int32), count, np.ones(items, bool))
+    interactions = {"path": "x", "user_id": "u", "item_id": "i", "time": "t", "time_format": "order"}
+    config = Config.model_validate({"name": "vectors", "data": {"interactions": interactions}})
+    of_users = generator.normal(size=(users, dim)).astype(np.float32)
+    of_items = generator.normal(size=(items + 1, dim)).astype(np.float32)
+
+    def stored(_: SequenceTable, rows: np.ndarray) -> np.ndarray:
+        return of_users[rows] @ of_items.T
+
+    scorers: dict[str, Scorer] = {"retrieval": stored, "popularity": popularity(table)}
+    with measured("vectors", f"{users:,} users x {items:,} items, 64-d"):
+        targets, kept = targets_of(sequences), np.arange(users)
+        k = max(config.evaluation.cutoffs)
+        of = {
+            name: stages._stage(rank_all(config, scorer, table, sequences, k=k), targets, kept, 10)
+            for name, scorer in scorers.items()
+        }
+        ranked = stages.Stages(kept, targets, 10, of)
+        detailed.detailed(config, ranked, table, sequences, train, None)
+
+
+@contextmanager
+def measured(part: str, sizes: str) -> Iterator[None]:
+    """Prints what the block takes, and whether that is within `BOUNDS`."""
+    took: dict[str, float] = {}
+    for module, name in (
+        (detailed, "tuned_baselines"),
+        (detailed, "rank_stages"),
+        (detailed, "means"),
+        (detailed, "_of_stage"),
+        (detailed, "_slice"),
+        (detailed, "comparisons"),
+    ):
+        setattr(module, name, _timed(getattr(module, name), name.strip("_"), took))
+    started = time.monotonic()
+    yield
+    seconds = time.monotonic() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    most_seconds, most_memory = BOUNDS[part]
+    reached = seconds <= most_seconds and (most_memory is None or peak <= most_memory)
+    bound = f"at most {most_seconds:.0f} s" + (f" and {most_memory:.0f} GiB" if most_memory else "")
+    print(f"{part}: {sizes}: {seconds:.1f} s, peak {peak:.2f} GiB ({bound}: {'reached' if reached else 'MISSED'})")
+    print("  " + ", ".join(f"{name} {spent:.1f} s" for name, spent in took.items()), flush=True)
+
+
+def _timed(function: Callable, name: str, took: dict[str, float]) -> Callable:
+    def timed(*arguments: object, **named: object) -> object:
+        started = time.monotonic()
+        try:
+            return function(*arguments, **named)
+        finally:
+            took[name] = took.get(name, 0.0) + time.monotonic() - started
+
+    return timed
+
+
+if __name__ == "__main__":
+    main()
