@@ -66,7 +66,7 @@ setup(
     packages=find_packages(include=["trainer*", "serving*", "tfx_pipeline*"]),
     package_data={
         "serving": ["deploy/**/*", "protos/*"],
-        "trainer": ["py.typed", "evaluation/*.json", "evaluation/report/*.j2"],
+        "trainer": ["py.typed", "evaluation/*.json", "evaluation/report/*.j2", "evaluation/report/*.js"],
         "tfx_pipeline": ["py.typed"],
     },
     install_requires=INSTALL_REQUIRES,

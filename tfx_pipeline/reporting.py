@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tfx_pipeline.run_directory import RunDirectory, replace_file
-from trainer.evaluation.report.page import Report, render
+from trainer.errors import TowersError
+from trainer.evaluation import per_user
+from trainer.evaluation.comparison import compare
+from trainer.evaluation.report.page import Report, render, render_comparison, served
 
-PAGE = "report.html"
+PAGE, COMPARISON = "report.html", "comparison.html"
 _PACKAGES = (
     "interest-towers",
     "tensorflow",
@@ -50,6 +53,32 @@ def write_report(directory: RunDirectory, out: Path | None = None) -> Path:
     path = out or directory.report / PAGE
     replace_file(path, render(report))
     return path
+
+
+def write_comparison(first: RunDirectory, second: RunDirectory, out: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """Compares what two finished runs serve, and writes the page, `report/comparison.html` of the second by default.
+
+    Returns:
+      (where, what `compare` returns).
+
+    Raises:
+      TowersError: one was not finished, or they have no held-out users in common.
+    """
+    directories = [Path(run.output("Evaluator", "evaluation")) for run in (first, second)]
+    evaluations = (_read(directories[0], "evaluation.json"), _read(directories[1], "evaluation.json"))
+    if evaluations[0]["split"] != evaluations[1]["split"]:
+        raise TowersError(
+            f"{first.path} was evaluated on {evaluations[0]['split']}, {second.path} on {evaluations[1]['split']}: "
+            "compare runs with the same data.split.test."
+        )
+    stages = (served(evaluations[0]), served(evaluations[1]))
+    compared = compare(
+        per_user.read(directories[0]), per_user.read(directories[1]), stages, seed=second.finished_config().seed
+    )
+    names = (first.path.name, second.path.name)
+    path = out or second.report / COMPARISON
+    replace_file(path, render_comparison(names, compared, evaluations))
+    return path, compared
 
 
 def _read(directory: str | Path, name: str) -> Any:

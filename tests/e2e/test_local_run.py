@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import time
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
 from tests.e2e.shop import Shop, towers
 from tfx_pipeline import bookshop, known_users
+from trainer.evaluation import detailed
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +41,11 @@ def test_what_a_run_leaves(shop: Shop) -> None:
     assert directory.config().model.dim == 16
     evaluation = json.loads((directory.report / "evaluation.json").read_text())
     assert evaluation["split"] == "test"
-    assert 0 <= evaluation["stages"]["retrieval"]["ndcg@10"] <= 1
+    schema = Path(detailed.__file__).with_name("evaluation.schema.json")
+    jsonschema.validate(evaluation, json.loads(schema.read_text(encoding="utf-8")))
+    languages = {part["name"] for part in evaluation["slices"] if part["by"] == "language of own text"}
+    assert {"Chinese", "English (Latin letters)"} <= languages
+    assert evaluation["ratings"]["ratings"] > 0
     counts = json.loads((directory.report / "data.json").read_text())
     assert sum(counts["tables"]["interactions"]["broken"].values()) > 0
     assert "represent_variable_length_as_ragged: true" in (directory.schema / "sequences.pbtxt").read_text()
@@ -46,6 +53,24 @@ def test_what_a_run_leaves(shop: Shop) -> None:
     assert abs(version - time.time()) < 3600
     left_over = [path for path in directory.path.rglob("*partial*") if "text_store" not in str(path)]
     assert left_over == []
+
+
+def test_report(shop: Shop, tmp_path: Path) -> None:
+    page = (shop.directory.report / "report.html").read_text(encoding="utf-8")
+    assert "towers run --config" in page
+    titles = json.loads(Path(shop.directory.output("Evaluator", "evaluation"), "examples.json").read_text("utf-8"))
+    assert html.escape(titles[0]["recommended"][0]["title"]) in page
+    run = str(shop.directory.path)
+    again = towers("report", "--run", run, "--out", str(tmp_path / "page.html"))
+    assert (again.returncode, again.stdout.strip()) == (0, str(tmp_path / "page.html"))
+    assert (tmp_path / "page.html").stat().st_size < 5e6
+    both = towers("report", "--compare", run, run, "--out", str(tmp_path / "both.html"))
+    assert both.returncode == 0, both.stderr
+    assert both.stdout.count("not told apart") == 3
+    assert "can not be told apart" in (tmp_path / "both.html").read_text(encoding="utf-8")
+    missing = towers("report", "--compare", run, str(tmp_path / "nowhere"))
+    assert missing.returncode == 1
+    assert "there is no such directory" in missing.stderr
 
 
 def test_an_unchanged_run_comes_from_the_cache_and_pushes_nothing(shop: Shop) -> None:

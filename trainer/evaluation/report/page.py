@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from trainer.evaluation.detailed import BETTER, WORSE
@@ -70,18 +70,11 @@ class Verdict:
 
 def render(report: Report) -> str:
     """The page: HTML in one piece, nothing of which is fetched from anywhere."""
-    environment = Environment(
-        loader=PackageLoader("trainer.evaluation.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     found = report.evaluation
     order = [name for name in MODELS if name in found["stages"]]
     order += [name for name in found["stages"] if name not in MODELS]
     metric = main_metric(found)
-    return environment.get_template("report.html.j2").render(
+    return _template("report.html.j2").render(
         report=report,
         found=found,
         metric=metric,
@@ -98,6 +91,59 @@ def render(report: Report) -> str:
         exposure=_exposure(found, order),
         calibration=_calibration(found),
     )
+
+
+def render_comparison(
+    names: tuple[str, str], compared: dict[str, Any], evaluations: tuple[dict[str, Any], dict[str, Any]]
+) -> str:
+    """The page on two runs.
+
+    Args:
+      names: of the runs.
+      compared: see `trainer.evaluation.comparison.compare`.
+      evaluations: of each run.
+    """
+    main = compared["figures"][0]
+    sentence = {
+        BETTER: f"{names[1]} is better by {main['difference']:.4f} {main['metric']}.",
+        WORSE: f"{names[1]} is worse by {-main['difference']:.4f} {main['metric']}.",
+    }.get(main["verdict"], f"By {main['metric']} the two can not be told apart.")
+    return _template("comparison.html.j2").render(
+        first=names[0],
+        second=names[1],
+        found=compared,
+        metric=main["metric"],
+        sentence=sentence,
+        tone={BETTER: "good", WORSE: "bad"}.get(main["verdict"], "unclear"),
+        slices=_slices_of_both(evaluations, compared["stages"], main["metric"]),
+    )
+
+
+def _slices_of_both(
+    evaluations: tuple[dict[str, Any], dict[str, Any]], stages: tuple[str, str], metric: str
+) -> dict[str, Markup]:
+    """A plot for each kind of slice, of the parts that both runs have."""
+    first, second = ({(part["by"], part["name"]): part for part in found["slices"]} for found in evaluations)
+    kinds: dict[str, dict[str, list[Dot]]] = {}
+    for key in (key for key in first if key in second):
+        small = " *" if first[key]["small"] or second[key]["small"] else ""
+        pairs = ((first[key], stages[0], "A", "baseline"), (second[key], stages[1], "B", "model"))
+        kinds.setdefault(key[0], {})[f"{key[1]}{small}: {first[key]['users']:,} users"] = [
+            Dot(whose, part["stages"][stage][metric], part["intervals"][stage][metric], kind)
+            for part, stage, whose, kind in pairs
+        ]
+    return {kind: dots(f"{metric} by {kind}: A and, below it, B", rows) for kind, rows in kinds.items()}
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("trainer.evaluation.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def served(found: dict[str, Any]) -> str:
