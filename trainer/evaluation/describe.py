@@ -10,9 +10,11 @@ _COLUMNS = ("hit_rate@10", "recall@10", "ndcg@10", "mrr@10", "recall@100")
 
 
 def line(evaluation: dict[str, Any]) -> str:
-    """NDCG@10 of each stage in one line."""
-    stages = evaluation["stages"]
-    return "NDCG@10 " + ", ".join(f"{name} {stages[name]['ndcg@10']:.4f}" for name in _order(stages))
+    """NDCG@10 of the run's models and of the best baseline in one line."""
+    found = {name: values["ndcg@10"] for name, values in evaluation["stages"].items()}
+    best = max((name for name in found if name not in MODELS), key=lambda name: found[name])
+    models = ", ".join(f"{name} {found[name]:.4f}" for name in MODELS if name in found)
+    return f"NDCG@10 {models}; best baseline {best} {found[best]:.4f}"
 
 
 def table(evaluation: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,10 @@ def test_headline_of_other_cutoffs() -> None:
 def test_tables_fit_a_terminal(evaluated: tuple) -> None:
     lines = describe.table(evaluated[0]).splitlines()
     assert max(map(len, lines)) <= 100
-    assert "matrix factorisation" in describe.line(evaluated[0])
+    assert "matrix factorisation" in "".join(lines)
+    assert re.fullmatch(
+        r"NDCG@10 retrieval 0\.\d{4}, recommend 0\.\d{4}; best baseline [\w -]+ 0\.\d{4}", describe.line(evaluated[0])
+    )
 
 
 def test_validation_alone(dataset: Dataset, model: Any) -> None:
