@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfx_pipeline.run_directory import RunDirectory, replace_file
+from trainer.config import Config
 from trainer.errors import TowersError
 from trainer.evaluation import per_user
 from trainer.evaluation.comparison import compare
@@ -71,11 +72,19 @@ def write_comparison(first: RunDirectory, second: RunDirectory, out: Path | None
             f"{first.path} was evaluated on {evaluations[0]['split']}, {second.path} on {evaluations[1]['split']}: "
             "compare runs with the same data.split.test."
         )
+    settings = [_decides_cases(run.finished_config()) for run in (first, second)]
+    if settings[0] != settings[1]:
+        different = sorted(name for name in settings[0] if settings[0][name] != settings[1][name])
+        raise TowersError(
+            f"the runs were evaluated otherwise ({', '.join(different)}): compare runs that agree in that."
+        )
     stages = (served(evaluations[0]), served(evaluations[1]))
     compared = compare(
         per_user.read(directories[0]), per_user.read(directories[1]), stages, seed=second.finished_config().seed
     )
     names = (first.path.name, second.path.name)
+    if names[0] == names[1]:
+        names = (str(first.path), str(second.path))
     path = out or second.report / COMPARISON
     replace_file(path, render_comparison(names, compared, evaluations))
     return path, compared
@@ -83,6 +92,18 @@ def write_comparison(first: RunDirectory, second: RunDirectory, out: Path | None
 
 def _read(directory: str | Path, name: str) -> Any:
     return json.loads(Path(directory, name).read_text(encoding="utf-8"))
+
+
+def _decides_cases(config: Config) -> dict[str, Any]:
+    """What decides which items are ranked, and by what knowledge."""
+    evaluation, data = config.evaluation, config.data
+    return {
+        "evaluation.candidates": evaluation.candidates,
+        "evaluation.with_query": evaluation.with_query,
+        "evaluation.with_timestamp": evaluation.with_timestamp,
+        "data.exclude_history": data.exclude_history,
+        "data.exclude_recent_seconds": data.exclude_recent_seconds,
+    }
 
 
 def _versions() -> dict[str, str]:

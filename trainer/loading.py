@@ -63,9 +63,9 @@ def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...], *, with_t
     items = _load_items(config.data, paths, sorted_keys)
     train = _load_sequences(config.data, paths, "train", items, sorted_keys)
     if train.rating is not None and np.isfinite(train.rating).any():
-        train = replace(
-            train, rating_mean=float(np.nanmean(train.rating)), rating_std=float(np.nanstd(train.rating)) or 1.0
-        )
+        mean, spread = (float(of(train.rating.astype(np.float64))) for of in (np.nanmean, np.nanstd))
+        varied = spread > 1e-6 * max(1.0, abs(mean))  # a constant may differ from itself by how it is rounded
+        train = replace(train, rating_mean=mean, rating_std=spread if varied else 1.0)
     tables = {"train": train}
     for split in splits:
         if split not in tables:

@@ -86,7 +86,8 @@ def train(
     if validation is not None:
         allowed = candidate_mask(config, items)
         targets = target_choices(config, validation)
-        held_out = _HeldOut(RankingExamples(config, retrieval_model, validation, targets, item_vectors, allowed))
+        if len(targets.user):
+            held_out = _HeldOut(RankingExamples(config, retrieval_model, validation, targets, item_vectors, allowed))
     kept = None
     if checkpoints is not None and config.retrieval.checkpoint_minutes:
         key = key_of(config.to_json(), item_vectors.numpy(), train.offsets, train.item)

@@ -174,6 +174,16 @@ def test_without_validation_nothing_speaks_for_it(data: tuple, trained: tuple, t
     assert not ranking_training.is_used(CONFIG.serving, tmp_path / "ranking")
 
 
+def test_validation_without_a_usable_target_is_none(data: tuple, trained: tuple, tmp_path: Path) -> None:
+    """Everybody takes again what they have, which may not be recommended."""
+    items, train, validation, _ = data
+    item = validation.item.copy()
+    item[validation.offsets[1:] - 1] = item[validation.offsets[:-1]]
+    again = replace(validation, item=item)
+    result = ranking_training.train(CONFIG, trained[0], items, train, again, tmp_path / "ranking")
+    assert (result["retrieve"], result["use_ranking"]) == (None, False)
+
+
 def test_verdict_is_measured_as_evaluation_measures(data: tuple, trained: tuple) -> None:
     model, _, result = trained
     values = evaluate(CONFIG, model, data[0], data[2])["stages"]["retrieval"]

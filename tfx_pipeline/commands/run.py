@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ example:
 Unknown options go to Beam. A second run in the same --out repeats only what changed.
 """
 PASSES_THROUGH = True  # Beam's options
+_SECRET = re.compile("secret|key|token|password|connection_string|credential", re.IGNORECASE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +44,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def typed(arguments: list[str]) -> str:
+    """The command as it may be shown: values of options that sound secret are left out."""
+    shown, hidden = ["towers"], False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        secret = argument.startswith("--") and _SECRET.search(name) is not None
+        shown.append("***" if hidden else f"{name}=***" if secret and equals else argument)
+        hidden = secret and not equals
+    return shlex.join(shown).encode("utf-8", "replace").decode()
+
+
 def execute(
     config: Config, data: str | Path, out: str | Path, beam_pipeline_args: list[str], screen: Screen
 ) -> RunResult:
@@ -54,8 +67,7 @@ def execute(
     directory = RunDirectory(out)
     from tfx_pipeline.runners import local
 
-    typed = shlex.join(["towers", *sys.argv[1:]])
-    result = local.run(config, str(data), directory, beam_pipeline_args, screen, typed)
+    result = local.run(config, str(data), directory, beam_pipeline_args, screen, typed(sys.argv[1:]))
     cached = f", {len(result.cached)} steps unchanged" if result.cached else ""
     screen.say(f"done in {result.seconds:.0f} s{cached}")
     print(table(result.evaluation))

@@ -29,9 +29,10 @@ class EvaluatorExecutor(DatasetExecutor):
             ranker.attach(towers.item_vectors())
         spoken = loading.load_languages(step.config, step.paths)
         result, stages = evaluate_in_detail(step.config, towers, dataset, split, ranker, spoken)
-        result = {"split": split, "ranking_is_served": step.ranking_is_served(), **result}
+        used = {"ranking_is_served": step.ranking_is_served(), "use_ranking": step.config.serving.use_ranking}
+        result = {"split": split, **used, **result}
         output = Path(step.outputs["evaluation"])
-        per_user.write(output, step.config, stages, dataset.splits[split])
+        per_user.write(output, step.config, stages, dataset.items, dataset.splits[split])
         shown = examples.example_users(
             step.config,
             towers,

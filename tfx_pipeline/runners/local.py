@@ -179,11 +179,11 @@ def _publish(directory: RunDirectory, outputs: dict[str, dict], command: str) ->
     directory.record_outputs(
         {step: {key: artifacts[0].uri for key, artifacts in found.items()} for step, found in outputs.items()}, command
     )
-    write_report(directory)
     for table in ("sequences", "items"):
         source = os.path.join(_uri(outputs, f"{table.capitalize()}Schema", "schema"), "schema.pbtxt")
         with open(source, encoding="utf-8") as file:
             replace_file(directory.schema / f"{table}.pbtxt", file.read())
+    write_report(directory)
     return evaluation
 
 

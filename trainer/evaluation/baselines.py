@@ -24,6 +24,7 @@ FACTORS = 64  # of the matrix factorisation
 # the factorisation is hangs on them (Rendle et al., 2022).
 FACTORISATIONS = ((10.0, 10.0), (1.0, 10.0), (40.0, 100.0), (100.0, 300.0))
 MOST_TUNED = 2_000_000  # train events up to which the matrix factorisation is tuned
+_AT_ONCE = 65_536  # texts
 
 
 def popularity(items: ItemTable) -> Scorer:
@@ -79,22 +80,25 @@ def item_knn(
       decay: an event followed by k others of the user counts decay^k.
       keep_own: whether an item is its own nearest neighbour: where what was taken may be taken again.
     """
-    return _item_knn(_similarities(items, train, neighbours, shrinkage), decay, keep_own)
+    return _item_knn(items, _similarities(items, train, neighbours, shrinkage, keep_own), decay)
 
 
-def _similarities(items: ItemTable, train: SequenceTable, neighbours: int, shrinkage: float) -> scipy.sparse.csr_matrix:
+def _similarities(
+    items: ItemTable, train: SequenceTable, neighbours: int, shrinkage: float, keep_own: bool
+) -> scipy.sparse.csr_matrix:
     found = going_together(len(items), train, neighbours, shrinkage)
-    size = len(items) + 1
-    rows = np.repeat(np.arange(size), found.item.shape[1])
-    return scipy.sparse.csr_matrix((found.weight.ravel(), (rows, found.item.ravel())), (size, size))
+    size, there = len(items) + 1, found.weight > 0
+    starts = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+    similar = scipy.sparse.csr_matrix((found.weight[there], found.item[there], starts), (size, size))
+    return similar + scipy.sparse.identity(size, np.float32, format="csr") if keep_own else similar
 
 
-def _item_knn(similar: scipy.sparse.csr_matrix, decay: float, keep_own: bool) -> Scorer:
-    if keep_own:
-        similar = similar + scipy.sparse.identity(similar.shape[0], np.float32, format="csr")
+def _item_knn(items: ItemTable, similar: scipy.sparse.csr_matrix, decay: float) -> Scorer:
+    rest = _below(items)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
-        return np.asarray((histories(sequences, users, similar.shape[0], decay) @ similar).todense(), np.float32)
+        found = np.asarray((histories(sequences, users, similar.shape[0], decay) @ similar).todense(), np.float32)
+        return np.where(found > 0, found, rest)
 
     return score
 
@@ -114,31 +118,36 @@ def matrix_factorisation(
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    size = len(items) + 1
-    model = AlternatingLeastSquares(factors=FACTORS, alpha=confidence, regularization=regularisation, random_state=seed)
+    size, rest = len(items) + 1, _below(items)
     with threadpool_limits(1, "blas"):  # it has threads of its own, and says how much slower theirs would make it
+        model = AlternatingLeastSquares(
+            factors=FACTORS, alpha=confidence, regularization=regularisation, random_state=seed
+        )
         model.fit(histories(train, np.arange(len(train)), size), show_progress=False)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
         read = histories(sequences, users, size)
         with threadpool_limits(1, "blas"):
             factors = model.recalculate_user(np.arange(len(users)), read)
-        return np.asarray(factors @ model.item_factors.T, np.float32)
+        found = np.asarray(factors @ model.item_factors.T, np.float32)
+        return np.where(np.diff(read.indptr)[:, np.newaxis] > 0, found, rest)
 
     return score
 
 
-def text_neighbours(about: np.ndarray, decay: float = 1.0) -> Scorer:
+def text_neighbours(items: ItemTable, about: np.ndarray, decay: float = 1.0) -> Scorer:
     """Sum over a history of the cosines between what is written about its items and about the candidate.
 
     Args:
+      items: the catalogue.
       about: float32 [n + 1, width], see `written_of_items`.
       decay: as for `item_knn`.
     """
+    rest = _below(items)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
         read = histories(sequences, users, len(about), decay) @ about  # [B, width]
-        return np.asarray(read @ about.T, np.float32)
+        return np.where(read.any(axis=1, keepdims=True), np.asarray(read @ about.T, np.float32), rest)
 
     return score
 
@@ -157,12 +166,9 @@ def written_of_items(items: ItemTable, train: SequenceTable, texts: TextVectors 
     if train.text_row is not None:
         wrote = np.flatnonzero((train.text_row != NO_TEXT) & (train.item != UNKNOWN_ITEM))
         wrote = wrote[items.text_row[train.item[wrote] - 1] == NO_TEXT]
-        mean = scipy.sparse.csr_matrix(
-            (np.ones(len(wrote), np.float32), (train.item[wrote], train.text_row[wrote])),
-            (len(items) + 1, len(texts.vectors)),
-        )
-        rows = np.unique(mean.indices)
-        about += mean[:, rows] @ texts.vectors[rows].astype(np.float32)
+        for first in range(0, len(wrote), _AT_ONCE):
+            some = wrote[first : first + _AT_ONCE]
+            np.add.at(about, train.item[some], texts.vectors[train.text_row[some]].astype(np.float32))
     length = np.linalg.norm(about, axis=1, keepdims=True)
     return np.where(length > 0, about / np.maximum(length, 1e-12), 0.0) if length.any() else None
 
@@ -190,15 +196,15 @@ def tuned_baselines(
         found["recent popularity"] = recent_popularity(items, train)
     if not config.data.exclude_history:
         found["own items"] = own_items(items)
-    similar = _similarities(items, train, NEIGHBOURS, SHRINKAGE)
-    own = (False,) if config.data.exclude_history else (False, True)
-    found["item-kNN"] = _best((_item_knn(similar, decay, keep) for decay in DECAYS for keep in own), measure)
+    kept = (False,) if config.data.exclude_history else (False, True)
+    similar = [_similarities(items, train, NEIGHBOURS, SHRINKAGE, own) for own in kept]
+    found["item-kNN"] = _best((_item_knn(items, each, decay) for each in similar for decay in DECAYS), measure)
     tried = FACTORISATIONS if len(train.item) <= MOST_TUNED else FACTORISATIONS[:1]
     found["matrix factorisation"] = _best(
         (matrix_factorisation(items, train, *weights, config.seed) for weights in tried), measure
     )
     if about is not None:
-        found["text neighbours"] = _best((text_neighbours(about, decay) for decay in DECAYS), measure)
+        found["text neighbours"] = _best((text_neighbours(items, about, decay) for decay in DECAYS), measure)
     return found
 
 
@@ -228,5 +234,16 @@ def _for_everybody(scores: np.ndarray) -> Scorer:
 
 
 def _best(scorers: Iterable[Scorer], measure: Callable[[Scorer], float]) -> Scorer:
-    scorers = list(scorers)
-    return scorers[0] if len(scorers) == 1 else max(scorers, key=measure)
+    best, most = None, -np.inf
+    for scorer in scorers:  # one at a time: each may hold factors of all users
+        measured = measure(scorer)
+        if best is None or measured > most:
+            best, most = scorer, measured
+    assert best is not None
+    return best
+
+
+def _below(items: ItemTable) -> np.ndarray:
+    """For items that nothing speaks for: below 0, the more popular the higher, float32 [n + 1]."""
+    count = np.concatenate([[0], items.train_count])
+    return (count / (1.0 + count.max()) - 1.0).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def compare(first: PerUser, second: PerUser, stages: tuple[str, str], *, seed: i
       seed: of resamples and random signs.
 
     Returns:
-      `users`: how many both runs have, with as many held-out items; `only_first`, `only_second`: the others; `stages`;
+      `users`: how many both runs have, with the same held-out items; `only_first`, `only_second`: the others; `stages`;
       `figures`: of each headline metric that both have `metric`, `first`, `second`, `difference` (second less first),
       `interval`, `p_value` (adjusted by Holm's method) and `verdict` on the second.
 
@@ -49,7 +50,7 @@ def compare(first: PerUser, second: PerUser, stages: tuple[str, str], *, seed: i
                 "first": float(ours[metric][of_first].mean()),
                 "second": float(theirs[metric][of_second].mean()),
                 "difference": difference.value,
-                "interval": [difference.low, difference.high],
+                "interval": difference.interval,
                 "p_value": p_value,
                 "verdict": verdict(difference.value, p_value),
             }
@@ -59,16 +60,21 @@ def compare(first: PerUser, second: PerUser, stages: tuple[str, str], *, seed: i
 
 
 def _keys(figures: PerUser) -> np.ndarray:
-    """A user with another number of held-out items is not the same case."""
-    return np.array([f"{count} {user}" for user, count in zip(figures.user_id, figures.targets, strict=True)])
+    """int64 [U]. A user with other held-out items is not the same case; two of them are hardly ever equal by chance."""
+    return np.array(
+        [
+            int.from_bytes(hashlib.blake2b(f"{case} {user}".encode(), digest_size=8).digest(), "little", signed=True)
+            for user, case in zip(figures.user_id, figures.case, strict=True)
+        ],
+        np.int64,
+    )
 
 
 def table(found: dict[str, Any]) -> str:
     """The figures for a terminal, at most 100 columns wide."""
     lines = [f"{'':<14}{'A':>9}{'B':>9}{'B less A':>11}{'95 % interval':>22}{'p':>9}"]
     for row in found["figures"]:
-        low, high = row["interval"]
-        interval = f"{low:+.4f} to {high:+.4f}"
+        interval = "{:+.4f} to {:+.4f}".format(*row["interval"]) if row["interval"] else "too few users"
         lines.append(
             f"{row['metric']:<14}{row['first']:>9.4f}{row['second']:>9.4f}{row['difference']:>+11.4f}{interval:>22}"
             f"{row['p_value']:>9.4f}  {row['verdict']}"

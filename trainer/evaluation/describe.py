@@ -6,23 +6,23 @@ from typing import Any
 
 from trainer.evaluation.stages import MODELS
 
-_COLUMNS = ("hit_rate@10", "recall@10", "ndcg@10", "mrr@10", "recall@100")
-
 
 def line(evaluation: dict[str, Any]) -> str:
-    """NDCG@10 of the run's models and of the best baseline in one line."""
-    found = {name: values["ndcg@10"] for name, values in evaluation["stages"].items()}
+    """NDCG of the run's models and of the best baseline in one line."""
+    metric = evaluation["comparisons"][0]["metric"]
+    found = {name: values[metric] for name, values in evaluation["stages"].items()}
     best = max((name for name in found if name not in MODELS), key=lambda name: found[name])
     models = ", ".join(f"{name} {found[name]:.4f}" for name in MODELS if name in found)
-    return f"NDCG@10 {models}; best baseline {best} {found[best]:.4f}"
+    return f"{metric.upper()} {models}; best baseline {best} {found[best]:.4f}"
 
 
 def table(evaluation: dict[str, Any]) -> str:
     """The main metrics of each stage, over all held-out users and over cold targets; at most 100 columns wide."""
     lines = []
+    k, largest = evaluation["comparisons"][0]["metric"].split("@")[1], evaluation["slices_by"][-1]
     for title, part in (("all", evaluation), ("cold items", evaluation["cold"])):
         stages = part["stages"]
-        columns = [name for name in _COLUMNS if name in stages["retrieval"]]
+        columns = list(dict.fromkeys([f"hit_rate@{k}", f"recall@{k}", f"ndcg@{k}", f"mrr@{k}", largest]))
         heading = f"{evaluation['split']}, {title} ({part['users']:,} users)"
         lines.append(f"{heading:<36}" + "".join(f"{name:>12}" for name in columns))
         marks = {} if evaluation["ranking_is_served"] else {"recommend": "recommend (not served)"}

@@ -111,6 +111,7 @@ def detailed(
         result["intervals"][name] = reach
     clock = has_clock(config.data)
     parts = slices(items, sequences, train, stages.targets, clock=clock, languages=languages)
+    result["slices_by"] = list(headline(config.evaluation.cutoffs))
     result["slices"] = [_slice(config, stages, part) for part in parts]
     result["comparisons"] = comparisons(config, stages)
     result["exposure"] = lists.exposure_by_popularity(
@@ -144,7 +145,7 @@ def comparisons(config: Config, stages: Stages) -> list[dict[str, Any]]:
                     "model": model,
                     "with": other,
                     "difference": difference.value,
-                    "interval": [difference.low, difference.high],
+                    "interval": difference.interval,
                     "p_value": p_value,
                     "verdict": verdict(difference.value, p_value),
                 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from trainer.config import Config
-from trainer.data import SequenceTable
+from trainer.data import ItemTable, SequenceTable
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
 from trainer.evaluation.stages import MODELS, Stages
 
 FILE = "per_user.npz"
-_USERS, _TARGETS = "user_id", "targets"
+_USERS, _ENDS, _CASE = "user_id", "user_id_ends", "case"
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class PerUser:
 
     Attributes:
       user_id: object (str) [U].
-      targets: int64 [U], how many items were held out.
+      case: int64 [U], a hash of the held-out items' ids.
       figures: stage -> metric -> float32 [U].
     """
 
     user_id: np.ndarray
-    targets: np.ndarray
+    case: np.ndarray
     figures: dict[str, dict[str, np.ndarray]]
 
 
@@ -47,11 +48,14 @@ def headline_figures(config: Config, stages: Stages, name: str) -> dict[str, np.
     return {metric: found[metric][stages.users] for metric in headline(config.evaluation.cutoffs)}
 
 
-def write(directory: Path, config: Config, stages: Stages, sequences: SequenceTable) -> None:
+def write(directory: Path, config: Config, stages: Stages, items: ItemTable, sequences: SequenceTable) -> None:
     """Writes the headline figures of the run's models to `FILE` in a directory that exists."""
+    # Not an array of strings: in one, every id takes as much as the longest.
+    ids = [str(user_id).encode() for user_id in sequences.user_id[stages.users]]
     columns: dict[str, np.ndarray] = {
-        _USERS: sequences.user_id[stages.users].astype(str),
-        _TARGETS: np.diff(stages.targets.offsets)[stages.users],
+        _USERS: np.frombuffer(b"".join(ids), np.uint8),
+        _ENDS: np.cumsum([len(user_id) for user_id in ids], dtype=np.int64),
+        _CASE: _cases(stages, items),
     }
     for name in (name for name in MODELS if name in stages.of):
         for metric, values in headline_figures(config, stages, name).items():
@@ -76,4 +80,17 @@ def read(directory: Path) -> PerUser:
     for key in (key for key in found if "/" in key):
         stage, metric = key.split("/")
         figures.setdefault(stage, {})[metric] = found[key]
-    return PerUser(found[_USERS].astype(object), found[_TARGETS], figures)
+    text, ends = found[_USERS].tobytes(), found[_ENDS]
+    ids = [text[start:end].decode() for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return PerUser(np.array(ids, object), found[_CASE], figures)
+
+
+def _cases(stages: Stages, items: ItemTable) -> np.ndarray:
+    offsets = stages.targets.offsets
+    names = np.concatenate([[""], items.item_id])
+    hashes = []
+    for user in stages.users:
+        held_out = sorted(names[stages.targets.item[offsets[user] : offsets[user + 1]]])
+        digest = hashlib.blake2b("\0".join(held_out).encode(), digest_size=8).digest()
+        hashes.append(int.from_bytes(digest, "little", signed=True))
+    return np.array(hashes, np.int64)

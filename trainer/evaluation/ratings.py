@@ -16,7 +16,7 @@ from trainer.retrieval import RetrievalModel
 
 THRESHOLD = 0.5  # of the probability, for what counts labels
 PARTS = 10  # of the reliability curve, equally many ratings each
-_BATCH = 512
+_BATCH, _TARGETS = 512, 8  # users and held-out items of each, scored at once
 
 
 def said_of_targets(
@@ -45,22 +45,23 @@ def said_of_targets(
     ):
         tensors = {name: tf.constant(value) for name, value in batch.items()}
         users = model.encode(model.features(tensors), vectors)
-        width = int(sequences.target_count[rows].max())
-        place = stop[rows][:, np.newaxis] + np.arange(width)
-        there = place < sequences.offsets[1:][rows][:, np.newaxis]
-        place = np.where(there, place, 0)
-        candidate = np.where(there, sequences.item[place], UNKNOWN_ITEM)
-        inputs: dict[str, tf.Tensor] = {
-            name: tensors[name] for name in ("item_index", "length", "rating") if name in tensors
-        }
-        scores = tf.einsum("bd,bnd->bn", users, tf.gather(vectors, candidate))
-        inputs |= {"user_vector": users, "candidate": tf.constant(candidate), "retrieval_score": scores}
-        said = score(inputs, vectors)
-        kept = there & usable[place]
-        found["user"].append(np.repeat(rows, width).reshape(kept.shape)[kept])
-        found["given"].append(sequences.rating[place][kept])
-        for name in ("rating", "liked"):
-            found[name].append(said[name].numpy()[kept])
+        request: dict[str, tf.Tensor] = {"user_vector": users}
+        request |= {name: value for name, value in tensors.items() if name in ("item_index", "length", "rating")}
+        for first in range(0, int(sequences.target_count[rows].max()), _TARGETS):
+            some = np.flatnonzero(sequences.target_count[rows] > first)  # the few with more are done by themselves
+            place = (stop[rows[some]] + first)[:, np.newaxis] + np.arange(_TARGETS)
+            there = place < sequences.offsets[1:][rows[some]][:, np.newaxis]
+            place = np.where(there, place, 0)
+            candidate = np.where(there, sequences.item[place], UNKNOWN_ITEM)
+            inputs = {name: tf.gather(value, some) for name, value in request.items()}
+            inputs["candidate"] = tf.constant(candidate)
+            inputs["retrieval_score"] = tf.einsum("bd,bnd->bn", inputs["user_vector"], tf.gather(vectors, candidate))
+            said = score(inputs, vectors)
+            kept = there & usable[place]
+            found["user"].append(np.repeat(rows[some], _TARGETS).reshape(kept.shape)[kept])
+            found["given"].append(sequences.rating[place][kept])
+            for name in ("rating", "liked"):
+                found[name].append(said[name].numpy()[kept])
     return {
         name: np.concatenate(parts).astype(np.int64 if name == "user" else np.float64) if parts else np.zeros(0)
         for name, parts in found.items()

@@ -62,8 +62,9 @@ def slices(
         (BY_POPULARITY, np.digitize(count, POPULARITIES), _bins(POPULARITIES, "train events")),
     ]
     if train is not None:
-        seen = np.isin(sequences.user_id.astype(str), train.user_id.astype(str))
-        groups.append(("user", seen.astype(int)[targets.user], ["not in training", "in training"]))
+        known = set(train.user_id)
+        seen = np.array([user_id in known for user_id in sequences.user_id], np.int64)
+        groups.append(("user", seen[targets.user], ["not in training", "in training"]))
     if sequences.text_row is not None:
         wrote = np.concatenate([[0], np.cumsum(sequences.text_row != NO_TEXT)])
         own = wrote[stop] - wrote[begin]
@@ -133,7 +134,8 @@ def _periods(times: np.ndarray) -> tuple[np.ndarray, list[str]]:
         f"{_day(times[which == i].min())} to {_day(times[which == i].max())}" if (which == i).any() else ""
         for i in range(PERIODS)
     ]
-    return which, names
+    repeated = [names.count(name) > 1 for name in names]
+    return which, [f"{names[i]}, part {i + 1} of {PERIODS}" if repeated[i] else names[i] for i in range(PERIODS)]
 
 
 def _day(seconds: int) -> str:

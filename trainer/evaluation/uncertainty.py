@@ -48,13 +48,13 @@ class Difference:
     """Of two recommenders' mean figures over the same users, the second's less the first's.
 
     Attributes:
-      value, low, high: the difference and its bootstrap interval.
+      value: the difference.
+      interval: [low, high] by the bootstrap; None over fewer than FEWEST users.
       p_value: how probable a difference so large is, were it chance whose figure is whose.
     """
 
     value: float
-    low: float
-    high: float
+    interval: list[float] | None
     p_value: float
 
 
@@ -133,7 +133,7 @@ def differences(first: Sequence[np.ndarray], second: Sequence[np.ndarray], *, se
     apart = np.stack([b - a for a, b in zip(first, second, strict=True)], axis=1).astype(np.float64)
     users = len(apart)
     if not users:
-        return [Difference(0.0, 0.0, 0.0, 1.0) for _ in first]
+        return [Difference(0.0, None, 1.0) for _ in first]
     value = apart.mean(axis=0)
     columns = apart.astype(np.float32)
     drawn = np.concatenate([weights @ columns for weights in _resamples(users, seed)]) / users
@@ -146,7 +146,10 @@ def differences(first: Sequence[np.ndarray], second: Sequence[np.ndarray], *, se
         # What is kept counts with its sign, what is not with the other: kept - (whole - kept).
         as_far += (np.abs(2 * (kept @ columns).astype(np.float64) - whole) / users >= reach).sum(axis=0)
     p_value = as_far / (FLIPS + 1)
-    return [Difference(*map(float, row)) for row in zip(value, low, high, p_value, strict=True)]
+    return [
+        Difference(float(value[i]), [float(low[i]), float(high[i])] if users >= FEWEST else None, float(p_value[i]))
+        for i in range(len(first))
+    ]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

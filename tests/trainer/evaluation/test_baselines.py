@@ -34,7 +34,7 @@ def made() -> dict[str, Callable[[], Scorer]]:
     return {
         "item-kNN": lambda: baselines.item_knn(items, train),
         "matrix factorisation": lambda: baselines.matrix_factorisation(items, train, 10.0, 1.0, seed=1),
-        "text neighbours": lambda: baselines.text_neighbours(about, 0.9),
+        "text neighbours": lambda: baselines.text_neighbours(items, about, 0.9),
     }
 
 
@@ -55,6 +55,22 @@ def test_targets_are_not_looked_at(name: str) -> None:
     score = made()[name]()
     first, second = (tables.sequence_table([[1, 2, target], [target]], targets=1) for target in (3, 8))
     np.testing.assert_array_equal(score(first, np.array([0, 1])), score(second, np.array([0, 1])))
+
+
+@pytest.mark.parametrize("name", list(made()))
+def test_where_nothing_is_known_popularity_decides(name: str) -> None:
+    popular = np.array([1, 2, 3, 4, 9, 8, 7, 6])
+    items, vectors = texts()
+    items = dataclasses.replace(items, train_count=popular)
+    about = baselines.written_of_items(items, taste(), vectors)
+    assert about is not None
+    score = {
+        "item-kNN": baselines.item_knn(items, taste()),
+        "matrix factorisation": baselines.matrix_factorisation(items, taste(), 10.0, 1.0, seed=1),
+        "text neighbours": baselines.text_neighbours(items, about),
+    }[name]
+    found = score(tables.sequence_table([[5], [0, 5]], targets=1), np.array([0, 1]))[:, 1:]
+    np.testing.assert_array_equal(np.argsort(-found, axis=1), np.tile(np.argsort(-popular), (2, 1)))
 
 
 def test_a_seed_repeats() -> None:

@@ -12,10 +12,10 @@ from trainer.evaluation.report.page import render_comparison
 STAGES = ("retrieval", "recommend")
 
 
-def figures(values: np.ndarray, first: int = 0, targets: int = 1) -> PerUser:
+def figures(values: np.ndarray, first: int = 0, case: int = 1) -> PerUser:
     users = np.array([f"user-{i}" for i in range(first, first + len(values))], object)
     metrics = {"ndcg@10": values.astype(np.float32), "hit_rate@10": (values > 0).astype(np.float32)}
-    return PerUser(users, np.full(len(values), targets), dict.fromkeys(STAGES, metrics))
+    return PerUser(users, np.full(len(values), case), dict.fromkeys(STAGES, metrics))
 
 
 def gains(seed: int, users: int = 800) -> np.ndarray:
@@ -28,7 +28,7 @@ def test_users_are_paired_whatever_their_order() -> None:
     two[:40] = 1.0
     later = figures(two)
     turned = PerUser(
-        later.user_id[::-1], later.targets, {"recommend": {k: v[::-1] for k, v in later.figures["recommend"].items()}}
+        later.user_id[::-1], later.case, {"recommend": {k: v[::-1] for k, v in later.figures["recommend"].items()}}
     )
     found = compare(figures(one), turned, STAGES, seed=1)
     assert [row["verdict"] for row in found["figures"]] == ["better", "better"]
@@ -41,7 +41,7 @@ def test_users_of_one_run_alone_and_other_cases_of_a_user_are_left_out() -> None
     found = compare(figures(gains(1, 100)), figures(gains(2, 120), first=50), STAGES, seed=1)
     assert (found["users"], found["only_first"], found["only_second"]) == (50, 50, 70)
     with pytest.raises(TowersError, match="no held-out users in common"):
-        compare(figures(gains(1)), figures(gains(1), targets=2), STAGES, seed=1)
+        compare(figures(gains(1)), figures(gains(1), case=2), STAGES, seed=1)
     other = figures(gains(1))
     other.figures["recommend"] = {"ndcg@5": np.zeros(800, np.float32)}
     with pytest.raises(TowersError, match="no metrics in common"):

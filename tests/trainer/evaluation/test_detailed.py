@@ -19,6 +19,8 @@ from trainer.evaluation import describe, detailed, per_user
 from trainer.evaluation.detailed import BETTER, UNDECIDED, WORSE, evaluate_in_detail
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.examples import SHOWN_EVENTS, example_users
+from trainer.evaluation.ratings import said_of_targets
+from trainer.evaluation.report.page import Report, render
 from trainer.evaluation.stages import Stages
 from trainer.loading import Dataset
 
@@ -64,7 +66,7 @@ def ranker(
 @pytest.fixture(scope="module")
 def evaluated(dataset: Dataset, model: Any, ranker: ranking.RankingModel) -> tuple[dict[str, Any], Stages]:
     result, stages = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
-    return {"split": "test", "ranking_is_served": False, **result}, stages
+    return {"split": "test", "ranking_is_served": False, "use_ranking": "auto", **result}, stages
 
 
 def test_it_is_what_the_schema_describes(evaluated: tuple) -> None:
@@ -128,11 +130,13 @@ def test_a_seed_repeats(dataset: Dataset, model: Any, ranker: ranking.RankingMod
 
 def test_figures_of_each_user_are_kept(dataset: Dataset, evaluated: tuple, tmp_path: Path) -> None:
     result, stages = evaluated
-    per_user.write(tmp_path, CONFIG, stages, dataset.splits["test"])
+    per_user.write(tmp_path, CONFIG, stages, dataset.items, dataset.splits["test"])
     found = per_user.read(tmp_path)
     assert list(found.figures) == ["retrieval", "recommend"]
-    assert len(found.user_id) == len(found.targets) == result["users"]
-    assert found.targets.sum() == result["targets"]
+    assert list(found.user_id) == list(dataset.splits["test"].user_id)
+    last = dataset.splits["test"].item[dataset.splits["test"].offsets[1:] - 1]
+    assert len(found.case) == result["users"]
+    assert len(set(zip(last, found.case, strict=True))) == len(set(last)) == len(set(found.case))
     for metric, values in found.figures["retrieval"].items():
         assert values.mean() == pytest.approx(result["stages"]["retrieval"][metric], abs=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == [per_user.FILE]
@@ -238,6 +242,29 @@ def test_tables_fit_a_terminal(evaluated: tuple) -> None:
     assert re.fullmatch(
         r"NDCG@10 retrieval 0\.\d{4}, recommend 0\.\d{4}; best baseline [\w -]+ 0\.\d{4}", describe.line(evaluated[0])
     )
+
+
+def test_other_cutoffs(dataset: Dataset, model: Any) -> None:
+    config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"cutoffs": (5, 20)})})
+    result, _ = evaluate_in_detail(config, model, dataset, "test", None)
+    result |= {"split": "test", "ranking_is_served": False, "use_ranking": "auto"}
+    assert describe.line(result).startswith("NDCG@20 retrieval")
+    assert "recall@20" in describe.table(result)
+    assert "ndcg@20" in render(Report(name="x", evaluation=result))
+
+
+def test_many_targets_of_one_user_are_rated_like_one(model: Any, ranker: Any) -> None:
+    whole = tables.sequence_table([[1, 2, *range(3, 30)], [4, 5]], rating=np.full(31, 4, np.float32))
+    whole = dataclasses.replace(whole, target_count=np.array([27, 1], np.int32), rating_mean=3.0, rating_std=1.4)
+    said = said_of_targets(CONFIG, model, ranker, whole)
+    assert np.bincount(said["user"]).tolist() == [27, 1]
+    for i in (0, 11, 26):
+        one = dataclasses.replace(
+            tables.sequence_table([[1, 2, 3 + i]], rating=np.full(3, 4, np.float32)),
+            target_count=np.array([1], np.int32),
+        )
+        alone = said_of_targets(CONFIG, model, ranker, one)
+        assert np.isclose(said["liked"], alone["liked"][0], atol=1e-4).any()
 
 
 def test_validation_alone(dataset: Dataset, model: Any) -> None:

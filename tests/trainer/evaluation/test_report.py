@@ -26,6 +26,8 @@ def evaluation(verdicts: dict[str, str], *, served: str = "recommend") -> dict[s
         "format": 2,
         "split": "test",
         "ranking_is_served": served == "recommend",
+        "use_ranking": "auto",
+        "slices_by": ["ndcg@10", "hit_rate@10", "recall@10"],
         "confidence": 0.95,
         "few_users": 30,
         "users": 1_200,

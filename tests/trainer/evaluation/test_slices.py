@@ -95,3 +95,9 @@ def test_one_value_is_no_slice_and_no_users_have_none() -> None:
     sequences = tables.sequence_table([[1, 2]], targets=1, profile={"age": np.array([1], np.int32)})
     assert found(sequences) == {}
     assert found(tables.sequence_table([[]]), clock=True) == {}
+
+
+def test_periods_within_a_day_have_names_of_their_own() -> None:
+    sequences = tables.sequence_table([[1, 2]] * 8, targets=1, timestamp=np.arange(16, dtype=np.int64) * 60)
+    names = [part.name for part in found(sequences, clock=True)["time"]]
+    assert len(set(names)) == len(names) == 4

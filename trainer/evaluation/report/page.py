@@ -20,7 +20,7 @@ MEANINGS = {
     "recall": "share of the held-out items on the list",
     "mrr": "1 / the first hit's place",
     "map": "mean precision at the hits' places",
-    "coverage": "share of the catalogue that is on anybody's list",
+    "coverage": "share of the candidate items that are on anybody's list",
     "gini": "how unequally items are shown: 0 all alike, 1 one alone",
     "novelty": "bits that the items' rarity is worth",
     "diversity": "mean distance of what is written about a list's items",
@@ -176,17 +176,24 @@ def verdict(found: dict[str, Any]) -> Verdict:
     details = [f"{metric} of {stage}, which is served: {value:.4f}{reach}, over {found['users']:,} users."]
     if baselines:
         best = max(baselines, key=lambda c: found["stages"][c["with"]][metric])
-        low, high = best["interval"]
+        interval = best["interval"]
+        reach = f"{interval[0]:+.4f} to {interval[1]:+.4f}, " if interval else ""
         details.append(
             f"The best baseline is {best['with']} with {found['stages'][best['with']][metric]:.4f}; the difference is "
-            f"{best['difference']:+.4f} ({low:+.4f} to {high:+.4f}, p = {best['p_value']:.3f})."
+            f"{best['difference']:+.4f} ({reach}p = {best['p_value']:.3f})."
         )
     ranked = [c for c in found["comparisons"] if c["with"] == "retrieval" and c["metric"] == metric]
     if ranked:
         said = {BETTER: "gains", WORSE: "loses"}.get(ranked[0]["verdict"], "can not be told to change")
         amount = f" {abs(ranked[0]['difference']):.4f}" if ranked[0]["verdict"] in (BETTER, WORSE) else " anything"
         used = "it is served" if found["ranking_is_served"] else "it is not served"
-        details.append(f"Ranking on top of retrieval {said}{amount} here; {used}, by what validation said.")
+        why = "by what validation said" if found["use_ranking"] == "auto" else "as serving.use_ranking says"
+        details.append(f"Ranking on top of retrieval {said}{amount} here; {used}, {why}.")
+    if found["split"] == "validation":
+        details.append(
+            "No test split was held out: these events also chose the epoch, the weights of ranking and of ratings, and "
+            "what baselines were tuned to, so all figures flatter a little."
+        )
     behind = _behind(found, stage, metric)
     if behind:
         details.append(f"A baseline is ahead, beyond both intervals, for: {'; '.join(behind)}.")
