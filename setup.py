@@ -26,6 +26,7 @@ INSTALL_REQUIRES = [
     "markupsafe",
     "scikit-learn",
     "implicit==0.7.2",
+    "threadpoolctl",
     "pyarrow",
     "pydantic>=2",
     "pyyaml",

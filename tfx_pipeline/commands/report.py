@@ -13,7 +13,7 @@ example:
   towers report --compare runs/before runs/after --out change.html
 
 One HTML file that opens with no network: whether the model beats simple recommenders, for whom it is better or worse,
-and how sure that is. Every finished run has one, RUN/report/report.html; the figures are in evaluation.json beside it.
+and how sure that is. Every finished run writes one: report.html in RUN/report, beside evaluation.json with the figures.
 """
 
 

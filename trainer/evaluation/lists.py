@@ -23,7 +23,6 @@ import numpy as np
 from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable
 from trainer.evaluation.uncertainty import Figure, interval_of
 
-AGGREGATES = ("coverage", "gini")
 _AT_ONCE = 4_096
 
 

@@ -11,6 +11,7 @@ from trainer.batches import request_batches
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM, SequenceTable
 from trainer.evaluation.uncertainty import FEWEST, Figure, intervals
+from trainer.graphs import OneGraph
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
 
@@ -29,7 +30,7 @@ def said_of_targets(
       `liked` float64 [m] the probability that it is at least `ranking.liked_rating`.
     """
     vectors = model.item_vectors()
-    score = tf.function(ranking.score, reduce_retracing=True, autograph=False)
+    score = OneGraph(ranking.score, widths={1: ranking.dim})
     stop = sequences.offsets[1:] - sequences.target_count
     found: dict[str, list[np.ndarray]] = {"user": [], "given": [], "rating": [], "liked": []}
     assert sequences.rating is not None

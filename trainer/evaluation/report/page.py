@@ -152,8 +152,8 @@ def served(found: dict[str, Any]) -> str:
 
 
 def main_metric(found: dict[str, Any]) -> str:
-    """The metric that the verdict is about: the first that comparisons are by."""
-    return found["comparisons"][0]["metric"] if found["comparisons"] else "ndcg@10"
+    """The metric that the verdict is about."""
+    return found["slices_by"][0]
 
 
 def verdict(found: dict[str, Any]) -> Verdict:
