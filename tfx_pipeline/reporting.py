@@ -13,7 +13,8 @@ from trainer.config import Config
 from trainer.errors import TowersError
 from trainer.evaluation import per_user
 from trainer.evaluation.comparison import compare
-from trainer.evaluation.report.page import Report, render, render_comparison, served
+from trainer.evaluation.document import served
+from trainer.evaluation.report.page import Report, render, render_comparison
 
 PAGE, COMPARISON = "report.html", "comparison.html"
 _PACKAGES = (

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import TowersError
-from trainer.evaluation.detailed import verdict
 from trainer.evaluation.per_user import PerUser
-from trainer.evaluation.uncertainty import differences, holm
+from trainer.evaluation.uncertainty import differences, holm, verdict
 
 
 def compare(first: PerUser, second: PerUser, stages: tuple[str, str], *, seed: int) -> dict[str, Any]:

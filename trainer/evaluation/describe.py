@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer.evaluation.stages import MODELS
+from trainer.evaluation.document import MODELS, main_metric
 
 
 def line(evaluation: dict[str, Any]) -> str:
     """NDCG of the run's models and of the best baseline in one line."""
-    metric = evaluation["slices_by"][0]
+    metric = main_metric(evaluation)
     found = {name: values[metric] for name, values in evaluation["stages"].items()}
     best = max((name for name in found if name not in MODELS), key=lambda name: found[name])
     models = ", ".join(f"{name} {found[name]:.4f}" for name in MODELS if name in found)
@@ -19,7 +19,7 @@ def line(evaluation: dict[str, Any]) -> str:
 def table(evaluation: dict[str, Any]) -> str:
     """The main metrics of each stage, over all held-out users and over cold targets; at most 100 columns wide."""
     lines = []
-    k, largest = evaluation["slices_by"][0].split("@")[1], evaluation["slices_by"][-1]
+    k, largest = main_metric(evaluation).split("@")[1], evaluation["slices_by"][-1]
     for title, part in (("all", evaluation), ("cold items", evaluation["cold"])):
         stages = part["stages"]
         columns = list(dict.fromkeys([f"hit_rate@{k}", f"recall@{k}", f"ndcg@{k}", f"mrr@{k}", largest]))

@@ -11,20 +11,19 @@ from trainer.config import Config
 from trainer.data import ItemTable, SequenceTable
 from trainer.evaluation import lists, metrics
 from trainer.evaluation.baselines import Scorer, tuned_baselines, written_of_items
+from trainer.evaluation.document import FORMAT, MODELS
 from trainer.evaluation.evaluate import means
 from trainer.evaluation.full_ranking import candidate_mask, rank_all, ranks_in, targets_of
 from trainer.evaluation.per_user import headline, headline_figures
 from trainer.evaluation.ratings import rating_metrics, said_of_targets
 from trainer.evaluation.slices import COLD, Slice, slices
-from trainer.evaluation.stages import MODELS, Stages, rank_stages
-from trainer.evaluation.uncertainty import CONFIDENCE, FEWEST, SIGNIFICANCE, Figure, differences, holm, intervals
+from trainer.evaluation.stages import Stages, rank_stages
+from trainer.evaluation.uncertainty import CONFIDENCE, FEWEST, Figure, differences, holm, intervals, verdict
 from trainer.features import has_clock
 from trainer.loading import Dataset
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
 
-FORMAT = 2  # of what `evaluate_in_detail` returns
-BETTER, WORSE, UNDECIDED = "better", "worse", "not told apart"
 _CHOOSING_USERS = 2_000  # of validation, that baselines are tuned by
 
 
@@ -151,13 +150,6 @@ def comparisons(config: Config, stages: Stages) -> list[dict[str, Any]]:
                 }
             )
     return result
-
-
-def verdict(difference: float, p_value: float) -> str:
-    """What may be said of a difference: nothing, if chance would make one so large too often."""
-    if p_value >= SIGNIFICANCE:
-        return UNDECIDED
-    return BETTER if difference > 0 else WORSE
 
 
 def _of_stage(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from trainer.config import Config
 from trainer.data import ItemTable, SequenceTable
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
-from trainer.evaluation.stages import MODELS, Stages
+from trainer.evaluation.document import MODELS
+
+if TYPE_CHECKING:  # readers of a file need no TensorFlow
+    from trainer.evaluation.stages import Stages
 
 FILE = "per_user.npz"
 _USERS, _ENDS, _CASE = "user_id", "user_id_ends", "case"

@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 import numpy as np
 
 from trainer.data import NO_TEXT, ItemTable, SequenceTable
+from trainer.evaluation.document import BY_POPULARITY
 from trainer.evaluation.full_ranking import Targets
 
-BY_POPULARITY = "popularity of the item"
 COLD = 5  # a target with at most so many train events counts as cold
 HISTORIES = (5, 10, 20, 50, 100)  # events at which longer histories are a slice of their own
 POPULARITIES = (COLD + 1, 21, 101, 501)  # the same of targets' train events

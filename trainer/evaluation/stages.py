@@ -14,8 +14,6 @@ from trainer.evaluation.full_ranking import Ranked, Targets, rank_all, ranks_in,
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
 
-MODELS = ("retrieval", "recommend")  # the run's own; what else there is are baselines
-
 
 @dataclass(frozen=True)
 class Stage:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from trainer.evaluation.document import BETTER, UNDECIDED, WORSE
+
 SIGNIFICANCE = 0.05  # p-values below say that something is no chance
 CONFIDENCE = 1 - SIGNIFICANCE
 RESAMPLES = 2_000
@@ -160,6 +162,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     result = np.empty(len(order))
     result[order] = adjusted
     return [float(value) for value in result]
+
+
+def verdict(difference: float, p_value: float) -> str:
+    """What may be said of a difference: nothing, if chance would make one so large too often."""
+    if p_value >= SIGNIFICANCE:
+        return UNDECIDED
+    return BETTER if difference > 0 else WORSE
 
 
 def _percentiles(users: int) -> np.ndarray:

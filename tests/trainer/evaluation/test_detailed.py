@@ -16,12 +16,14 @@ from tests.trainer import tables
 from trainer import ranking, ranking_training, retrieval
 from trainer.errors import TowersError
 from trainer.evaluation import describe, detailed, per_user
-from trainer.evaluation.detailed import BETTER, UNDECIDED, WORSE, evaluate_in_detail
+from trainer.evaluation.detailed import evaluate_in_detail
+from trainer.evaluation.document import BETTER, UNDECIDED, WORSE
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.examples import SHOWN_EVENTS, example_users
 from trainer.evaluation.ratings import said_of_targets
 from trainer.evaluation.report.page import Report, render
 from trainer.evaluation.stages import Stages
+from trainer.evaluation.uncertainty import verdict
 from trainer.loading import Dataset
 
 CONFIG = tables.make_config(
@@ -118,9 +120,9 @@ def test_order_tells_the_next_item_which_popularity_does_not_know(evaluated: tup
 
 
 def test_a_verdict_needs_more_than_a_difference() -> None:
-    assert detailed.verdict(0.1, 0.04) == BETTER
-    assert detailed.verdict(-0.1, 0.04) == WORSE
-    assert detailed.verdict(0.1, 0.05) == UNDECIDED
+    assert verdict(0.1, 0.04) == BETTER
+    assert verdict(-0.1, 0.04) == WORSE
+    assert verdict(0.1, 0.05) == UNDECIDED
 
 
 def test_a_seed_repeats(dataset: Dataset, model: Any, ranker: ranking.RankingModel, evaluated: tuple) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from trainer.evaluation.detailed import BETTER, WORSE
+from trainer.evaluation.document import BETTER, BY_POPULARITY, MODELS, WORSE, main_metric, served
 from trainer.evaluation.report.charts import Dot, dots, lines, reliability
-from trainer.evaluation.slices import BY_POPULARITY
-from trainer.evaluation.stages import MODELS
 
 # Metric -> what it says, in a line under the table that shows it.
 MEANINGS = {
@@ -144,16 +142,6 @@ def _template(name: str) -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template(name)
-
-
-def served(found: dict[str, Any]) -> str:
-    """The stage that `recommend` answers with."""
-    return "recommend" if found["ranking_is_served"] else "retrieval"
-
-
-def main_metric(found: dict[str, Any]) -> str:
-    """The metric that the verdict is about."""
-    return found["slices_by"][0]
 
 
 def verdict(found: dict[str, Any]) -> Verdict:
