@@ -33,7 +33,15 @@ if TYPE_CHECKING:
 
 POPULAR = 1_000  # items in the list that clients fall back on
 _WARM_UP_BATCHES = (1, 4)
-_VERSIONS_OF = ("tensorflow", "tensorflow-text", "tensorflow-recommenders", "keras-nlp", "scann")
+_VERSIONS_OF = (
+    "tensorflow",
+    "tensorflow-text",
+    "tensorflow-recommenders",
+    "keras-nlp",
+    "scann",
+    "tfx",
+    "apache-beam",
+)
 
 
 def export(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -76,6 +77,57 @@ def replay(
                 ) from None
             answered += 1
     return answered
+
+
+def measure(
+    saved_model: str | os.PathLike[str],
+    address: str,
+    model_name: str,
+    signatures: Iterable[str],
+    *,
+    requests: int = 50,
+    timeout_seconds: float = 60.0,
+) -> dict[str, dict[str, float]]:
+    """How long a running server takes for a model's smallest warm-up requests, sent one after another.
+
+    Args:
+      saved_model: the directory whose requests are sent.
+      address: `host:port` of the gRPC port.
+      model_name: the server's name for the model.
+      signatures: those to measure, as far as the model has them.
+      requests: so many of each; half as many go before and are not counted.
+      timeout_seconds: for each request.
+
+    Returns:
+      signature -> `requests`, `p50_ms`, `p95_ms`, `p99_ms`.
+
+    Raises:
+      TowersError: a request was not answered.
+    """
+    smallest: dict[str, list[predict_pb2.PredictRequest]] = {}
+    for request in read(saved_model):
+        request.model_spec.name = model_name
+        rows = min(value.tensor_shape.dim[0].size for value in request.inputs.values())
+        if rows == 1:
+            smallest.setdefault(request.model_spec.signature_name, []).append(request)
+    found = {}
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for name in (name for name in signatures if name in smallest):
+            seconds = []
+            for number in range(requests + requests // 2):
+                request = smallest[name][number % len(smallest[name])]
+                start = time.perf_counter()
+                try:
+                    stub.Predict(request, timeout=timeout_seconds)
+                except grpc.RpcError as error:
+                    raise TowersError(
+                        f"{saved_model}: a request to {name} failed at {address}: {error.code().name} {error.details()}"
+                    ) from None
+                seconds.append(time.perf_counter() - start)
+            p50, p95, p99 = np.quantile(np.array(seconds[requests // 2 :]) * 1e3, [0.5, 0.95, 0.99]).tolist()
+            found[name] = {"requests": requests, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+    return found
 
 
 def _record(model_name: str, signature: str, inputs: Mapping[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:

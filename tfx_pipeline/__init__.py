@@ -9,7 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def __getattr__(name: str) -> Any:
     """Finds artifact types by the names they have on Kubeflow, without importing TFX for everybody else."""
-    if name in ("Quarantine", "TextEmbeddings", "Towers", "Ranker", "VectorIndex"):
+    if name in ("Quarantine", "TextEmbeddings", "Towers", "Ranker", "VectorIndex", "GateVerdict"):
         from tfx_pipeline import artifacts
 
         return getattr(artifacts, name)

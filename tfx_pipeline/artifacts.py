@@ -35,3 +35,9 @@ class VectorIndex(artifact.Artifact):
     """An index over the catalogue's vectors with its measured recall and latency (trainer.index)."""
 
     TYPE_NAME = "tfx_pipeline.VectorIndex"
+
+
+class GateVerdict(artifact.Artifact):
+    """What a gate found: `verdict.json` (tfx_pipeline.gates.verdict)."""
+
+    TYPE_NAME = "tfx_pipeline.GateVerdict"

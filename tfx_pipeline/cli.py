@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "the whole path on built-in data, ending in recommendations over gRPC",
     "test": "the test suite",
     "run": "one pipeline run: raw tables to pushed model",
+    "tune": "search hyperparameters on validation, and write the best as a YAML",
     "reindex": "new items into the index of a finished run, without training",
     "compile": "the pipeline as a Kubeflow Pipelines v2 spec",
     "data": "write the built-in data, or check a dataset against its configuration",

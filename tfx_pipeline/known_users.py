@@ -1,14 +1,15 @@
-"""What a run knows of a user, as a client would send it: for the demo and `towers recommend --run`."""
+"""What a run knows of its users, as a client would send it: for the demo, `towers recommend --run` and the gates."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import tensorflow as tf
 
-from serving.client import HistoryEvent
+from serving.client import HistoryEvent, UserRequest
 from tfx_pipeline.run_directory import RunDirectory
 from trainer.errors import TowersError
 
@@ -41,6 +42,48 @@ def find(directory: RunDirectory, user_id: str) -> KnownUser:
             if example["user_id"].bytes_list.value[0].decode() == user_id:
                 return KnownUser(user_id, _history(example), _features(example))
     raise TowersError(f"{directory.path}: its data has no user {user_id!r}. Give another --user, or a --history.")
+
+
+@dataclass(frozen=True)
+class HeldOutUser:
+    """A user just before the events that are held out.
+
+    Attributes:
+      request: what is known then; without the query and the time that go with the held-out event unless asked for.
+      targets: ids of the items held out.
+    """
+
+    request: UserRequest
+    targets: tuple[str, ...]
+
+
+def held_out(examples: str, split: str, *, with_query: bool, with_timestamp: bool) -> Iterator[HeldOutUser]:
+    """The users of a split that have targets.
+
+    Args:
+      examples: directory of what was ingested.
+      split: its name.
+      with_query, with_timestamp: whether requests know the first target's query and time.
+    """
+    for record in _records(examples, split):
+        example = tf.train.Example.FromString(record).features.feature
+        events = _history(example)
+        stop = len(events) - example["target_count"].int64_list.value[0]
+        if stop == len(events):
+            continue
+        features = _features(example)
+        for name, value in example.items():
+            if name.startswith("context_") and value.bytes_list.value[stop]:
+                features[name] = value.bytes_list.value[stop].decode()
+        queries = example["query"].bytes_list.value if with_query and "query" in example else []
+        request = UserRequest(
+            user_id=example["user_id"].bytes_list.value[0].decode(),
+            history=events[:stop],
+            query=queries[stop].decode() if queries else "",
+            timestamp=events[stop].timestamp if with_timestamp else 0,
+            features=features,
+        )
+        yield HeldOutUser(request, tuple(event.item_id for event in events[stop:]))
 
 
 def titles(directory: RunDirectory) -> dict[str, str]:

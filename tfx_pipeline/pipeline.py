@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tfx import types
 from tfx.components import StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-from tfx.dsl.components.base import base_component
+from tfx.dsl.components.base import base_component, base_node
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, transform_pb2
 
 from tfx_pipeline.components.dataset_step import DatasetChannels
+from tfx_pipeline.components.drift_gate import DriftGate
 from tfx_pipeline.components.evaluator import Evaluator
 from tfx_pipeline.components.example_validator import StrictExampleValidator
 from tfx_pipeline.components.exporter import Exporter
 from tfx_pipeline.components.index_builder import IndexBuilder
+from tfx_pipeline.components.index_gate import IndexGate
 from tfx_pipeline.components.infra_validator import EmbeddedInfraValidator
 from tfx_pipeline.components.ingest import Ingest, sequence_splits
+from tfx_pipeline.components.last_blessed import last_blessed_model
+from tfx_pipeline.components.model_blesser import ModelBlesser
 from tfx_pipeline.components.pusher import AtomicPusher
+from tfx_pipeline.components.quality_gate import QualityGate
 from tfx_pipeline.components.ranking_trainer import RankingTrainer
 from tfx_pipeline.components.retrieval_trainer import RetrievalTrainer
+from tfx_pipeline.components.retrieval_tuner import RetrievalTuner
 from tfx_pipeline.components.schema import DatasetSchema
+from tfx_pipeline.components.skew_gate import SkewGate
 from tfx_pipeline.components.text_embedding import EmbedTexts
 from tfx_pipeline.fingerprint import code_fingerprint
 from trainer.config import Config
@@ -51,6 +60,7 @@ class _Table:
     """The TFX-standard part of the pipeline for one table."""
 
     components: list[base_component.BaseComponent]
+    statistics: types.BaseChannel
     transform: Transform
 
 
@@ -62,6 +72,7 @@ def create_pipeline(
     schema_fingerprint: str = "",
     metadata_path: str | None = None,
     beam_pipeline_args: list[str] | None = None,
+    finds_artifacts: bool = True,
 ) -> Pipeline:
     """The whole path from raw tables to a pushed model.
 
@@ -72,10 +83,103 @@ def create_pipeline(
       schema_fingerprint: of the frozen schema's files; a change makes them be read again.
       metadata_path: SQLite file for ML Metadata; None where the runner brings its own.
       beam_pipeline_args: options for every step that runs on Beam.
+      finds_artifacts: whether the runner can ask ML Metadata for what earlier runs made. If not, the newest version in
+        the serving directory stands for the model that was blessed last, and drift is not looked at.
 
     Returns:
       A TFX pipeline.
     """
+    prepared = _prepare_dataset(config, paths, fingerprint)
+    dataset, ingested = prepared.dataset, prepared.ingest.outputs["sequences"]
+    retrieval = RetrievalTrainer(dataset, config, paths.checkpoints)
+    towers = retrieval.outputs["towers"]
+    index = IndexBuilder(dataset, towers, config)
+    ranking = [RankingTrainer(dataset, towers, config, paths.checkpoints)] if config.ranking.enabled else []
+    ranker = ranking[0].outputs["ranker"] if ranking else None
+    evaluator = Evaluator(dataset, towers, ranker, config)
+    exporter = Exporter(dataset, towers, index.outputs["index"], ranker, config)
+    model = exporter.outputs["model"]
+    infra_validator = EmbeddedInfraValidator(model)
+    last = last_blessed_model(model) if finds_artifacts else None
+    statistics = prepared.statistics
+    gates: dict[str, base_component.BaseComponent] = {
+        "quality": QualityGate(
+            dataset,
+            ingested,
+            evaluator.outputs["evaluation"],
+            model,
+            last.outputs["model"] if last else None,
+            paths.serving_directory,
+            config,
+        ),
+        "index": IndexGate(index.outputs["index"], config),
+        "skew": SkewGate(dataset, ingested, towers, ranker, model, config),
+        "drift": DriftGate(statistics, last.outputs["model_blessing"] if last else None, config),
+    }
+    blesser = ModelBlesser(
+        model,
+        {name: gate.outputs["verdict"] for name, gate in gates.items()},
+        infra_validator.outputs["blessing"],
+        statistics,
+    )
+    pusher = AtomicPusher(
+        model=model,
+        model_blessing=blesser.outputs["blessing"],
+        infra_blessing=infra_validator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=paths.serving_directory)
+        ),
+    )
+    components = [
+        *prepared.components,
+        retrieval,
+        index,
+        *ranking,
+        evaluator,
+        exporter,
+        infra_validator,
+        *([last] if last else []),
+        *gates.values(),
+        blesser,
+        pusher,
+    ]
+    return _pipeline(config, paths, components, schema_fingerprint, metadata_path, beam_pipeline_args)
+
+
+def create_tuning_pipeline(
+    config: Config,
+    paths: PipelinePaths,
+    *,
+    trials_directory: str,
+    fingerprint: str,
+    schema_fingerprint: str = "",
+    metadata_path: str | None = None,
+    beam_pipeline_args: list[str] | None = None,
+) -> Pipeline:
+    """From raw tables to the best hyperparameters: the first steps are those of `create_pipeline`, and its cache's.
+
+    Args:
+      config: dataset, model, and what to search.
+      paths: where to read and write.
+      trials_directory: where searches keep their state.
+      fingerprint, schema_fingerprint, metadata_path, beam_pipeline_args: see `create_pipeline`.
+    """
+    prepared = _prepare_dataset(config, paths, fingerprint)
+    components = [*prepared.components, RetrievalTuner(prepared.dataset, config, trials_directory)]
+    return _pipeline(config, paths, components, schema_fingerprint, metadata_path, beam_pipeline_args)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything before the first model."""
+
+    components: list[base_component.BaseComponent]
+    ingest: Ingest
+    statistics: dict[str, types.BaseChannel]  # by table
+    dataset: DatasetChannels
+
+
+def _prepare_dataset(config: Config, paths: PipelinePaths, fingerprint: str) -> _Prepared:
     ingest = Ingest(config, paths.data_root, fingerprint, f"{paths.pipeline_root}/quarantine")
     sequences = _prepare(ingest, config, "sequences", ["train"], sequence_splits(config))
     items = _prepare(ingest, config, "items", ["all"], ["all"])
@@ -92,35 +196,21 @@ def create_pipeline(
         item_transform=items.transform.outputs["transform_graph"],
         texts=embed.outputs["texts"],
     )
-    retrieval = RetrievalTrainer(dataset, config, paths.checkpoints)
-    towers = retrieval.outputs["towers"]
-    index = IndexBuilder(dataset, towers, config)
-    ranking = [RankingTrainer(dataset, towers, config, paths.checkpoints)] if config.ranking.enabled else []
-    ranker = ranking[0].outputs["ranker"] if ranking else None
-    evaluator = Evaluator(dataset, towers, ranker, config)
-    exporter = Exporter(dataset, towers, index.outputs["index"], ranker, config)
-    infra_validator = EmbeddedInfraValidator(exporter.outputs["model"])
-    pusher = AtomicPusher(
-        model=exporter.outputs["model"],
-        infra_blessing=infra_validator.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=paths.serving_directory)
-        ),
-    )
-    components = [
-        ingest,
-        *sequences.components,
-        *items.components,
-        embed,
-        retrieval,
-        index,
-        *ranking,
-        evaluator,
-        exporter,
-        infra_validator,
-        pusher,
-    ]
+    statistics = {"sequences": sequences.statistics, "items": items.statistics}
+    return _Prepared([ingest, *sequences.components, *items.components, embed], ingest, statistics, dataset)
+
+
+def _pipeline(
+    config: Config,
+    paths: PipelinePaths,
+    components: list[base_node.BaseNode],
+    schema_fingerprint: str,
+    metadata_path: str | None,
+    beam_pipeline_args: list[str] | None,
+) -> Pipeline:
     for component in components:
+        if isinstance(component, Resolver):
+            continue  # asks ML Metadata every time
         # Part of what a cached result is found by. TFX looks at inputs and settings alone, not at the code between,
         # and of an imported schema at its path.
         flags = [f"--code={code_fingerprint()}"]
@@ -159,4 +249,4 @@ def _prepare(ingest: Ingest, config: Config, table: str, analyze: list[str], spl
         disable_statistics=True,  # of what is validated already; they would double the step's time
     ).with_id(f"{name}Transform")
     transform.add_upstream_node(validator)
-    return _Table([statistics, schema, validator, transform], transform)
+    return _Table([statistics, schema, validator, transform], statistics.outputs["statistics"], transform)

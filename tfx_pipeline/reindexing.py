@@ -131,7 +131,7 @@ def reindex(
             progress.summary(export.describe(report))
         with steps.next():
             progress.summary(
-                f"loaded in the embedded server, {validate(str(aside / 'model'))} warm-up requests answered"
+                f"loaded in the embedded server, {validate(str(aside / 'model')).answered} warm-up requests answered"
             )
         with steps.next():
             shutil.rmtree(directory.reindexed / "items", ignore_errors=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from serving.assets import METADATA
+from tfx_pipeline.gates import verdict
 from tfx_pipeline.run_directory import RunDirectory, replace_file
 from trainer.config import Config
 from trainer.errors import TowersError
@@ -17,15 +18,14 @@ from trainer.evaluation.document import served
 from trainer.evaluation.report.page import Report, render, render_comparison
 
 PAGE, COMPARISON = "report.html", "comparison.html"
-_PACKAGES = (
-    "interest-towers",
-    "tensorflow",
-    "tensorflow-recommenders",
-    "tensorflow-text",
-    "keras-nlp",
-    "tfx",
-    "apache-beam",
-    "scann",
+RATING_SLICES = "rating_slices.json"
+_EXPORTED = "Format-Serving"  # where TFX has the SavedModel in a Model artifact
+_GATES = (
+    ("QualityGate", "verdict"),
+    ("IndexGate", "verdict"),
+    ("SkewGate", "verdict"),
+    ("DriftGate", "verdict"),
+    ("EmbeddedInfraValidator", "blessing"),
 )
 
 
@@ -47,8 +47,10 @@ def write_report(directory: RunDirectory, out: Path | None = None) -> Path:
         training=training,
         data=_read(directory.output("Ingest", "quarantine"), "counts.json"),
         index=_read(directory.output("IndexBuilder", "index"), "index.json")["report"],
+        gates=[_read(directory.output(step, key), verdict.FILE) for step, key in _GATES if directory.has(step)],
+        rating_slices=_read(evaluated, RATING_SLICES) if (evaluated / RATING_SLICES).exists() else [],
         configuration=config.to_yaml(),
-        versions=_versions(),
+        versions=_read(Path(directory.output("Exporter", "model"), _EXPORTED), str(METADATA))["versions"],
         command=directory.command(),
         made=time.strftime("%Y-%m-%d %H:%M"),
     )
@@ -105,13 +107,3 @@ def _decides_cases(config: Config) -> dict[str, Any]:
         "data.exclude_history": data.exclude_history,
         "data.exclude_recent_seconds": data.exclude_recent_seconds,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -22,9 +22,9 @@ class RunDirectory:
     """`--out` of `towers run`.
 
     Layout: `config.yaml` (the whole configuration, echoed), `outputs.json`, `artifacts/`, `metadata.sqlite`,
-    `logs/<step>.log`, `checkpoints/<step>/` of a training that is not done, `text_store/`, `schema/`,
-    `serving/<model name>/<version>/`, `report/`; of the last `towers reindex`: `reindexed/items/`,
-    `reindexed/quarantine/`, `reindexed/report.json`.
+    `logs/<step>.log`, `checkpoints/<step>/` of a training that is not done, `tuning/` of searches, `text_store/`,
+    `schema/`, `serving/<model name>/<version>/`, `report/`; of the last `towers reindex`: `reindexed/items/`,
+    `reindexed/quarantine/`, `reindexed/report.json`; of the last `towers tune`: `tuned.yaml`.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -53,6 +53,10 @@ class RunDirectory:
     @property
     def report(self) -> Path:
         return self.path / "report"
+
+    @property
+    def tuning(self) -> Path:
+        return self.path / "tuning"
 
     def log(self, step: str) -> Path:
         return self.path / "logs" / f"{step}.log"
@@ -120,6 +124,14 @@ class RunDirectory:
         if key not in outputs.get(step, {}):
             raise TowersError(f"{self.path}: its last run had no {step}. Run it again with that step.")
         return outputs[step][key]
+
+    def has(self, step: str) -> bool:
+        """Whether the last finished run had this step.
+
+        Raises:
+          TowersError: no run was finished here.
+        """
+        return step in self._finished()["outputs"]
 
     def _finished(self) -> dict:
         if not self.path.exists():

@@ -323,6 +323,63 @@ class EvaluationConfig(_Strict):
     with_timestamp: bool = Field(False, description="let evaluation see the moment of the held-out event")
 
 
+class RangeConfig(_Strict):
+    """Numbers from `min` to `max`; whole ones if both are."""
+
+    min: int | float
+    max: int | float
+    log: bool = Field(False, description="draw as often between 1 and 10 as between 10 and 100")
+
+    @pydantic.model_validator(mode="after")
+    def _rising(self) -> RangeConfig:
+        if not self.min < self.max or (self.log and self.min <= 0):
+            raise ValueError("`min` should be less than `max`, and with `log` more than 0")
+        return self
+
+
+class TuningConfig(_Strict):
+    """What `towers tune` searches."""
+
+    space: dict[str, list[bool] | list[int | float] | list[str] | RangeConfig] = Field(
+        default_factory=dict,
+        description="`model.KEY` or `retrieval.KEY` -> values to choose from, or a range {min, max, log}",
+    )
+    trials: int = Field(20, gt=0)
+    method: Literal["bayesian", "random"] = "bayesian"
+
+
+class GatesConfig(_Strict):
+    """What a model has to pass before it is pushed."""
+
+    least: dict[str, float] = Field(
+        default_factory=dict, description="metric of what is served (`ndcg@10: 0.05`) -> what it has to reach"
+    )
+    baselines: tuple[str, ...] = Field(
+        ("popularity",), description="a model that is shown to be worse than one of these is refused"
+    )
+    tolerance: float = Field(
+        0.02, ge=0, lt=1, description="share of the last blessed model's figure that may be lost, overall"
+    )
+    slice_tolerance: float = Field(0.05, ge=0, lt=1, description="the same in each slice")
+    slices: tuple[str, ...] = Field(
+        ("history", "popularity of the item", "user"), description="slices, as evaluation.json names them by"
+    )
+    comparison: Literal["refuse_if_worse", "bless_if_not_worse"] = Field(
+        "refuse_if_worse",
+        description="with the last blessed model: refuse what is shown to lose more than the tolerance, or bless only "
+        "what is shown not to, which takes many users",
+    )
+    max_users: int = Field(5_000, gt=0, description="held-out users that the last blessed model is asked about")
+    index_p99_milliseconds: float | None = Field(None, gt=0, description="of one query, as the index was measured")
+    skew_users: int = Field(100, gt=0, description="requests whose answers have to be the batch path's")
+    skew_tolerance: float = Field(
+        0.02, ge=0, description="by which scores may differ, in shares of a score beyond 1: both sides round"
+    )
+    drift: float | None = Field(
+        0.3, gt=0, le=1, description="largest Jensen-Shannon divergence of a feature from the last blessed run's"
+    )
+
+
 class StepResources(_Strict):
     cpu: float | None = Field(None, gt=0)
     memory: str | None = Field(None, pattern=r"^\d+(\.\d+)?(K|M|G|T|Ki|Mi|Gi|Ti)$")
@@ -353,6 +410,8 @@ class Config(_Strict):
     index: IndexConfig = IndexConfig()
     serving: ServingConfig = ServingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gates: GatesConfig = GatesConfig()
+    tuning: TuningConfig = TuningConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
 
     @pydantic.model_validator(mode="after")

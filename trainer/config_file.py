@@ -29,6 +29,17 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     Raises:
       UsageError: the file is missing, is not YAML, or does not fit; every problem is named with its place.
     """
+    return _validated(document(path, overrides or []), str(path))
+
+
+def document(path: str | Path, overrides: list[str]) -> dict[str, Any]:
+    """A configuration file as it is written, with overrides and without defaults.
+
+    Args: as for `load`.
+
+    Raises:
+      UsageError: the file is missing or is not YAML, or an override is none.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -42,7 +53,9 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise UsageError(f"{path}: should hold keys and values (name, data, ...). Received: {type(document).__name__}")
-    return _overridden(document, overrides or [], str(path))
+    for override in overrides:
+        _override(document, override)
+    return document
 
 
 def overridden(config: Config, overrides: list[str]) -> Config:
@@ -51,12 +64,25 @@ def overridden(config: Config, overrides: list[str]) -> Config:
     Raises:
       UsageError: they do not fit.
     """
-    return _overridden(json.loads(config.to_json()), overrides, "--set")
-
-
-def _overridden(document: dict, overrides: list[str], place: str) -> Config:
+    document = json.loads(config.to_json())
     for override in overrides:
         _override(document, override)
+    return _validated(document, "--set")
+
+
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """A configuration with other values: `"section.key"` -> value.
+
+    Raises:
+      UsageError: they do not fit.
+    """
+    document = json.loads(config.to_json())
+    for key, value in values.items():
+        put(document, key, value)
+    return _validated(document, ", ".join(values))
+
+
+def _validated(document: dict[str, Any], place: str) -> Config:
     try:
         return Config.model_validate(document)
     except pydantic.ValidationError as error:
@@ -68,12 +94,22 @@ def _override(document: dict, override: str) -> None:
     parts = key.strip().split(".")
     if not separator or not all(parts):
         raise UsageError(f"--set should be section.key=value. Received: {override!r}")
-    for part in parts[:-1]:
-        inner = document.setdefault(part, {})
+    put(document, key.strip(), yaml.safe_load(value))
+
+
+def put(document: dict[str, Any], key: str, value: Any) -> None:
+    """Sets `section.key` of a configuration as it is written.
+
+    Raises:
+      UsageError: what should be a section is none.
+    """
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = document.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"--set {override!r}: `{part}` is not a section")
+            raise UsageError(f"`{key}`: `{section}` is not a section")
         document = inner
-    document[parts[-1]] = yaml.safe_load(value)
+    document[last] = value
 
 
 def _explain(error: pydantic.ValidationError) -> str:

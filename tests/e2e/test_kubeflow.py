@@ -68,7 +68,7 @@ def test_kubeflow_reads_the_spec(spec_file: Path) -> None:
 
 
 def test_every_step_has_image_command_and_resources(steps: KubeflowSteps) -> None:
-    assert len(steps.tasks) == 17
+    assert len(steps.tasks) == 22
     for step in steps.tasks:
         container = steps.container(step)
         assert container["image"] == IMAGE
@@ -88,7 +88,7 @@ def test_a_step_waits_for_those_whose_outputs_it_reads(steps: KubeflowSteps) -> 
     # No output of validation is read: what waits for it would run on bad data all the same.
     assert "SequencesValidator" in steps.tasks["SequencesTransform"]["dependentTasks"]
     assert "ItemsValidator" in steps.tasks["ItemsTransform"]["dependentTasks"]
-    assert steps.tasks["AtomicPusher"]["dependentTasks"] == ["EmbeddedInfraValidator", "Exporter"]
+    assert steps.tasks["AtomicPusher"]["dependentTasks"] == ["EmbeddedInfraValidator", "Exporter", "ModelBlesser"]
 
 
 @pytest.mark.parametrize(

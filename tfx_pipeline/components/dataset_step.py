@@ -45,6 +45,8 @@ class Step:
     inputs: dict[str, str]  # directories; a key is absent where an optional input is
     outputs: dict[str, str]
     checkpoints: str = ""  # of the trainings that this kind of step has not done; "" for none
+    serving_directory: str = ""  # where models are pushed, for a step that is told
+    trials_directory: str = ""  # where searches keep their state, likewise
 
     @property
     def paths(self) -> DatasetPaths:
@@ -93,4 +95,5 @@ class DatasetExecutor(base_executor.BaseExecutor):
         config = Config.from_json(exec_properties["config"])
         root = exec_properties.get("checkpoints")
         checkpoints = f"{root}/{type(self).__name__.removesuffix('Executor')}" if root else ""
-        self.run(Step(config, directories(input_dict), directories(output_dict), checkpoints))
+        told = {name: exec_properties.get(name) or "" for name in ("serving_directory", "trials_directory")}
+        self.run(Step(config, directories(input_dict), directories(output_dict), checkpoints, **told))

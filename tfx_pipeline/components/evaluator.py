@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from tfx_pipeline import progress
+from tfx_pipeline import progress, rating_slices
 from tfx_pipeline.artifacts import Ranker, Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
+from tfx_pipeline.reporting import RATING_SLICES
 from tfx_pipeline.run_directory import replace_file
 from trainer import loading, ranking
 from trainer.config import Config
 from trainer.evaluation import describe, examples, per_user
-from trainer.evaluation.detailed import evaluate_in_detail
+from trainer.evaluation.detailed import Evaluated, evaluate_in_detail
+from trainer.evaluation.slices import slices
+from trainer.features import has_clock
+from trainer.loading import Dataset
 
 
 class EvaluatorExecutor(DatasetExecutor):
@@ -28,11 +34,15 @@ class EvaluatorExecutor(DatasetExecutor):
             ranker = ranking.load(step.inputs["ranker"])
             ranker.attach(towers.item_vectors())
         spoken = loading.load_languages(step.config, step.paths)
-        result, stages = evaluate_in_detail(step.config, towers, dataset, split, ranker, spoken)
+        found = evaluate_in_detail(step.config, towers, dataset, split, ranker, spoken)
         used = {"ranking_is_served": step.ranking_is_served(), "use_ranking": step.config.serving.use_ranking}
-        result = {"split": split, **used, **result}
+        result = {"split": split, **used, **found.document}
         output = Path(step.outputs["evaluation"])
-        per_user.write(output, step.config, stages, dataset.items, dataset.splits[split])
+        per_user.write(output, step.config, found.stages, dataset.items, dataset.splits[split])
+        replace_file(
+            output / RATING_SLICES,
+            json.dumps(_of_ratings(step.config, dataset, split, found, spoken, output / "tfma")),
+        )
         shown = examples.example_users(
             step.config,
             towers,
@@ -45,6 +55,23 @@ class EvaluatorExecutor(DatasetExecutor):
         replace_file(output / "examples.json", json.dumps(shown, indent=1, ensure_ascii=False))
         replace_file(output / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
         progress.summary(describe.line(result))
+
+
+def _of_ratings(
+    config: Config, dataset: Dataset, split: str, found: Evaluated, spoken: np.ndarray | None, output: Path
+) -> list[dict[str, Any]]:
+    """See `rating_slices.analyse`; empty where nothing is said of ratings, or of too few."""
+    if found.said is None or not found.document["ratings"]:
+        return []
+    parts = slices(
+        dataset.items,
+        dataset.splits[split],
+        dataset.train,
+        found.stages.targets,
+        clock=has_clock(config.data),
+        languages=spoken,
+    )
+    return rating_slices.analyse(found.said, config.ranking.liked_rating, found.stages.targets, parts, output)
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass
 from typing import Any
 
 from tfx import types
@@ -12,16 +13,34 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from serving import warmup
+from serving.errors import ServerError
 from serving.server.process import ServerProcess
 from tfx_pipeline import progress
+from tfx_pipeline.gates import verdict
+from tfx_pipeline.gates.verdict import Check, Verdict
 from trainer.errors import TowersError
 
+GATE = "infra"
 _BLESSED = "blessed"  # custom property that TFX's Pusher looks at
+_MEASURED = ("retrieve", "rank", "recommend")
 _LOAD_SECONDS = 600.0  # a large index and its warm-up, on a machine that does other things too
 
 
-def validate(model: str) -> int:
-    """Loads a SavedModel in the embedded server and sends it its warm-up requests; returns how many were answered.
+@dataclass(frozen=True)
+class Validated:
+    """What the server did.
+
+    Attributes:
+      answered: warm-up requests.
+      latency: signature -> `requests`, `p50_ms`, `p95_ms`, `p99_ms` of its smallest requests, one after another.
+    """
+
+    answered: int
+    latency: dict[str, dict[str, float]]
+
+
+def validate(model: str) -> Validated:
+    """Loads a SavedModel in the embedded server, sends it its warm-up requests, and measures how long answers take.
 
     Raises:
       TowersError: one was not, or there are none.
@@ -32,9 +51,10 @@ def validate(model: str) -> int:
         # The server replays the warm-up records before it is ready; here they are sent again, over the wire.
         with ServerProcess(base_path, model_name="candidate", timeout=_LOAD_SECONDS) as server:
             answered = warmup.replay(model, server.address, model_name="candidate")
-    if not answered:
-        raise TowersError(f"{model}: holds no warm-up requests, so nothing was validated. Export it again.")
-    return answered
+            if not answered:
+                raise TowersError(f"{model}: holds no warm-up requests, so nothing was validated. Export it again.")
+            latency = warmup.measure(model, server.address, model_name="candidate", signatures=_MEASURED)
+    return Validated(answered, latency)
 
 
 class EmbeddedInfraValidatorExecutor(base_executor.BaseExecutor):
@@ -46,11 +66,24 @@ class EmbeddedInfraValidatorExecutor(base_executor.BaseExecutor):
     ) -> None:
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        answered = validate(model)
-        blessing.set_int_custom_property(_BLESSED, 1)
-        with open(os.path.join(blessing.uri, "INFRA_BLESSED"), "w", encoding="utf-8") as file:
+        found = _judged(model)
+        verdict.write(blessing.uri, found)
+        blessing.set_int_custom_property(_BLESSED, int(found.passed))
+        name = "INFRA_BLESSED" if found.passed else "INFRA_NOT_BLESSED"
+        with open(os.path.join(blessing.uri, name), "w", encoding="utf-8") as file:
             file.write("")
-        progress.summary(f"loaded in the embedded server, {answered} warm-up requests answered")
+        progress.summary(found.line())
+
+
+def _judged(model: str) -> Verdict:
+    try:
+        found = validate(model)
+    except (TowersError, ServerError) as error:
+        return Verdict(GATE, (Check("loads and answers", False, str(error).rstrip(".")),))
+    one = found.latency["recommend"]
+    said = f"loaded in the embedded server, {found.answered} warm-up requests answered"
+    said += f"; recommend p50 {one['p50_ms']:.1f} ms, p99 {one['p99_ms']:.1f} ms"
+    return Verdict(GATE, (Check("loads and answers", True, said),), measured={"latency": found.latency})
 
 
 class EmbeddedInfraValidatorSpec(component_spec.ComponentSpec):

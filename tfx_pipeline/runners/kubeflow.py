@@ -68,6 +68,7 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
         ),
         fingerprint=config.kubeflow.data_root,
         beam_pipeline_args=beam_pipeline_args,
+        finds_artifacts=False,  # Kubeflow Pipelines, unlike Vertex AI, has no resolver
     )
     _set_resources(pipeline, config.kubeflow)
     job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(

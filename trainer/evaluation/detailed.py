@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,21 @@ from trainer.retrieval import RetrievalModel
 _CHOOSING_USERS = 2_000  # of validation, that baselines are tuned by
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation, and what it was made from.
+
+    Attributes:
+      document: what `evaluation.schema.json` describes.
+      stages: the lists and ranks.
+      said: of held-out ratings, see `ratings.said_of_targets`; None where nothing is said of ratings.
+    """
+
+    document: dict[str, Any]
+    stages: Stages
+    said: dict[str, np.ndarray] | None
+
+
 def evaluate_in_detail(
     config: Config,
     model: RetrievalModel,
@@ -34,7 +50,7 @@ def evaluate_in_detail(
     split: str,
     ranking: RankingModel | None,
     languages: np.ndarray | None = None,
-) -> tuple[dict[str, Any], Stages]:
+) -> Evaluated:
     """Evaluates the run's models and every baseline that the data allows, which are tuned on validation.
 
     Args:
@@ -45,18 +61,17 @@ def evaluate_in_detail(
       ranking: the ranking model on top, or None.
       languages: object (str) [texts], see `slices.slices`.
 
-    Returns:
-      (what `evaluation.schema.json` describes, what it was made from).
     """
     items, train, sequences = dataset.items, dataset.train, dataset.splits[split]
     about = written_of_items(items, train, dataset.texts)
     baselines = tuned_baselines(config, items, train, about, _measure(config, items, dataset.splits["validation"]))
     stages = rank_stages(config, model, items, sequences, ranking, baselines)
     result = detailed(config, stages, items, sequences, train, about, languages)
-    result["ratings"] = None
+    result["ratings"], said = None, None
     if ranking is not None and ranking.rated and sequences.rating is not None:
-        result["ratings"] = rating_metrics(config, said_of_targets(config, model, ranking, sequences))
-    return result, stages
+        said = said_of_targets(config, model, ranking, sequences)
+        result["ratings"] = rating_metrics(config, said)
+    return Evaluated(result, stages, said)
 
 
 def _measure(config: Config, items: ItemTable, validation: SequenceTable) -> Callable[[Scorer], float]:
@@ -108,8 +123,7 @@ def detailed(
         values, reach = _of_stage(config, stages, name, items, sequences, about)
         result["stages"][name] |= values
         result["intervals"][name] = reach
-    clock = has_clock(config.data)
-    parts = slices(items, sequences, train, stages.targets, clock=clock, languages=languages)
+    parts = slices(items, sequences, train, stages.targets, clock=has_clock(config.data), languages=languages)
     result["slices_by"] = list(headline(config.evaluation.cutoffs))
     result["slices"] = [_slice(config, stages, part) for part in parts]
     result["comparisons"] = comparisons(config, stages)

@@ -26,13 +26,14 @@ def said_of_targets(
     """What is said of each held-out event that has a rating, from what came before all of its user's.
 
     Returns:
-      `user` int64 [m] rows of `sequences`, `given` float64 [m] the rating, `rating` float64 [m] the one expected,
+      `user` int64 [m] rows of `sequences`, `place` int64 [m] flat positions of the events, `given` float64 [m] the
+      rating, `rating` float64 [m] the one expected,
       `liked` float64 [m] the probability that it is at least `ranking.liked_rating`.
     """
     vectors = model.item_vectors()
     score = OneGraph(ranking.score, widths={1: ranking.dim})
     stop = sequences.offsets[1:] - sequences.target_count
-    found: dict[str, list[np.ndarray]] = {"user": [], "given": [], "rating": [], "liked": []}
+    found: dict[str, list[np.ndarray]] = {"user": [], "place": [], "given": [], "rating": [], "liked": []}
     assert sequences.rating is not None
     usable = np.isfinite(sequences.rating) & (sequences.item != UNKNOWN_ITEM)
     for rows, batch in request_batches(
@@ -60,11 +61,14 @@ def said_of_targets(
             said = score(inputs, vectors)
             kept = there & usable[place]
             found["user"].append(np.repeat(rows[some], _TARGETS).reshape(kept.shape)[kept])
+            found["place"].append(place[kept])
             found["given"].append(sequences.rating[place][kept])
             for name in ("rating", "liked"):
                 found[name].append(said[name].numpy()[kept])
     return {
-        name: np.concatenate(parts).astype(np.int64 if name == "user" else np.float64) if parts else np.zeros(0)
+        name: np.concatenate(parts).astype(np.int64 if name in ("user", "place") else np.float64)
+        if parts
+        else np.zeros(0)
         for name, parts in found.items()
     }
 

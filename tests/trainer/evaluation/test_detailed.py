@@ -67,7 +67,8 @@ def ranker(
 
 @pytest.fixture(scope="module")
 def evaluated(dataset: Dataset, model: Any, ranker: ranking.RankingModel) -> tuple[dict[str, Any], Stages]:
-    result, stages = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
+    found = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
+    result, stages = found.document, found.stages
     return {"split": "test", "ranking_is_served": False, "use_ranking": "auto", **result}, stages
 
 
@@ -126,7 +127,7 @@ def test_a_verdict_needs_more_than_a_difference() -> None:
 
 
 def test_a_seed_repeats(dataset: Dataset, model: Any, ranker: ranking.RankingModel, evaluated: tuple) -> None:
-    again, _ = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
+    again = evaluate_in_detail(CONFIG, model, dataset, "test", ranker).document
     assert again == {name: value for name, value in evaluated[0].items() if name in again}
 
 
@@ -248,7 +249,7 @@ def test_tables_fit_a_terminal(evaluated: tuple) -> None:
 
 def test_other_cutoffs(dataset: Dataset, model: Any) -> None:
     config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"cutoffs": (5, 20)})})
-    result, _ = evaluate_in_detail(config, model, dataset, "test", None)
+    result = evaluate_in_detail(config, model, dataset, "test", None).document
     result |= {"split": "test", "ranking_is_served": False, "use_ranking": "auto"}
     assert describe.line(result).startswith("NDCG@20 retrieval")
     assert "recall@20" in describe.table(result)
@@ -272,7 +273,7 @@ def test_many_targets_of_one_user_are_rated_like_one(model: Any, ranker: Any) ->
 def test_validation_alone(dataset: Dataset, model: Any) -> None:
     """Where nothing but validation is held out, and only to few users."""
     few = Dataset(dataset.items, {name: _some(split) for name, split in dataset.splits.items()}, None)
-    result, _ = evaluate_in_detail(CONFIG, model, few, "validation", None)
+    result = evaluate_in_detail(CONFIG, model, few, "validation", None).document
     assert result["users"] == 5
     assert all(value is None for value in result["intervals"]["retrieval"].values())
 

@@ -39,6 +39,10 @@ class Report:
       training: model -> records of its epochs.
       data: counts of ingestion, as `report/data.json` has them; None where they are not known.
       index: what the index builder measured; None where that is not known.
+      gates: `gate`, `passed`, `checks` of {`what`, `passed`, `reason`}, `note` and `measured` of each gate; what the
+        drift gate measured has `divergence` of features, what that of the infrastructure did `latency` of signatures.
+      rating_slices: of the probability of being liked, for all ratings and each slice `by`, `name`, `ratings`, `auc`,
+        `log_loss`, `calibration`, `liked` and `said`, None where undefined.
       configuration: YAML.
       versions: package -> version.
       command: how to make the run again; "" where that is not known.
@@ -51,6 +55,8 @@ class Report:
     training: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     data: dict[str, Any] | None = None
     index: dict[str, Any] | None = None
+    gates: list[dict[str, Any]] = field(default_factory=list)
+    rating_slices: list[dict[str, Any]] = field(default_factory=list)
     configuration: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
@@ -88,6 +94,8 @@ def render(report: Report) -> str:
         slices=_slices(found, metric),
         exposure=_exposure(found, order),
         calibration=_calibration(found),
+        refused=[gate["gate"] for gate in report.gates if not gate["passed"]],
+        measured={key: value for gate in report.gates for key, value in gate["measured"].items()},
     )
 
 

@@ -1,0 +1,113 @@
+"""The gates of the index, of skew and of drift, and what any gate writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow_data_validation as tfdv
+
+from serving.exported_model import Answer
+from tfx_pipeline.gates import drift, index, skew, verdict
+from tfx_pipeline.gates.verdict import Check, Verdict
+from trainer.features import Feature
+
+FEATURES = [
+    Feature("event", "bytes"),
+    Feature("rating", "float"),
+    Feature("item_id", "bytes"),
+    Feature("text", "bytes"),
+]
+
+
+def index_report(recall: float, p99: float) -> dict[str, Any]:
+    chosen = {"kind": "scann", "parameters": {"leaves": 3}}
+    other = {"kind": "brute_force", "parameters": {}, "recall": 1.0, "p50_ms": 9.0, "p99_ms": 99.0}
+    measured = [other, {**chosen, "recall": recall, "p50_ms": 0.1, "p99_ms": p99}]
+    return {**chosen, "k": 100, "recall_target": 0.98, "measured": measured}
+
+
+@pytest.mark.parametrize(
+    ("recall", "p99", "limit", "refused"),
+    [
+        (0.99, 5.0, None, []),
+        (0.97, 5.0, None, ["recall@100 0.970, wanted at least 0.98"]),
+        (0.99, 5.0, 4.0, ["p99 5.00 ms, wanted at most 4 ms"]),
+        (0.5, 5.0, 4.0, ["recall@100 0.500, wanted at least 0.98", "p99 5.00 ms, wanted at most 4 ms"]),
+    ],
+)
+def test_index(recall: float, p99: float, limit: float | None, refused: list[str]) -> None:
+    found = index.judge(index_report(recall, p99), limit)
+    assert found.passed == (not refused)
+    assert found.refusals == refused
+
+
+def test_an_index_that_was_not_measured_is_said_not_to_be() -> None:
+    found = index.judge(index_report(0.99, 1.0) | {"measured": []}, 1.0)
+    assert found.passed
+    assert "no held-out queries" in found.line()
+
+
+BATCH = {"a": 3.0, "b": 2.0, "c": 1.999, "d": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("ids", "scores", "passes"),
+    [
+        ("abc", [3.0, 2.0, 1.999], True),
+        ("acb", [3.0, 1.999, 2.0], True),  # within the tolerance either may come first
+        ("abc", [3.0, 2.0, 1.9], False),
+        ("bac", [2.0, 3.0, 1.999], False),
+        ("abd", [3.0, 2.0, 1.0], False),
+        ("abx", [3.0, 2.0, 1.999], False),
+        ("ab", [3.0, 2.0], False),
+        ("", [], False),
+    ],
+)
+def test_served_lists_have_to_be_the_batch_paths(ids: str, scores: list[float], passes: bool) -> None:
+    found = skew.judge([Answer(list(ids), np.array(scores, np.float32))], [BATCH], k=3, tolerance=0.01)
+    assert found.passed == passes
+    assert "1 requests" in found.line()
+
+
+def test_lists_may_be_short_where_few_items_are_allowed() -> None:
+    assert skew.judge([Answer(["a"], np.array([3.0]))], [{"a": 3.0}], k=3, tolerance=0.01).passed
+    assert "no held-out users" in skew.judge([], [], k=3, tolerance=0.01).line()
+
+
+def statistics(share: float, mean: float, seed: int) -> drift.Statistics:
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "event": random.choice(["view", "buy"], 2_000, p=[share, 1 - share]),
+            "rating": random.normal(mean, 1, 2_000),
+            "item_id": random.integers(0, 5_000, 2_000).astype(str),
+            "text": random.integers(0, 10**9, 2_000).astype(str),
+        }
+    )
+    return tfdv.generate_statistics_from_dataframe(frame)
+
+
+@pytest.mark.parametrize(
+    ("share", "mean", "drifted"),
+    [(0.5, 0.0, []), (0.02, 0.0, ["sequences.event"]), (0.5, 3.0, ["sequences.rating"])],
+)
+def test_drift(share: float, mean: float, drifted: list[str]) -> None:
+    before, now = statistics(0.5, 0.0, seed=1), statistics(share, mean, seed=2)
+    found = drift.judge({"sequences": (now, before, FEATURES)}, most=0.2)
+    assert [check.what for check in found.checks if not check.passed] == drifted
+    assert found.passed == (not drifted)
+    assert set(found.measured["divergence"]) == {"sequences.event", "sequences.rating"}  # ids and texts are always new
+
+
+def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
+    checks = (Check("one", True, "fine"), Check("二", False, "bad, wanted good"))
+    found = Verdict("index", checks, note="half of it", measured={"x": [1.5]})
+    verdict.write(tmp_path, found)
+    assert verdict.read(tmp_path) == found
+    assert not found.passed
+    assert found.line() == "refused: bad, wanted good"
+    assert Verdict("index").line() == "nothing to check"

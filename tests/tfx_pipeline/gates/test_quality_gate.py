@@ -1,0 +1,133 @@
+"""The gate of quality: what it refuses, what it lets through, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfx_pipeline.gates import quality
+from tfx_pipeline.gates.quality import Compared
+from trainer.config import GatesConfig
+from trainer.errors import UsageError
+from trainer.evaluation.full_ranking import Targets
+from trainer.evaluation.slices import Slice
+
+USERS = 400
+
+
+def evaluation(verdict: str = "better", ndcg: float = 0.2) -> dict[str, Any]:
+    return {
+        "ranking_is_served": False,
+        "slices_by": ["ndcg@10", "hit_rate@10", "recall@100"],
+        "stages": {"retrieval": {"ndcg@10": ndcg, "hit_rate@10": 0.3}, "popularity": {"ndcg@10": 0.1}},
+        "comparisons": [{"model": "retrieval", "with": "popularity", "metric": "ndcg@10", "verdict": verdict}],
+    }
+
+
+@pytest.mark.parametrize(("least", "passes"), [(0.2, True), (0.21, False)])
+def test_a_limit_is_kept_or_not(least: float, passes: bool) -> None:
+    floor, _ = quality.limits(GatesConfig(least={"ndcg@10": least}), evaluation())
+    assert floor.passed == passes
+    assert "ndcg@10 0.2000" in floor.reason
+    assert f"at least {least}" in floor.reason
+
+
+@pytest.mark.parametrize(("verdict", "passes"), [("better", True), ("not told apart", True), ("worse", False)])
+def test_a_model_that_is_shown_to_be_worse_than_a_baseline_is_refused(verdict: str, passes: bool) -> None:
+    (check,) = quality.limits(GatesConfig(), evaluation(verdict))
+    assert check.passed == passes
+    assert f"{verdict} {'from' if verdict == 'not told apart' else 'than'} popularity (0.1000)" in check.reason
+
+
+def test_the_figures_are_those_of_what_is_served() -> None:
+    found = evaluation() | {"ranking_is_served": True}
+    found["stages"]["recommend"] = {"ndcg@10": 0.05}
+    found["comparisons"].append(
+        {"model": "recommend", "with": "popularity", "metric": "ndcg@10", "verdict": "worse"},
+    )
+    assert [check.passed for check in quality.limits(GatesConfig(least={"ndcg@10": 0.1}), found)] == [False, False]
+
+
+@pytest.mark.parametrize("gates", [{"least": {"precision@3": 0.1}}, {"baselines": ["horoscope"]}])
+def test_what_was_not_measured_is_named(gates: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"precision@3|horoscope") as error:
+        quality.limits(GatesConfig(**gates), evaluation())
+    assert "popularity" in str(error.value) or "ndcg@10" in str(error.value)
+
+
+def one_target_each(count: int = USERS) -> Targets:
+    return Targets(np.ones(count, np.int32), np.arange(count), np.arange(count + 1))
+
+
+def ranks(seed: int, hits: float, count: int = USERS) -> np.ndarray:
+    """A list that has the target among its first ten with this probability."""
+    random = np.random.default_rng(seed)
+    return np.where(random.random(count) < hits, random.integers(1, 11, count), 0)
+
+
+def halves(count: int = USERS) -> list[Slice]:
+    first = np.arange(count) < count // 4
+    return [
+        Slice("history", "short", first),
+        Slice("history", "long", ~first),
+        Slice("user", "few", np.arange(count) < 9),
+    ]
+
+
+def judged(last: np.ndarray, candidate: np.ndarray, **gates: Any) -> tuple[list[Compared], dict[str, bool]]:
+    settings = GatesConfig(**gates)
+    compared = quality.compare(settings, candidate, last, one_target_each(len(last)), halves(len(last)), 10, seed=1)
+    return compared, {check.what: check.passed for check in quality.not_worse(settings, compared, 10)}
+
+
+def test_the_same_model_passes_and_small_slices_are_not_looked_at() -> None:
+    last = ranks(1, 0.4)
+    compared, passed = judged(last, last)
+    assert [part.name for part in compared] == ["all users", "history: short", "history: long"]
+    assert [part.users for part in compared] == [400, 100, 300]
+    assert all(passed.values())
+
+
+def test_a_model_that_is_worse_for_everybody_is_refused_with_both_figures() -> None:
+    last, candidate = ranks(1, 0.4), ranks(2, 0.1)
+    compared, passed = judged(last, candidate)
+    assert not passed["all users"]
+    whole = compared[0]
+    assert whole.last == pytest.approx(np.where(last > 0, 1 / np.log2(1 + np.maximum(last, 1)), 0).mean())
+    reason = quality.not_worse(GatesConfig(), compared, 10)[0].reason
+    assert f"{whole.candidate:.4f}" in reason
+    assert f"{whole.last:.4f}" in reason
+    assert "98%" in reason
+
+
+def test_a_model_that_is_worse_for_one_slice_alone_is_refused_by_that_slice() -> None:
+    last = ranks(1, 0.4)
+    candidate = last.copy()
+    candidate[: USERS // 4] = ranks(3, 0.05, USERS // 4)
+    candidate[USERS // 4 :] = np.where(last[USERS // 4 :] > 0, 1, 0)  # better elsewhere, and on the whole
+    compared, passed = judged(last, candidate)
+    assert compared[0].candidate > compared[0].last
+    assert passed == {"all users": True, "history: short": False, "history: long": True}
+    assert judged(last, candidate, slices=["user"])[1] == {"all users": True}
+
+
+def test_what_chance_would_make_of_equals_is_let_through() -> None:
+    refused = sum(not all(judged(ranks(seed, 0.3), ranks(1000 + seed, 0.3))[1].values()) for seed in range(60))
+    assert refused <= 8  # one in twenty is what the test allows itself; two-sided, so fewer
+
+
+def test_a_loss_within_the_tolerance_is_let_through() -> None:
+    last = np.ones(USERS, np.int64)
+    candidate = np.where(np.arange(USERS) % 25 == 0, 0, 1)  # 4 % less, beyond any doubt
+    assert not judged(last, candidate, tolerance=0.0, slice_tolerance=0.0)[1]["all users"]
+    assert all(judged(last, candidate, tolerance=0.05, slice_tolerance=0.05)[1].values())
+
+
+def test_equals_are_blessed_only_with_enough_users_where_no_loss_has_to_be_shown() -> None:
+    few, many = ranks(1, 0.4, 200), ranks(1, 0.4, 200)
+    noisy = ranks(5, 0.4, 200)
+    strict = {"comparison": "bless_if_not_worse", "tolerance": 0.1, "slice_tolerance": 0.1}
+    assert not all(judged(few, noisy, **strict)[1].values())
+    assert all(judged(few, many, **strict)[1].values())

@@ -1,0 +1,91 @@
+"""`towers tune`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainer import config_file
+from trainer.errors import UsageError
+
+EPILOG = """\
+example:
+  towers tune --config configs/demo.yaml --data data --out runs/demo --set tuning.trials=10
+  towers run --config runs/demo/tuned.yaml --data data --out runs/demo
+
+The configuration declares what to search:
+
+  tuning:
+    trials: 20
+    method: bayesian            # or random
+    space:
+      model.dropout: [0.2, 0.35, 0.5]
+      retrieval.learning_rate: {min: 3.0e-4, max: 3.0e-3, log: true}
+
+Each trial trains retrieval and is scored by its best validation NDCG@10; the test split is not looked at. What is
+killed goes on with the same command; more trials continue a search that has ended. The result is the configuration
+with the best values in it, OUT/tuned.yaml. Unknown options go to Beam.
+"""
+PASSES_THROUGH = True  # Beam's options
+_SHOWN = 10  # trials in the table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="the dataset's YAML file, with a section `tuning`")
+    parser.add_argument("--data", default=".", metavar="DIR", help="what paths in it are relative to (default: here)")
+    parser.add_argument("--out", default=None, metavar="DIR", help="the run's directory (default: runs/NAME)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAML")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = config_file.load(arguments.config, arguments.set)
+    if not config.tuning.space:
+        raise UsageError(
+            f"{arguments.config}: has no `tuning.space`. Name what to search, such as {{model.dropout: [0.2, 0.5]}}; "
+            "see `towers tune --help`."
+        )
+    from tfx_pipeline import beam_options
+    from tfx_pipeline.components import retrieval_tuner
+    from tfx_pipeline.run_directory import RunDirectory, replace_file
+    from tfx_pipeline.runners import local
+    from tfx_pipeline.screen import Screen
+    from trainer import tuning
+
+    tuning.check(config)
+    directory = RunDirectory(arguments.out or Path("runs") / config.name)
+    beam_pipeline_args = beam_options.resolve(arguments.rest)
+    found = local.tune(config, arguments.data, directory, beam_pipeline_args, Screen())
+    trials = json.loads((found / retrieval_tuner.TRIALS).read_text(encoding="utf-8"))
+    path = directory.path / "tuned.yaml"
+    replace_file(path, tuned(arguments.config, arguments.set, trials))
+    print(table(trials))
+    print(f"tuned   {path}")
+    return 0
+
+
+def tuned(config_path: str, overrides: list[str], trials: list[dict[str, Any]]) -> str:
+    """The configuration, `--set` included, with the best values; comments are lost."""
+    best = trials[0]
+    document = config_file.document(config_path, overrides)
+    for key, value in best["values"].items():
+        config_file.put(document, key, value)
+    found = f"validation NDCG@10 {best['score']:.4f}, the best of {len(trials)} trials"
+    written = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return f"# {Path(config_path).name}, tuned: {found}.\n{written}"
+
+
+def table(trials: list[dict[str, Any]]) -> str:
+    """The best trials, at most 100 columns wide."""
+    from trainer.tuning import said
+
+    lines = [f"{'NDCG@10':<10}on validation, with"]
+    for trial in trials[:_SHOWN]:
+        score = "failed" if trial["score"] is None else f"{trial['score']:.4f}"
+        lines.append(f"{score:<10}{said(trial['values']) if trial['score'] is not None else trial['reason']}"[:100])
+    if len(trials) > _SHOWN:
+        lines.append(f"{'':<10}and {len(trials) - _SHOWN} more")
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""The gate of train/serve skew: the export answers requests as the batch path does."""
+
+from __future__ import annotations
+
+import numpy as np
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from serving.exported_model import ExportedModel
+from tfx_pipeline import known_users, progress
+from tfx_pipeline.artifacts import GateVerdict, Ranker, Towers
+from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
+from tfx_pipeline.gates import skew, verdict
+from trainer import ranking
+from trainer.config import Config
+from trainer.evaluation.full_ranking import rank_all
+from trainer.loading import Dataset
+
+
+class SkewGateExecutor(DatasetExecutor):
+    def run(self, step: Step) -> None:
+        config = step.config
+        split = "test" if config.data.split.test else "validation"
+        dataset = step.dataset(split)
+        settings = config.evaluation
+        users = list(
+            known_users.held_out(
+                step.inputs["ingested"], split, with_query=settings.with_query, with_timestamp=settings.with_timestamp
+            )
+        )
+        users.sort(key=lambda user: (len(user.request.events), user.request.user_id))
+        if users:  # histories of all lengths
+            places = np.unique(np.linspace(0, len(users) - 1, config.gates.skew_users).astype(int))
+            users = [users[place] for place in places]
+        model = ExportedModel(path_utils.serving_model_path(step.inputs["model"]))
+        served = model.recommend([user.request for user in users])
+        batch = _by_the_batch_path(step, dataset, split, [user.request.user_id for user in users])
+        found = skew.judge(served, batch, config.serving.k, config.gates.skew_tolerance)
+        verdict.write(step.outputs["verdict"], found)
+        progress.summary(found.line())
+
+
+def _by_the_batch_path(step: Step, dataset: Dataset, split: str, user_ids: list[str]) -> list[dict[str, float]]:
+    """Item id -> score of each user's best items, twice as many as are served."""
+    config = step.config
+    towers, ranker = step.towers(dataset), None
+    if step.ranking_is_served():
+        ranker = ranking.load(step.inputs["ranker"])
+        ranker.attach(towers.item_vectors())
+    # An export knows nothing of which items evaluation ranks.
+    everything = config.evaluation.model_copy(update={"candidates": "all"})
+    sequences = dataset.splits[split]
+    row_of = {user_id: row for row, user_id in enumerate(sequences.user_id)}
+    rows = np.array([row_of[user_id] for user_id in user_ids], np.int64)
+    names = np.concatenate([[""], dataset.items.item_id])
+    lists: dict[int, dict[str, float]] = {}
+    for ranked in rank_all(
+        config.model_copy(update={"evaluation": everything}),
+        towers,
+        dataset.items,
+        sequences,
+        k=2 * config.serving.k,
+        users=rows,
+        ranking=ranker,
+    ):
+        for row, items, scores in zip(ranked.users, ranked.items, ranked.scores, strict=True):
+            kept = items > 0
+            lists[int(row)] = dict(zip(names[items[kept]], scores[kept].tolist(), strict=True))
+    return [lists[row] for row in rows.tolist()]
+
+
+class SkewGateSpec(component_spec.ComponentSpec):
+    PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
+    INPUTS = {
+        **DATASET_INPUTS,
+        "ingested": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "towers": component_spec.ChannelParameter(type=Towers),
+        "ranker": component_spec.ChannelParameter(type=Ranker, optional=True),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+    }
+    OUTPUTS = {"verdict": component_spec.ChannelParameter(type=GateVerdict)}
+
+
+class SkewGate(base_component.BaseComponent):
+    """Replays requests of held-out users, raw as clients send them, and demands the batch path's answers.
+
+    Args:
+      dataset: the transformed dataset.
+      ingested: the sequences before Transform: what clients would send.
+      towers: the retrieval model.
+      ranker: the ranking model, or None.
+      model: the export of both.
+      config: the run's configuration.
+    """
+
+    SPEC_CLASS = SkewGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(SkewGateExecutor)
+
+    def __init__(
+        self,
+        dataset: DatasetChannels,
+        ingested: types.BaseChannel,
+        towers: types.BaseChannel,
+        ranker: types.BaseChannel | None,
+        model: types.BaseChannel,
+        config: Config,
+    ):
+        super().__init__(
+            SkewGateSpec(
+                config=config.restricted("text", "model", "ranking", "serving", "evaluation", "gates").to_json(),
+                **vars(dataset),
+                ingested=ingested,
+                towers=towers,
+                ranker=ranker,
+                model=model,
+                verdict=types.Channel(type=GateVerdict),
+            )
+        )

@@ -1,0 +1,73 @@
+"""What a gate found, and where it is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfx_pipeline.run_directory import replace_file
+
+FILE = "verdict.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure held against a limit.
+
+    Attributes:
+      what: what was looked at, in words.
+      passed: whether the limit is kept.
+      reason: one clause that says so with the figures.
+    """
+
+    what: str
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one gate.
+
+    Attributes:
+      gate: its name.
+      checks: what it looked at; a gate that had nothing to look at has none and passes.
+      note: what was not looked at, and why; "" if everything was.
+      measured: figures for the report.
+    """
+
+    gate: str
+    checks: tuple[Check, ...] = ()
+    note: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def refusals(self) -> list[str]:
+        return [check.reason for check in self.checks if not check.passed]
+
+    def line(self) -> str:
+        """What there is to say, in one line."""
+        if not self.passed:
+            return f"refused: {'; '.join(self.refusals)}"
+        kept = "; ".join(check.reason for check in self.checks)
+        return "; ".join(part for part in (kept, self.note) if part) or "nothing to check"
+
+
+def write(directory: str | Path, verdict: Verdict) -> None:
+    """Writes `FILE` into a directory that exists."""
+    record = {**dataclasses.asdict(verdict), "passed": verdict.passed}
+    replace_file(Path(directory) / FILE, json.dumps(record, indent=1, ensure_ascii=False))
+
+
+def read(directory: str | Path) -> Verdict:
+    """What `write` wrote."""
+    record = json.loads((Path(directory) / FILE).read_text(encoding="utf-8"))
+    checks = tuple(Check(**check) for check in record["checks"])
+    return Verdict(record["gate"], checks, record["note"], record["measured"])
