@@ -25,6 +25,7 @@ COMMANDS = {
     "reindex": "new items into the index of a finished run, without training",
     "compile": "the pipeline as a Kubeflow Pipelines v2 spec",
     "data": "write the built-in data, or check a dataset against its configuration",
+    "evaluate": "metrics of a finished run over a split, as JSON",
     "report": "the evaluation of a finished run as one HTML page",
     "predict": "batch recommendation for every user of a split",
     "serve": "the embedded server, which speaks TensorFlow Serving's API",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -44,46 +44,38 @@ def find(directory: RunDirectory, user_id: str) -> KnownUser:
     raise TowersError(f"{directory.path}: its data has no user {user_id!r}. Give another --user, or a --history.")
 
 
-@dataclass(frozen=True)
-class HeldOutUser:
-    """A user just before the events that are held out.
-
-    Attributes:
-      request: what is known then; without the query and the time that go with the held-out event unless asked for.
-      targets: ids of the items held out.
-    """
-
-    request: UserRequest
-    targets: tuple[str, ...]
-
-
-def held_out(examples: str, split: str, *, with_query: bool, with_timestamp: bool) -> Iterator[HeldOutUser]:
-    """The users of a split that have targets.
+def held_out(
+    examples: str, split: str, user_ids: Sequence[str], *, with_query: bool, with_timestamp: bool
+) -> list[UserRequest]:
+    """What users of a split would ask just before their targets, of which each should have one.
 
     Args:
       examples: directory of what was ingested.
       split: its name.
+      user_ids: of the users, in the order of the result.
       with_query, with_timestamp: whether requests know the first target's query and time.
     """
+    wanted, found = set(user_ids), {}
     for record in _records(examples, split):
         example = tf.train.Example.FromString(record).features.feature
+        user_id = example["user_id"].bytes_list.value[0].decode()
+        if user_id not in wanted:
+            continue
         events = _history(example)
         stop = len(events) - example["target_count"].int64_list.value[0]
-        if stop == len(events):
-            continue
         features = _features(example)
         for name, value in example.items():
             if name.startswith("context_") and value.bytes_list.value[stop]:
                 features[name] = value.bytes_list.value[stop].decode()
         queries = example["query"].bytes_list.value if with_query and "query" in example else []
-        request = UserRequest(
-            user_id=example["user_id"].bytes_list.value[0].decode(),
+        found[user_id] = UserRequest(
+            user_id=user_id,
             history=events[:stop],
             query=queries[stop].decode() if queries else "",
             timestamp=events[stop].timestamp if with_timestamp else 0,
             features=features,
         )
-        yield HeldOutUser(request, tuple(event.item_id for event in events[stop:]))
+    return [found[user_id] for user_id in user_ids]
 
 
 def titles(directory: RunDirectory) -> dict[str, str]:

@@ -60,6 +60,9 @@ def test_report(shop: Shop, tmp_path: Path) -> None:
     assert "towers run --config" in page
     titles = json.loads(Path(shop.directory.output("Evaluator", "evaluation"), "examples.json").read_text("utf-8"))
     assert html.escape(titles[0]["recommended"][0]["title"]) in page
+    assert "Latency of the export" in page
+    assert "Probability of being liked, by slice" in page
+    assert "The model passed every gate and was pushed." in page
     run = str(shop.directory.path)
     again = towers("report", "--run", run, "--out", str(tmp_path / "page.html"))
     assert (again.returncode, again.stdout.strip()) == (0, str(tmp_path / "page.html"))
@@ -71,6 +74,17 @@ def test_report(shop: Shop, tmp_path: Path) -> None:
     missing = towers("report", "--compare", run, str(tmp_path / "nowhere"))
     assert missing.returncode == 1
     assert "there is no such directory" in missing.stderr
+
+
+def test_evaluate_says_what_the_run_said(shop: Shop, tmp_path: Path) -> None:
+    output = tmp_path / "test.json"
+    done = towers("evaluate", "--run", str(shop.directory.path), "--out", str(output))
+    assert done.returncode == 0, done.stderr
+    found, expected = (json.loads(path.read_text()) for path in (output, shop.directory.report / "evaluation.json"))
+    assert found["ranking_is_served"] == expected["ranking_is_served"]
+    for name, metrics in found["stages"].items():
+        assert metrics == pytest.approx(expected["stages"][name])
+    assert found["intervals"]["retrieval"]["ndcg@10"] == pytest.approx(expected["intervals"]["retrieval"]["ndcg@10"])
 
 
 def test_an_unchanged_run_comes_from_the_cache_and_pushes_nothing(shop: Shop) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from tfx_pipeline import progress
@@ -35,6 +36,8 @@ def _judged(config: Config, input_dict: dict[str, list[types.Artifact]]) -> Verd
     if not input_dict.get("last_blessing"):
         return Verdict(drift.GATE, note="no earlier blessed run to compare with")
     before = artifact_utils.get_single_uri(input_dict["last_blessing"])
+    if not fileio.exists(before):
+        return Verdict(drift.GATE, note=f"not compared with the last blessed run, whose statistics are gone ({before})")
     tables = {
         table: (
             kept_statistics.present(table, input_dict),

@@ -79,7 +79,9 @@ def _judged(model: str) -> Verdict:
     try:
         found = validate(model)
     except (TowersError, ServerError) as error:
-        return Verdict(GATE, (Check("loads and answers", False, str(error).rstrip(".")),))
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"  # between them is the server's log
+        return Verdict(GATE, (Check("loads and answers", False, reason.rstrip(".")),))
     one = found.latency["recommend"]
     said = f"loaded in the embedded server, {found.answered} warm-up requests answered"
     said += f"; recommend p50 {one['p50_ms']:.1f} ms, p99 {one['p99_ms']:.1f} ms"

@@ -22,10 +22,9 @@ from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels
 from tfx_pipeline.gates import quality, verdict
 from tfx_pipeline.gates.quality import Compared
 from tfx_pipeline.gates.verdict import Verdict
-from tfx_pipeline.known_users import HeldOutUser
 from trainer import loading
 from trainer.config import Config
-from trainer.data import ItemTable, SequenceTable
+from trainer.data import ItemTable
 from trainer.evaluation.document import main_metric
 from trainer.evaluation.full_ranking import Targets, targets_of
 from trainer.evaluation.slices import slices
@@ -42,6 +41,8 @@ class QualityGateExecutor(DatasetExecutor):
             last = _last(step, scratch)
             if last is None:
                 note = "no earlier blessed model to compare with"
+            elif not fileio.exists(last):
+                note = f"not compared with the last blessed model, which is gone ({last})"
             else:
                 metric_k = int(main_metric(evaluation).split("@")[1])
                 compared, k = _compared(step, evaluation["split"], last, metric_k)
@@ -76,24 +77,24 @@ def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared]
     dataset = step.dataset(split)
     sequences, items = dataset.splits[split], dataset.items
     settings = config.evaluation
-    users = list(
-        known_users.held_out(
-            step.inputs["ingested"], split, with_query=settings.with_query, with_timestamp=settings.with_timestamp
-        )
-    )
-    users.sort(key=lambda user: user.request.user_id)
-    if len(users) > config.gates.max_users:
-        chosen = np.random.default_rng(config.seed).choice(len(users), config.gates.max_users, replace=False)
-        users = [users[place] for place in np.sort(chosen)]
     targets = targets_of(sequences)
+    rows = np.flatnonzero(np.diff(targets.offsets))
+    if len(rows) > config.gates.max_users:
+        rows = np.sort(np.random.default_rng(config.seed).choice(rows, config.gates.max_users, replace=False))
+    requests = known_users.held_out(
+        step.inputs["ingested"],
+        split,
+        sequences.user_id[rows].tolist(),
+        with_query=settings.with_query,
+        with_timestamp=settings.with_timestamp,
+    )
     asked = {"the last blessed model": last, "this one": path_utils.serving_model_path(step.inputs["model"])}
     lists = []
     for title, directory in asked.items():
         model = ExportedModel(directory)
         k = min(k, model.metadata["config"]["serving"]["k"])
-        say = functools.partial(_say, title, len(users))
-        lists.append([answer.item_ids for answer in model.recommend([user.request for user in users], say)])
-    rows = _rows(users, sequences)
+        say = functools.partial(_say, title, len(requests))
+        lists.append([answer.item_ids for answer in model.recommend(requests, say)])
     targets = targets.only(np.isin(targets.user, rows))
     last_ranks, ranks = (_ranks(targets, rows, found, items) for found in lists)
     spoken = loading.load_languages(config, step.paths)
@@ -104,11 +105,6 @@ def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared]
 
 def _say(title: str, of: int, done: int) -> None:
     progress.update(f"{title}: {done:,} of {of:,} users")
-
-
-def _rows(users: list[HeldOutUser], sequences: SequenceTable) -> np.ndarray:
-    row_of = {user_id: row for row, user_id in enumerate(sequences.user_id)}
-    return np.array([row_of[user.request.user_id] for user in users], np.int64)
 
 
 def _ranks(targets: Targets, rows: np.ndarray, lists: list[list[str]], items: ItemTable) -> np.ndarray:

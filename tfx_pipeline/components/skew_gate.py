@@ -25,25 +25,29 @@ class SkewGateExecutor(DatasetExecutor):
         split = "test" if config.data.split.test else "validation"
         dataset = step.dataset(split)
         settings = config.evaluation
-        users = list(
-            known_users.held_out(
-                step.inputs["ingested"], split, with_query=settings.with_query, with_timestamp=settings.with_timestamp
-            )
+        sequences = dataset.splits[split]
+        before = np.diff(sequences.offsets) - sequences.target_count
+        rows = np.flatnonzero(sequences.target_count)
+        rows = rows[np.argsort(before[rows], kind="stable")]
+        if len(rows):  # histories of all lengths
+            rows = rows[np.unique(np.linspace(0, len(rows) - 1, config.gates.skew_users).astype(int))]
+        requests = known_users.held_out(
+            step.inputs["ingested"],
+            split,
+            sequences.user_id[rows].tolist(),
+            with_query=settings.with_query,
+            with_timestamp=settings.with_timestamp,
         )
-        users.sort(key=lambda user: (len(user.request.events), user.request.user_id))
-        if users:  # histories of all lengths
-            places = np.unique(np.linspace(0, len(users) - 1, config.gates.skew_users).astype(int))
-            users = [users[place] for place in places]
         model = ExportedModel(path_utils.serving_model_path(step.inputs["model"]))
-        served = model.recommend([user.request for user in users])
-        batch = _by_the_batch_path(step, dataset, split, [user.request.user_id for user in users])
+        served = model.recommend(requests)
+        batch = _by_the_batch_path(step, dataset, split, rows)
         found = skew.judge(served, batch, config.serving.k, config.gates.skew_tolerance)
         verdict.write(step.outputs["verdict"], found)
         progress.summary(found.line())
 
 
-def _by_the_batch_path(step: Step, dataset: Dataset, split: str, user_ids: list[str]) -> list[dict[str, float]]:
-    """Item id -> score of each user's best items, twice as many as are served."""
+def _by_the_batch_path(step: Step, dataset: Dataset, split: str, rows: np.ndarray) -> list[dict[str, float]]:
+    """Item id -> score of each row's best items, twice as many as are served."""
     config = step.config
     towers, ranker = step.towers(dataset), None
     if step.ranking_is_served():
@@ -51,16 +55,13 @@ def _by_the_batch_path(step: Step, dataset: Dataset, split: str, user_ids: list[
         ranker.attach(towers.item_vectors())
     # An export knows nothing of which items evaluation ranks.
     everything = config.evaluation.model_copy(update={"candidates": "all"})
-    sequences = dataset.splits[split]
-    row_of = {user_id: row for row, user_id in enumerate(sequences.user_id)}
-    rows = np.array([row_of[user_id] for user_id in user_ids], np.int64)
     names = np.concatenate([[""], dataset.items.item_id])
     lists: dict[int, dict[str, float]] = {}
     for ranked in rank_all(
         config.model_copy(update={"evaluation": everything}),
         towers,
         dataset.items,
-        sequences,
+        dataset.splits[split],
         k=2 * config.serving.k,
         users=rows,
         ranking=ranker,

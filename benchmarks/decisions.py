@@ -1,0 +1,104 @@
+"""Whether decisions come out as they should, on the built-in data: what gates refuse, and what comparisons call.
+
+Models that are worse on purpose, and a better one, are run one after another in one directory: each meets the one that
+was blessed last. Then two seeds of one model are compared, and ids alone with ids and texts.
+
+Command:  .venv/bin/python benchmarks/decisions.py --work DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prepared import ROOT
+
+_NO_TEXT = {f"model.use_{kind}": "false" for kind in ("item_text", "item_reviews", "event_text", "query")}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, and what should become of it: `refused_by` is the gate, and what its reason should hold."""
+
+    name: str
+    settings: dict[str, str] = field(default_factory=dict)
+    refused_by: str | None = None
+
+
+CASES = (
+    Case("without text, the first of all", _NO_TEXT),
+    Case("with text: better"),
+    Case("without text, again", _NO_TEXT, "quality: .*all users"),
+    Case(
+        "random item vectors", {"retrieval.epochs": "1", "retrieval.learning_rate": "1.0e-9"}, "quality: .*popularity"
+    ),
+    Case("worse for cold items alone", {"model.id_dropout": "0"}, r"quality: .*\(popularity of the item: at most 5"),
+    Case("an index that finds too little", {"index.recall_target": "1.0"}, "index: recall"),
+    Case("a limit that is not reached", {"gates.least": '{"ndcg@10": 0.5}'}, "quality: ndcg@10 .* at least 0.5"),
+)
+
+
+COMPARED = {
+    "two seeds of one model": ({}, {"seed": "2"}, "not told apart"),
+    "ids alone, and ids and texts": (_NO_TEXT, {}, "better"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", required=True, type=Path)
+    work = parser.parse_args().work.resolve()
+    if not (work / "data").exists():
+        _towers("data", "demo", "--out", str(work / "data"))
+    for case in CASES:
+        _say(case.name, *_meets_its_gates(case, work))
+    for name, (first, second, wanted) in COMPARED.items():
+        _say(name, *_compared(first, second, wanted, work))
+
+
+def _say(name: str, as_wanted: bool, what: str) -> None:
+    print(f"{'as wanted' if as_wanted else 'NOT SO':<11}{name}\n{'':<11}{what}", flush=True)
+
+
+def _meets_its_gates(case: Case, work: Path) -> tuple[bool, str]:
+    done = _run(work, "run", case.settings)
+    found = re.search(r"the model was not pushed: (.*?)\. What is served", done.stderr.strip().splitlines()[-1])
+    if done.returncode and not found:
+        raise SystemExit(f"{case.name}: {done.stderr}")
+    if case.refused_by is None:
+        return not found, found[1] if found else "pushed"
+    return bool(found and re.search(case.refused_by, found[1])), found[1] if found else "pushed"
+
+
+def _compared(first: dict[str, str], second: dict[str, str], wanted: str, work: Path) -> tuple[bool, str]:
+    """NDCG@10 of two runs, each in a directory of its own."""
+    runs = []
+    for settings in (first, second):
+        name = "_".join(settings).replace(".", "_") or "default"
+        done = _run(work, name, settings)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        runs.append(str(work / name))
+    table = _towers("report", "--compare", *runs).stdout
+    (row,) = [line for line in table.splitlines() if line.startswith("ndcg@10")]
+    return row.endswith(wanted), f"NDCG@10, A, B, B less A, interval, p: {' '.join(row.split()[1:])}"
+
+
+def _run(work: Path, name: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    print(f"{name}: {settings} ...", file=sys.stderr, flush=True)
+    settings = {"text.store": str(work / "texts"), **settings}
+    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    config = str(ROOT / "configs" / "demo.yaml")
+    return _towers("run", "--config", config, "--data", str(work / "data"), "--out", str(work / name), *sets)
+
+
+def _towers(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(ROOT / "towers"), *arguments], check=False, capture_output=True, text=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""The gate of the infrastructure: an export that does not load is refused with the server's own words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tfx_pipeline.components import infra_validator
+
+
+@pytest.mark.slow
+def test_what_the_server_cannot_load_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"this is no SavedModel")
+    found = infra_validator._judged(str(tmp_path))
+    assert not found.passed
+    (reason,) = found.refusals
+    assert "\n" not in reason
+    assert "saved_model.pb" in reason or "SavedModel" in reason
+    assert found.measured == {}
