@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from tfx_pipeline.commands.run import add_arguments as add_arguments
 from trainer import config_file
 from trainer.errors import UsageError
 
@@ -32,13 +33,6 @@ with the best values in it, OUT/tuned.yaml. Unknown options go to Beam.
 """
 PASSES_THROUGH = True  # Beam's options
 _SHOWN = 10  # trials in the table
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, help="the dataset's YAML file, with a section `tuning`")
-    parser.add_argument("--data", default=".", metavar="DIR", help="what paths in it are relative to (default: here)")
-    parser.add_argument("--out", default=None, metavar="DIR", help="the run's directory (default: runs/NAME)")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAML")
 
 
 def run(arguments: argparse.Namespace) -> int:

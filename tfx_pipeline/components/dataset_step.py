@@ -9,7 +9,8 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from tfx_pipeline import progress
+from serving.client import UserRequest
+from tfx_pipeline import known_users, progress
 from tfx_pipeline.artifacts import TextEmbeddings
 from tfx_pipeline.fingerprint import code_fingerprint
 from trainer import loading, ranking_training, retrieval
@@ -71,6 +72,17 @@ class Step:
             "logs": self.outputs["model_run"],
             "on_update": progress.update,
         }
+
+    def requests(self, split: str, user_ids: list[str]) -> list[UserRequest]:
+        """What users would ask just before what is held out of them, as raw as clients send it."""
+        settings = self.config.evaluation
+        return known_users.held_out(
+            self.inputs["ingested"],
+            split,
+            user_ids,
+            with_query=settings.with_query,
+            with_timestamp=settings.with_timestamp,
+        )
 
     def ranking_is_served(self) -> bool:
         """Whether there is a ranking model and `recommend` uses it."""

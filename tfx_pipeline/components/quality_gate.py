@@ -16,7 +16,7 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
 from serving.exported_model import ExportedModel
-from tfx_pipeline import known_users, progress
+from tfx_pipeline import progress
 from tfx_pipeline.artifacts import GateVerdict
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from tfx_pipeline.gates import quality, verdict
@@ -76,18 +76,11 @@ def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared]
     config = step.config
     dataset = step.dataset(split)
     sequences, items = dataset.splits[split], dataset.items
-    settings = config.evaluation
     targets = targets_of(sequences)
     rows = np.flatnonzero(np.diff(targets.offsets))
     if len(rows) > config.gates.max_users:
         rows = np.sort(np.random.default_rng(config.seed).choice(rows, config.gates.max_users, replace=False))
-    requests = known_users.held_out(
-        step.inputs["ingested"],
-        split,
-        sequences.user_id[rows].tolist(),
-        with_query=settings.with_query,
-        with_timestamp=settings.with_timestamp,
-    )
+    requests = step.requests(split, sequences.user_id[rows].tolist())
     asked = {"the last blessed model": last, "this one": path_utils.serving_model_path(step.inputs["model"])}
     lists = []
     for title, directory in asked.items():

@@ -9,7 +9,7 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from serving.exported_model import ExportedModel
-from tfx_pipeline import known_users, progress
+from tfx_pipeline import progress
 from tfx_pipeline.artifacts import GateVerdict, Ranker, Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from tfx_pipeline.gates import skew, verdict
@@ -24,20 +24,13 @@ class SkewGateExecutor(DatasetExecutor):
         config = step.config
         split = "test" if config.data.split.test else "validation"
         dataset = step.dataset(split)
-        settings = config.evaluation
         sequences = dataset.splits[split]
         before = np.diff(sequences.offsets) - sequences.target_count
         rows = np.flatnonzero(sequences.target_count)
         rows = rows[np.argsort(before[rows], kind="stable")]
         if len(rows):  # histories of all lengths
             rows = rows[np.unique(np.linspace(0, len(rows) - 1, config.gates.skew_users).astype(int))]
-        requests = known_users.held_out(
-            step.inputs["ingested"],
-            split,
-            sequences.user_id[rows].tolist(),
-            with_query=settings.with_query,
-            with_timestamp=settings.with_timestamp,
-        )
+        requests = step.requests(split, sequences.user_id[rows].tolist())
         model = ExportedModel(path_utils.serving_model_path(step.inputs["model"]))
         served = model.recommend(requests)
         batch = _by_the_batch_path(step, dataset, split, rows)

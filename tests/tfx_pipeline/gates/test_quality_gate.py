@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tfx_pipeline.components import quality_gate
+from tfx_pipeline.components.dataset_step import Step
 from tfx_pipeline.gates import quality
 from tfx_pipeline.gates.quality import Compared
-from trainer.config import GatesConfig
+from trainer.config import Config, GatesConfig
 from trainer.errors import UsageError
 from trainer.evaluation.full_ranking import Targets
 from trainer.evaluation.slices import Slice
@@ -131,3 +134,25 @@ def test_equals_are_blessed_only_with_enough_users_where_no_loss_has_to_be_shown
     strict = {"comparison": "bless_if_not_worse", "tolerance": 0.1, "slice_tolerance": 0.1}
     assert not all(judged(few, noisy, **strict)[1].values())
     assert all(judged(few, many, **strict)[1].values())
+
+
+def test_where_metadata_cannot_be_asked_the_newest_pushed_version_stands_for_the_last_blessed(tmp_path: Path) -> None:
+    config = Config.model_validate(
+        {
+            "name": "shop",
+            "data": {
+                "interactions": {"path": "e.csv", "user_id": "u", "item_id": "i", "time": "n", "time_format": "order"}
+            },
+        }
+    )
+
+    def last(serving: str, **inputs: str) -> str | None:
+        return quality_gate._last(Step(config, inputs, {}, serving_directory=serving), str(tmp_path))
+
+    base = tmp_path / "recommender"
+    assert last("") is None
+    assert last(str(base)) is None
+    for name in ("9", "10", ".11.partial", "notes"):
+        (base / name).mkdir(parents=True)
+    assert last(str(base)) == str(base / "10")
+    assert last(str(base), last_blessed="/artifacts/7") == "/artifacts/7/Format-Serving"
