@@ -38,7 +38,7 @@ def judge(served: Sequence[Answer], batch: Sequence[dict[str, float]], k: int, t
             far |= difference > tolerance
         apart += far
     users = f"{len(served):,} requests"
-    figures = f"scores at most {farthest:.1g} apart"
+    figures = f"scores at most {farthest:.1g} apart" if farthest else "with the same scores"
     if not apart:
         return Verdict(GATE, (Check("answers", True, f"{users} answered as by the batch path, {figures}"),))
     reason = f"{apart:,} of {users} are not answered as by the batch path (tolerance {tolerance:g})"
