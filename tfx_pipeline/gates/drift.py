@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 import tensorflow_data_validation as tfdv
+from scipy.spatial.distance import jensenshannon
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from tfx_pipeline.gates.verdict import Check, Verdict
@@ -51,7 +52,32 @@ def _divergences(now: Statistics, before: Statistics, names: list[str]) -> Itera
             kind = schema_pb2.INT
         entry = schema.feature.add(name=name, type=kind)
         entry.drift_comparator.jensen_shannon_divergence.threshold = 0.0  # so that every feature is measured
-    anomalies: anomalies_pb2.Anomalies = tfdv.validate_statistics(now, schema, previous_statistics=before)
+    anomalies: anomalies_pb2.Anomalies = tfdv.validate_statistics(
+        _without_nan(now), schema, previous_statistics=_without_nan(before)
+    )
     for feature in anomalies.drift_skew_info:
         for measured in feature.drift_measurements:
             yield feature.path.step[0], measured.value
+    for name in names:
+        shares = [_share_of_nan(statistics, name) for statistics in (now, before)]
+        if any(shares):
+            distributions = [(share, 1 - share) for share in shares]
+            yield f"{name} (not given)", float(jensenshannon(*distributions, base=2) ** 2)
+
+
+def _without_nan(statistics: Statistics) -> Statistics:
+    """TFDV counts NaN as drift by their mere presence: identical statistics lie as far apart as their share of NaN."""
+    kept = Statistics.FromString(statistics.SerializeToString())
+    for feature in kept.datasets[0].features:
+        for histogram in feature.num_stats.histograms:
+            histogram.num_nan = 0
+    return kept
+
+
+def _share_of_nan(statistics: Statistics, name: str) -> float:
+    """Of a feature's values; 0 for a feature that is no number or is not there."""
+    for feature in statistics.datasets[0].features:
+        if feature.path.step[0] == name and feature.HasField("num_stats") and feature.num_stats.histograms:
+            values = feature.num_stats.common_stats.tot_num_values
+            return feature.num_stats.histograms[0].num_nan / values if values else 0.0
+    return 0.0

@@ -78,16 +78,16 @@ def test_lists_may_be_short_where_few_items_are_allowed() -> None:
     assert "no held-out users" in skew.judge([], [], k=3, tolerance=0.01).line()
 
 
-def statistics(share: float, mean: float, seed: int) -> drift.Statistics:
-    random = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "event": random.choice(["view", "buy"], 2_000, p=[share, 1 - share]),
-            "rating": random.normal(mean, 1, 2_000),
-            "item_id": random.integers(0, 5_000, 2_000).astype(str),
-            "text": random.integers(0, 10**9, 2_000).astype(str),
-        }
-    )
+def statistics(share: float, mean: float, seed: int, missing: float = 0.0) -> drift.Statistics:
+    random, count = np.random.default_rng(seed), 20_000
+    ratings = np.where(random.random(count) < missing, np.nan, random.normal(mean, 1, count))
+    columns = {
+        "event": random.choice(["view", "buy"], count, p=[share, 1 - share]),
+        "rating": [[rating] for rating in ratings],  # in a list NaN is a value, as in our examples
+        "item_id": random.integers(0, 5_000, count).astype(str),
+        "text": random.integers(0, 10**9, count).astype(str),
+    }
+    frame = pd.DataFrame(columns)
     return tfdv.generate_statistics_from_dataframe(frame)
 
 
@@ -101,6 +101,18 @@ def test_drift(share: float, mean: float, drifted: list[str]) -> None:
     assert [check.what for check in found.checks if not check.passed] == drifted
     assert found.passed == (not drifted)
     assert set(found.measured["divergence"]) == {"sequences.event", "sequences.rating"}  # ids and texts are always new
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "drifted"), [(0.6, 0.6, []), (0.6, 0.62, []), (0.1, 0.9, ["sequences.rating (not given)"])]
+)
+def test_ratings_that_are_not_given_are_no_drift_unless_they_become_more(
+    before: float, now: float, drifted: list[str]
+) -> None:
+    earlier, later = statistics(0.5, 0.0, seed=1, missing=before), statistics(0.5, 0.0, seed=2, missing=now)
+    found = drift.judge({"sequences": (later, earlier, FEATURES)}, most=0.2)
+    assert [check.what for check in found.checks if not check.passed] == drifted
+    assert drift.judge({"sequences": (later, later, FEATURES)}, most=1e-9).passed
 
 
 def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
