@@ -46,7 +46,7 @@ class QualityGateExecutor(DatasetExecutor):
             else:
                 metric_k = int(main_metric(evaluation).split("@")[1])
                 compared, k = _compared(step, evaluation["split"], last, metric_k)
-                checks += quality.not_worse(gates, compared, k)
+                checks = quality.not_worse(gates, compared, k) + checks
                 measured = {"last_blessed": last, "k": k, "compared": [vars(part) for part in compared]}
         found = Verdict(quality.GATE, tuple(checks), note, measured)
         verdict.write(step.outputs["verdict"], found)

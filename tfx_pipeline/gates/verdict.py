@@ -11,6 +11,7 @@ from typing import Any
 from tfx_pipeline.run_directory import replace_file
 
 FILE = "verdict.json"
+_SHOWN = 2  # checks that passed, in a line; all are in the file and the report
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,10 @@ class Verdict:
         """What there is to say, in one line."""
         if not self.passed:
             return f"refused: {'; '.join(self.refusals)}"
-        kept = "; ".join(check.reason for check in self.checks)
-        return "; ".join(part for part in (kept, self.note) if part) or "nothing to check"
+        kept = [check.reason for check in self.checks[:_SHOWN]]
+        more = len(self.checks) - len(kept)
+        kept += [f"and {more} more checks passed"] if more else []
+        return "; ".join([*kept, *([self.note] if self.note else [])]) or "nothing to check"
 
 
 def write(directory: str | Path, verdict: Verdict) -> None:

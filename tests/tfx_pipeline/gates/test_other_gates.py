@@ -123,3 +123,4 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert not found.passed
     assert found.line() == "refused: bad, wanted good"
     assert Verdict("index").line() == "nothing to check"
+    assert Verdict("index", checks[:1] * 4).line() == "fine; fine; and 2 more checks passed"

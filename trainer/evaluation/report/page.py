@@ -94,6 +94,7 @@ def render(report: Report) -> str:
         slices=_slices(found, metric),
         exposure=_exposure(found, order),
         calibration=_calibration(found),
+        unused=_unused(report.data),
         refused=[gate["gate"] for gate in report.gates if not gate["passed"]],
         measured={key: value for gate in report.gates for key, value in gate["measured"].items()},
     )
@@ -292,6 +293,16 @@ def _exposure(found: dict[str, Any], order: list[str]) -> Markup:
         from_zero=True,
         x_names=[f"{part['from']:,}" for part in parts],
     )
+
+
+def _unused(data: dict[str, Any] | None) -> list[tuple[str, str, int]]:
+    """(table, reason, rows) of what was put into quarantine, or noted."""
+    tables = data["tables"] if data else {}
+    return [
+        (name, reason, rows)
+        for name, table in tables.items()
+        for reason, rows in {**table["broken"], **table["notes"]}.items()
+    ]
 
 
 def _calibration(found: dict[str, Any]) -> Markup:
