@@ -336,7 +336,7 @@ def test_interrupted(interrupted: str) -> None:
     assert {"Ingest", "ItemsStatistics", "SequencesStatistics"} <= set(from_cache(interrupted))
     assert "SequencesSchema" not in from_cache(interrupted)  # mended: the cache must not hold what was there
     *_, step, message = interrupted.splitlines()
-    assert re.match(r"\[11/16\] RetrievalTrainer .* failed$", step)
+    assert re.match(r"\[11/\d+\] RetrievalTrainer .* failed$", step)
     assert message.startswith("towers: stopped during RetrievalTrainer. The same command goes on from there")
     assert "Traceback" not in interrupted
 
@@ -344,7 +344,7 @@ def test_interrupted(interrupted: str) -> None:
 def test_full_disk_in_mid_write(out_of_space: str) -> None:
     assert "EmbedTexts" in from_cache(out_of_space)
     *_, step, message = out_of_space.splitlines()
-    assert re.match(r"\[14/16\] Exporter .* failed$", step)
+    assert re.match(r"\[14/\d+\] Exporter .* failed$", step)
     assert message.startswith("towers: step Exporter failed: could not write its output (File too large). Log: ")
     assert "Make room, then run the same command" in message
     assert "Traceback" not in out_of_space
