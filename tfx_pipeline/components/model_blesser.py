@@ -31,7 +31,7 @@ class ModelBlesserExecutor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         found = [verdict.read(artifact_utils.get_single_uri(input_dict[gate])) for gate in (*GATES, _INFRA)]
-        checks = tuple(Check(one.gate, one.passed, f"{one.gate}: {'; '.join(one.refusals)}") for one in found)
+        checks = tuple(Check(one.gate, one.passed, f"{one.gate}: {one.why}") for one in found)
         whole = Verdict("all", checks)
         verdict.write(blessing.uri, whole)
         for table in kept_statistics.TABLES:

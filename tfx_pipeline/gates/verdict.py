@@ -11,7 +11,7 @@ from typing import Any
 from tfx_pipeline.run_directory import replace_file
 
 FILE = "verdict.json"
-_SHOWN = 2  # checks that passed, in a line; all are in the file and the report
+_SHOWN = 2  # checks in a line; all are in the file and the report
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,22 @@ class Verdict:
     def refusals(self) -> list[str]:
         return [check.reason for check in self.checks if not check.passed]
 
+    @property
+    def why(self) -> str:
+        """Why it refuses, in one clause; "" where it does not."""
+        return "; ".join(_first(self.refusals, "failed"))
+
     def line(self) -> str:
         """What there is to say, in one line."""
         if not self.passed:
-            return f"refused: {'; '.join(self.refusals)}"
-        kept = [check.reason for check in self.checks[:_SHOWN]]
-        more = len(self.checks) - len(kept)
-        kept += [f"and {more} more checks passed"] if more else []
+            return f"refused: {self.why}"
+        kept = _first([check.reason for check in self.checks], "passed")
         return "; ".join([*kept, *([self.note] if self.note else [])]) or "nothing to check"
+
+
+def _first(reasons: list[str], what: str) -> list[str]:
+    more = len(reasons) - _SHOWN
+    return reasons if more <= 0 else [*reasons[:_SHOWN], f"and {more} more checks {what}"]
 
 
 def write(directory: str | Path, verdict: Verdict) -> None:

@@ -82,9 +82,9 @@ def run(
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
     (pushed,) = outputs["AtomicPusher"]["pushed_model"]
     if not pushed.get_int_custom_property("pushed"):
-        reasons = "; ".join(verdict.read(_uri(outputs, "ModelBlesser", "blessing")).refusals)
+        why = "; ".join(verdict.read(_uri(outputs, "ModelBlesser", "blessing")).refusals)
         raise TowersError(
-            f"the model was not pushed: {reasons}. What is served stays as it was; see {directory.report}, and "
+            f"the model was not pushed: {why}. What is served stays as it was; see {directory.report}, and "
             "`gates` of the configuration."
         )
     return RunResult(

@@ -122,5 +122,6 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert verdict.read(tmp_path) == found
     assert not found.passed
     assert found.line() == "refused: bad, wanted good"
+    assert Verdict("index", checks[1:] * 5).why == "bad, wanted good; bad, wanted good; and 3 more checks failed"
     assert Verdict("index").line() == "nothing to check"
     assert Verdict("index", checks[:1] * 4).line() == "fine; fine; and 2 more checks passed"
