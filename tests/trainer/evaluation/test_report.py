@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
@@ -106,6 +107,44 @@ FULL = Report(
         "k": 100,
         "measured": [{"kind": "scann", "recall": 0.99, "p50_ms": 0.1, "p99_ms": 0.2}],
     },
+    gates=[
+        {
+            "gate": "quality",
+            "passed": False,
+            "checks": [
+                {"what": "a", "passed": True, "reason": "as before"},
+                {"what": HOSTILE, "passed": False, "reason": HOSTILE},
+            ],
+            "note": HOSTILE,
+            "measured": {
+                "k": 10,
+                "compared": [
+                    {"name": HOSTILE, "users": 9, "candidate": 0.1, "last": 0.2, "tolerance": 0.02, "p_value": 0.01}
+                ],
+            },
+        },
+        {"gate": "drift", "passed": True, "checks": [], "note": "", "measured": {"divergence": {HOSTILE: 0.1}}},
+        {
+            "gate": "infra",
+            "passed": True,
+            "checks": [],
+            "note": "",
+            "measured": {"latency": {"rank": {"requests": 5, "p50_ms": 1.0, "p95_ms": 2.0, "p99_ms": 3.0}}},
+        },
+    ],
+    rating_slices=[
+        {
+            "by": by,
+            "name": "n",
+            "ratings": 40,
+            "auc": None,
+            "log_loss": 0.5,
+            "calibration": 1.0,
+            "liked": 0.7,
+            "said": 0.7,
+        }
+        for by in ("", HOSTILE)
+    ],
     configuration=HOSTILE,
     versions={"tensorflow": "2.16.2"},
     command=HOSTILE,
@@ -153,6 +192,16 @@ def test_the_page_is_whole_and_fetches_nothing(report: Report) -> None:
     targets = {attributes["href"] for tag, attributes in tags.seen if tag == "a"}
     assert targets <= {f"#{name}" for name in ids}
     assert [tag for tag, _ in tags.seen].count("h1") == 1
+
+
+def test_a_model_that_was_refused_is_first_of_all_said_to_be() -> None:
+    banner = render(FULL).split('aria-label="verdict"')[1].split("</section>")[0]
+    assert '<section aria-label="verdict" class="verdict bad">' in render(FULL)
+    assert "<strong>Not pushed: refused by quality.</strong>" in banner
+    assert "can not be told apart from item-kNN" in banner
+    passed = replace(FULL, gates=FULL.gates[1:])
+    assert "passed every gate" in render(passed)
+    assert "Not pushed" not in render(passed)
 
 
 def test_what_people_wrote_stays_text() -> None:

@@ -78,12 +78,16 @@ def render(report: Report) -> str:
     order = [name for name in MODELS if name in found["stages"]]
     order += [name for name in found["stages"] if name not in MODELS]
     metric = main_metric(found)
+    refused = [gate["gate"] for gate in report.gates if not gate["passed"]]
+    said = verdict(found)
+    if refused:
+        said = Verdict("bad", f"Not pushed: refused by {_listed(refused)}.", [said.sentence, *said.details])
     return _template("report.html.j2").render(
         report=report,
         found=found,
         metric=metric,
         served=served(found),
-        verdict=verdict(found),
+        verdict=said,
         order=order,
         models=MODELS,
         accuracy=_columns(found, ("ndcg", "hit_rate", "recall", "mrr", "map")),
@@ -95,7 +99,7 @@ def render(report: Report) -> str:
         exposure=_exposure(found, order),
         calibration=_calibration(found),
         unused=_unused(report.data),
-        refused=[gate["gate"] for gate in report.gates if not gate["passed"]],
+        refused=refused,
         measured={key: value for gate in report.gates for key, value in gate["measured"].items()},
     )
 
