@@ -63,8 +63,7 @@ class ExportedModel:
         name, requests = self._with_vectors(list(requests))
         signature = self._model.signatures[name]
         spec = _spec(signature)
-        answers: list[Answer | None] = [None] * len(requests)
-        done = 0
+        answers: dict[int, Answer] = {}  # by the request's place
         # Histories of one length together: padding is computed like events.
         order = np.argsort([len(request.events) for request in requests], kind="stable")
         for first in range(0, len(order), _USERS_AT_ONCE):
@@ -75,10 +74,9 @@ class ExportedModel:
             for place, ids, scores in zip(places, found["item_id"], found["score"], strict=True):
                 kept = ids != b""
                 answers[place] = Answer([item_id.decode() for item_id in ids[kept]], scores[kept])
-            done += len(places)
             if on_update:
-                on_update(done)
-        return [answer for answer in answers if answer is not None]
+                on_update(len(answers))
+        return [answers[place] for place in range(len(requests))]
 
     def _with_vectors(self, requests: list[UserRequest]) -> tuple[str, list[UserRequest]]:
         """The signature to call, and the requests with vectors in place of texts if it takes them."""

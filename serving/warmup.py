@@ -68,13 +68,8 @@ def replay(
         for request in read(saved_model):
             if model_name is not None:
                 request.model_spec.name = model_name
-            try:
-                stub.Predict(request, timeout=timeout_seconds, wait_for_ready=True)
-            except grpc.RpcError as error:
-                raise TowersError(
-                    f"{saved_model}: warm-up request {answered + 1} ({request.model_spec.signature_name}) failed at "
-                    f"{address}: {error.code().name} {error.details()}"
-                ) from None
+            what = f"{saved_model}: warm-up request {answered + 1} ({request.model_spec.signature_name})"
+            _send(stub, request, what, address, timeout_seconds)
             answered += 1
     return answered
 
@@ -118,16 +113,24 @@ def measure(
             for number in range(requests + requests // 2):
                 request = smallest[name][number % len(smallest[name])]
                 start = time.perf_counter()
-                try:
-                    stub.Predict(request, timeout=timeout_seconds)
-                except grpc.RpcError as error:
-                    raise TowersError(
-                        f"{saved_model}: a request to {name} failed at {address}: {error.code().name} {error.details()}"
-                    ) from None
+                _send(stub, request, f"{saved_model}: a request to {name}", address, timeout_seconds)
                 seconds.append(time.perf_counter() - start)
             p50, p95, p99 = np.quantile(np.array(seconds[requests // 2 :]) * 1e3, [0.5, 0.95, 0.99]).tolist()
             found[name] = {"requests": requests, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
     return found
+
+
+def _send(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+    request: predict_pb2.PredictRequest,
+    what: str,
+    address: str,
+    timeout_seconds: float,
+) -> None:
+    try:
+        stub.Predict(request, timeout=timeout_seconds, wait_for_ready=True)
+    except grpc.RpcError as error:
+        raise TowersError(f"{what} failed at {address}: {error.code().name} {error.details()}") from None
 
 
 def _record(model_name: str, signature: str, inputs: Mapping[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:

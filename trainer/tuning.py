@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -92,8 +91,7 @@ def search(
     if not int(dataset.splits["validation"].target_count.sum()):
         raise TowersError("tuning needs validation users, and the split has none. Check `data.split`.")
     tuner = _Tuner(config, dataset, Path(directory), on_update or (lambda text: None))
-    with contextlib.suppress(RuntimeError):  # too many trials failed one after another; what they say is said below
-        tuner.search(verbose=0)
+    tuner.search(verbose=0)
     trials = tuner.tried()
     if trials[0].score is None:
         raise TowersError(f"no trial succeeded; the last one: {trials[-1].reason}")
@@ -114,6 +112,7 @@ class _Tuner(base_tuner.BaseTuner):
             max_trials=settings.trials,
             hyperparameters=_space(config),
             seed=config.seed,
+            max_consecutive_failed_trials=settings.trials + 1,  # what failed is told with the result
         )
         super().__init__(oracle, directory=str(directory), project_name=_PROJECT)
 

@@ -13,7 +13,7 @@ from serving.client import UserRequest
 from tfx_pipeline import known_users, progress
 from tfx_pipeline.artifacts import TextEmbeddings
 from tfx_pipeline.fingerprint import code_fingerprint
-from trainer import loading, ranking_training, retrieval
+from trainer import loading, ranking, ranking_training, retrieval
 from trainer.checkpoints import key_of
 from trainer.config import Config
 from trainer.loading import Dataset, DatasetPaths
@@ -58,6 +58,17 @@ class Step:
 
     def towers(self, dataset: Dataset) -> retrieval.RetrievalModel:
         return retrieval.load(self.inputs["towers"], dataset.items, dataset.texts)
+
+    def ranker(self, towers: retrieval.RetrievalModel) -> ranking.RankingModel:
+        """The ranking model, on top of these towers."""
+        ranker = ranking.load(self.inputs["ranker"])
+        ranker.attach(towers.item_vectors())
+        return ranker
+
+    @property
+    def evaluated_split(self) -> str:
+        """The split that the run's models are judged on."""
+        return "test" if self.config.data.split.test else "validation"
 
     def training_options(self) -> dict[str, Any]:
         """What the training steps give to `train` alike: where checkpoints and logs go, and who is told.

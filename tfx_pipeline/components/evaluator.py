@@ -16,7 +16,7 @@ from tfx_pipeline.artifacts import Ranker, Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from tfx_pipeline.reporting import RATING_SLICES
 from tfx_pipeline.run_directory import replace_file
-from trainer import loading, ranking
+from trainer import loading
 from trainer.config import Config
 from trainer.evaluation import describe, examples, per_user
 from trainer.evaluation.detailed import Evaluated, evaluate_in_detail
@@ -27,12 +27,10 @@ from trainer.loading import Dataset
 
 class EvaluatorExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        split = "test" if step.config.data.split.test else "validation"
+        split = step.evaluated_split
         dataset = step.dataset("validation", split)
-        towers, ranker = step.towers(dataset), None
-        if "ranker" in step.inputs:
-            ranker = ranking.load(step.inputs["ranker"])
-            ranker.attach(towers.item_vectors())
+        towers = step.towers(dataset)
+        ranker = step.ranker(towers) if "ranker" in step.inputs else None
         spoken = loading.load_languages(step.config, step.paths)
         found = evaluate_in_detail(step.config, towers, dataset, split, ranker, spoken)
         used = {"ranking_is_served": step.ranking_is_served(), "use_ranking": step.config.serving.use_ranking}

@@ -13,7 +13,6 @@ from tfx_pipeline import progress
 from tfx_pipeline.artifacts import GateVerdict, Ranker, Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from tfx_pipeline.gates import skew, verdict
-from trainer import ranking
 from trainer.config import Config
 from trainer.evaluation.full_ranking import rank_all
 from trainer.loading import Dataset
@@ -22,7 +21,7 @@ from trainer.loading import Dataset
 class SkewGateExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
         config = step.config
-        split = "test" if config.data.split.test else "validation"
+        split = step.evaluated_split
         dataset = step.dataset(split)
         sequences = dataset.splits[split]
         before = np.diff(sequences.offsets) - sequences.target_count
@@ -42,10 +41,7 @@ class SkewGateExecutor(DatasetExecutor):
 def _by_the_batch_path(step: Step, dataset: Dataset, split: str, rows: np.ndarray) -> list[dict[str, float]]:
     """Item id -> score of each row's best items, twice as many as are served."""
     config = step.config
-    towers, ranker = step.towers(dataset), None
-    if step.ranking_is_served():
-        ranker = ranking.load(step.inputs["ranker"])
-        ranker.attach(towers.item_vectors())
+    towers = step.towers(dataset)
     # An export knows nothing of which items evaluation ranks.
     everything = config.evaluation.model_copy(update={"candidates": "all"})
     names = np.concatenate([[""], dataset.items.item_id])
@@ -57,7 +53,7 @@ def _by_the_batch_path(step: Step, dataset: Dataset, split: str, rows: np.ndarra
         dataset.splits[split],
         k=2 * config.serving.k,
         users=rows,
-        ranking=ranker,
+        ranking=step.ranker(towers) if step.ranking_is_served() else None,
     ):
         for row, items, scores in zip(ranked.users, ranked.items, ranked.scores, strict=True):
             kept = items > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfx_pipeline.gates.verdict import Check, Verdict
+from tfx_pipeline.gates.verdict import Verdict, against_limit
 
 GATE = "index"
 
@@ -22,12 +22,10 @@ def judge(report: dict[str, Any], p99_milliseconds: float | None) -> Verdict:
     (measured,) = chosen[:1]
     recall, least = measured["recall"], report["recall_target"]
     title = f"recall@{report['k']}"
-    checks = [_check(title, recall >= least, f"{title} {recall:.3f}", f"at least {least:g}")]
+    checks = [against_limit(title, recall >= least, f"{title} {recall:.3f}", f"at least {least:g}")]
     if p99_milliseconds is not None:
         p99 = measured["p99_ms"]
-        checks.append(_check("p99", p99 <= p99_milliseconds, f"p99 {p99:.2f} ms", f"at most {p99_milliseconds:g} ms"))
+        checks.append(
+            against_limit("p99", p99 <= p99_milliseconds, f"p99 {p99:.2f} ms", f"at most {p99_milliseconds:g} ms")
+        )
     return Verdict(GATE, tuple(checks))
-
-
-def _check(what: str, passed: bool, found: str, limit: str) -> Check:
-    return Check(what, passed, f"{found} ({limit})" if passed else f"{found}, wanted {limit}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfx_pipeline.gates.verdict import Check
+from tfx_pipeline.gates.verdict import Check, against_limit
 from trainer.config import GatesConfig
 from trainer.errors import UsageError
 from trainer.evaluation import metrics
@@ -33,8 +33,7 @@ def limits(gates: GatesConfig, evaluation: dict[str, Any]) -> list[Check]:
         if metric not in figures:
             raise UsageError(f"`gates.least` should name metrics ({', '.join(figures)}). Received: {metric!r}")
         value = figures[metric]
-        wanted = f"{metric} {value:.4f}"
-        checks.append(_limit(metric, value >= least, wanted, f"at least {least:g}"))
+        checks.append(against_limit(metric, value >= least, f"{metric} {value:.4f}", f"at least {least:g}"))
     metric = main_metric(evaluation)
     for baseline in gates.baselines:
         found = [
@@ -144,7 +143,3 @@ def not_worse(gates: GatesConfig, compared: Sequence[Compared], k: int) -> list[
         reason = f"{figures})" if passed else f"{figures}): {shown} {1 - part.tolerance:.0%} of it"
         checks.append(Check(part.name, passed, reason))
     return checks
-
-
-def _limit(what: str, passed: bool, found: str, limit: str) -> Check:
-    return Check(what, passed, f"{found} ({limit})" if passed else f"{found}, wanted {limit}")

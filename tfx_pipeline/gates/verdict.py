@@ -29,6 +29,11 @@ class Check:
     reason: str
 
 
+def against_limit(what: str, passed: bool, found: str, limit: str) -> Check:
+    """The check of one figure, `found`, against a limit, both in words."""
+    return Check(what, passed, f"{found} ({limit})" if passed else f"{found}, wanted {limit}")
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Of one gate.
