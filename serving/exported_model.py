@@ -50,17 +50,26 @@ class ExportedModel:
             raise TowersError(f"{directory}: can not be loaded ({reason}). Export the model again.") from None
 
     def recommend(
-        self, requests: Sequence[UserRequest], on_update: Callable[[int], None] | None = None
+        self,
+        requests: Sequence[UserRequest],
+        on_update: Callable[[int], None] | None = None,
+        *,
+        reuse_vectors: bool = True,
     ) -> list[Answer]:
-        """`recommend` for each request; a text that is said more than once is encoded once.
+        """`recommend` for each request.
 
         What a request says beyond the inputs that the model has is left out.
 
         Args:
           requests: any number.
           on_update: told how many were answered.
+          reuse_vectors: encodes a text once that is said more than once, and has `recommend_embedded` answer, where the
+            model has that; False asks `recommend` itself, texts and all.
         """
-        name, requests = self._with_vectors(list(requests))
+        requests = list(requests)
+        name = "recommend"
+        if reuse_vectors:
+            name, requests = self._with_vectors(requests)
         signature = self._model.signatures[name]
         spec = _spec(signature)
         answers: dict[int, Answer] = {}  # by the request's place

@@ -9,12 +9,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from trainer.errors import UsageError
 
-# Everything in this process, in memory: the fastest for what fits on one machine.
-DEFAULTS = {"--runner": "DirectRunner", "--direct_running_mode": "in_memory", "--direct_num_workers": "1"}
 
+def checked(arguments: list[str]) -> list[str]:
+    """The same arguments, if Beam has options of these names.
 
-def resolve(arguments: list[str]) -> list[str]:
-    """Beam's arguments with this project's defaults for what is not given.
+    Without any, all is done in this process, in memory: the fastest for what fits on one machine.
 
     Raises:
       UsageError: an argument is none of Beam's. Beam itself would ignore it, and a typing error with it.
@@ -29,8 +28,7 @@ def resolve(arguments: list[str]) -> list[str]:
         close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
         hint = f"Did you mean {close[0]}?" if close else "See --help."
         raise UsageError(f"{unknown[0]!r} is neither an option of this command nor one of Beam's. {hint}")
-    given = {argument.split("=")[0] for argument in arguments}
-    return arguments + [f"{name}={value}" for name, value in DEFAULTS.items() if name not in given]
+    return arguments
 
 
 def _subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:

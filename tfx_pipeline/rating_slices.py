@@ -36,8 +36,9 @@ def analyse(
       output: a directory that will hold TFMA's own result, for `tfma.load_eval_result`.
 
     Returns:
-      for all, and for each slice: `by` and `name` ("" for all), `ratings`, `auc`, `log_loss`, `calibration` (mean
-      prediction over mean label, 1 is best), `liked` (share) and `said` (mean prediction); None where undefined.
+      for all, and for each slice: `by` and `name` ("" for all), `ratings`, `users` who gave them, `auc`, `log_loss`,
+      `calibration` (mean prediction over mean label, 1 is best), `liked` (share) and `said` (mean prediction); None
+      where undefined.
     """
     of_place = {place: i for i, place in enumerate(targets.place.tolist())}
     target = np.array([of_place.get(place, -1) for place in said["place"].tolist()], np.int64)
@@ -62,16 +63,22 @@ def analyse(
     for key, metrics in result.slicing_metrics:
         ((kind, name),) = key or (("", ""),)
         found[kind, name] = {metric: metrics[""][""][metric]["doubleValue"] for metric in _METRICS}
-    order = [("", ""), *((part.by, part.name) for part in parts)]
-    return [_row(kind, name, found[kind, name]) for kind, name in order if (kind, name) in found]
+    within = {("", ""): np.ones(len(targets.item), bool), **{(part.by, part.name): part.targets for part in parts}}
+    rows = []
+    for (kind, name), some in within.items():
+        if (kind, name) in found:
+            users = len(np.unique(said["user"][kept][some[target[kept]]]))
+            rows.append(_row(kind, name, users, found[kind, name]))
+    return rows
 
 
-def _row(kind: str, name: str, metrics: dict[str, float]) -> dict[str, Any]:
+def _row(kind: str, name: str, users: int, metrics: dict[str, float]) -> dict[str, Any]:
     one_sided = metrics["mean_label"] in (0.0, 1.0)  # then there are no pairs to order
     return {
         "by": kind,
         "name": name,
         "ratings": int(metrics["example_count"]),
+        "users": users,
         "auc": None if one_sided else metrics["auc"],
         "log_loss": metrics["binary_crossentropy"],
         "calibration": metrics["calibration"] if metrics["mean_label"] else None,

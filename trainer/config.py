@@ -13,6 +13,20 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainer.evaluation.document import (
+    BASELINES,
+    BY_HISTORY,
+    BY_LANGUAGE,
+    BY_OWN_TEXT,
+    BY_POPULARITY,
+    BY_TIME,
+    BY_USER,
+    METRICS,
+    OF_LISTS,
+    by_context,
+    by_profile,
+)
+
 FEATURE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -362,7 +376,7 @@ class GatesConfig(_Strict):
     )
     slice_tolerance: float = Field(0.05, ge=0, lt=1, description="the same in each slice")
     slices: tuple[str, ...] = Field(
-        ("history", "popularity of the item", "user"), description="slices, as evaluation.json names them by"
+        (BY_HISTORY, BY_POPULARITY, BY_USER), description="slices, as evaluation.json names them by"
     )
     comparison: Literal["refuse_if_worse", "bless_if_not_worse"] = Field(
         "refuse_if_worse",
@@ -373,7 +387,7 @@ class GatesConfig(_Strict):
     index_p99_milliseconds: float | None = Field(None, gt=0, description="of one query, as the index was measured")
     skew_users: int = Field(100, gt=0, description="requests whose answers have to be the batch path's")
     skew_tolerance: float = Field(
-        0.02, ge=0, description="by which scores may differ, in shares of a score beyond 1: both sides round"
+        0.02, ge=0, description="by which logits may differ, in shares of a logit beyond 1: both sides round"
     )
     drift: float | None = Field(
         0.3, gt=0, le=1, description="largest Jensen-Shannon divergence of a feature from the last blessed run's"
@@ -430,6 +444,27 @@ class Config(_Strict):
                 f"`serving.category` should be a feature in `data.items.categorical` or `data.items.multi_valued`. "
                 f"Received: {column!r}"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _gates(self) -> Config:
+        """A misspelt name should not be found out after hours of training."""
+        evaluation, interactions, users = self.evaluation, self.data.interactions, self.data.users
+        metrics = [f"{name}@{k}" for name in METRICS for k in evaluation.cutoffs]
+        metrics += [f"{name}@{evaluation.list_length}" for name in OF_LISTS]
+        slices = [BY_HISTORY, BY_POPULARITY, BY_USER]
+        slices += [BY_OWN_TEXT, BY_LANGUAGE] if interactions.text else []
+        slices += [by_profile(name) for name in ({**users.categorical, **users.numeric} if users else {})]
+        slices += [by_context(name) for name in interactions.context]
+        slices += [BY_TIME] if interactions.time_format != "order" else []
+        for key, received, known in (
+            ("least", self.gates.least, metrics),
+            ("baselines", self.gates.baselines, BASELINES),
+            ("slices", self.gates.slices, slices),
+        ):
+            unknown = [name for name in received if name not in known]
+            if unknown:
+                raise ValueError(f"`gates.{key}` should name some of: {', '.join(known)}. Received: {unknown[0]!r}")
         return self
 
     def to_yaml(self) -> str:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class OneGraph:
-    """A function compiled once for each set of argument names, whatever the tensors' sizes.
+    """A function compiled once for each set of argument names and ranks, whatever the tensors' sizes.
 
     `tf.function` traces anew for each combination of sizes until it gives up on them one by one; a trace costs seconds,
     and batches differ in users and in length.
@@ -25,7 +25,7 @@ class OneGraph:
 
     def __call__(self, *arguments: Any) -> Any:
         arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
-        key = tuple(tuple(sorted(part)) if isinstance(part, dict) else None for part in arguments)
+        key = tuple(tuple(sorted(part)) if isinstance(part, dict) else part.shape.rank for part in arguments)
         if key not in self._graphs:
             signature = []
             for i, part in enumerate(arguments):

@@ -111,7 +111,7 @@ class _Tuner(base_tuner.BaseTuner):
             objective=keras_tuner.Objective(METRIC, "max"),
             max_trials=settings.trials,
             hyperparameters=_space(config),
-            seed=config.seed,
+            seed=config.seed + 1,  # KerasTuner takes 0 for none
             max_consecutive_failed_trials=settings.trials + 1,  # what failed is told with the result
         )
         super().__init__(oracle, directory=str(directory), project_name=_PROJECT)

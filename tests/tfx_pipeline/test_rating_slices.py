@@ -21,7 +21,8 @@ def test_slices_are_those_of_an_independent_implementation(tmp_path: Path) -> No
     liked = np.clip(given / 5 + random.normal(0, 0.3, count), 0.01, 0.99)
     # Flat positions in an order of their own; one rating is of an event that is no target.
     place = random.permutation(count) * 3
-    said = {"user": np.arange(count), "place": place, "given": given, "rating": given, "liked": liked}
+    who = np.arange(count) // 2  # two ratings each
+    said = {"user": who, "place": place, "given": given, "rating": given, "liked": liked}
     kept = np.sort(place)[:-1]
     targets = Targets(np.ones(len(kept), np.int32), kept, np.arange(len(kept) + 1))
     young, loved = kept % 2 == 0, np.isin(kept, place[given == 5])
@@ -42,6 +43,7 @@ def test_slices_are_those_of_an_independent_implementation(tmp_path: Path) -> No
     for row, within in zip(rows, [np.ones(len(kept), bool), young, ~young, loved], strict=True):
         label, probability = given[order[within]] >= 4, liked[order[within]]
         assert row["ratings"] == within.sum()
+        assert row["users"] == len(set(who[order[within]]))
         assert row["liked"] == pytest.approx(label.mean())
         assert row["said"] == pytest.approx(probability.mean())
         assert row["calibration"] == pytest.approx(probability.mean() / label.mean())

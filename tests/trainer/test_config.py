@@ -40,6 +40,15 @@ def test_shipped_configurations_load_and_come_back_from_their_echo(path: Path, t
     assert Config.from_json(loaded.to_json()) == loaded
 
 
+def test_slices_of_what_the_data_has_can_be_guarded(tmp_path: Path) -> None:
+    document = with_interactions(text=["review"], context=["device"], time_format="epoch_seconds")
+    document["data"]["users"] = {"path": "u.csv", "user_id": "u", "categorical": ["language"], "numeric": ["age"]}
+    slices = ("own text", "language of own text", "context: device", "profile: language", "profile: age", "time")
+    loaded = config_file.load(write(tmp_path, {**document, "gates": {"slices": list(slices)}}))
+    assert loaded.gates.slices == slices
+    assert loaded.restricted("evaluation", "gates").gates == loaded.gates
+
+
 def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path: Path) -> None:
     path = write(tmp_path, with_interactions(ratng="stars"))
     with pytest.raises(UsageError, match=r"`data\.interactions\.ratng` is not a known key; did you mean `rating`\?"):
@@ -57,6 +66,22 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
         ),
         ({**MINIMAL, "model": {"dim": 0}}, r"`model\.dim`.*greater than 0.*Received: '0'"),
         ({**MINIMAL, "retrieval": {"hard_negatives": 5}}, "set `loss` to sampled_softmax or triplet"),
+        (
+            {**MINIMAL, "gates": {"least": {"ndgc@10": 0.1}}},
+            r"`gates\.least` should name some of: .*ndcg@10, .*Received: 'ndgc@10'",
+        ),
+        (
+            {**MINIMAL, "gates": {"least": {"ndcg@10": 0.1}}, "evaluation": {"cutoffs": [5]}},
+            r"`gates\.least` should name some of: .*ndcg@5, .*Received: 'ndcg@10'",
+        ),
+        (
+            {**MINIMAL, "gates": {"baselines": ["horoscope"]}},
+            r"`gates\.baselines` should name some of: popularity, .*Received: 'horoscope'",
+        ),
+        (  # the data is in order, without times or texts
+            {**MINIMAL, "gates": {"slices": ["history", "time"]}},
+            r"`gates\.slices` should name some of: history, popularity of the item, user\. Received: 'time'",
+        ),
         (
             {**MINIMAL, "retrieval": {"loss": "triplet"}, "model": {"similarity": "dot"}},
             "set `model.similarity` to cosine",

@@ -54,12 +54,11 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _validate(arguments: argparse.Namespace) -> int:
     config = config_file.load(arguments.config)
-    from tfx_pipeline import beam_options
     from tfx_pipeline.ingest import dataset
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     paths = dataset.OutputPaths(*(str(arguments.out / name) for name in ("sequences", "items", "quarantine")))
-    report = dataset.ingest(config, arguments.data, paths, beam_options.resolve([]))
+    report = dataset.ingest(config, arguments.data, paths, [])
     print(report.table())
     print(f"quarantine    {paths.quarantine}")
     return 0

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = config_file.load(_CONFIG, arguments.set)
     from serving.client import RecommenderClient
     from serving.server.process import ServerProcess
-    from tfx_pipeline import beam_options, bookshop, known_users
+    from tfx_pipeline import bookshop, known_users
     from tfx_pipeline.commands.recommend import lines
     from tfx_pipeline.commands.run import execute
     from tfx_pipeline.run_directory import RunDirectory
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not data.exists():
         counts = bookshop.write(data)
         screen.say(f"wrote a bookshop to {data}: {counts['users']:,} readers, {counts['events']:,} events")
-    execute(config, data, directory.path, beam_options.resolve([]), screen)
+    execute(config, data, directory.path, [], screen)
 
     titles = known_users.titles(directory)
     name = config.serving.model_name

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     directory = RunDirectory(arguments.run)
     config = with_settings(directory.finished_config(), arguments.set, arguments.items)
-    beam_pipeline_args = beam_options.resolve(arguments.rest)
+    beam_pipeline_args = beam_options.checked(arguments.rest)
     _check_table(config, arguments.data)
     from tfx_pipeline import reindexing
 

@@ -40,9 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(write_report(RunDirectory(arguments.run), output))
         return 0
     first, second = (RunDirectory(path) for path in arguments.compare)
-    path, compared = write_comparison(first, second, output)
+    path, compared, notes = write_comparison(first, second, output)
     print(f"A  {first.path} ({compared['stages'][0]})")
     print(f"B  {second.path} ({compared['stages'][1]}), {compared['users']:,} users in both")
     print(table(compared))
+    print("\n".join(notes), end="\n" if notes else "")
     print(path)
     return 0

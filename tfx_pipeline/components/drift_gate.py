@@ -13,8 +13,11 @@ from tfx_pipeline import progress
 from tfx_pipeline.artifacts import GateVerdict
 from tfx_pipeline.components import kept_statistics
 from tfx_pipeline.gates import drift, verdict
-from tfx_pipeline.gates.verdict import Verdict
+from tfx_pipeline.gates.verdict import Check, Verdict
 from trainer.config import Config
+
+NONE_YET = "no earlier blessed run to compare with"
+NOT_ASKED = "not compared with the last blessed run, which this runner cannot find"
 
 
 class DriftGateExecutor(base_executor.BaseExecutor):
@@ -25,19 +28,20 @@ class DriftGateExecutor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         config = Config.from_json(exec_properties["config"])
-        found = _judged(config, input_dict)
+        found = _judged(config, input_dict, exec_properties["if_none"])
         verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]), found)
         progress.summary(found.line())
 
 
-def _judged(config: Config, input_dict: dict[str, list[types.Artifact]]) -> Verdict:
+def _judged(config: Config, input_dict: dict[str, list[types.Artifact]], if_none: str) -> Verdict:
     if config.gates.drift is None:
         return Verdict(drift.GATE, note="switched off (gates.drift)")
     if not input_dict.get("last_blessing"):
-        return Verdict(drift.GATE, note="no earlier blessed run to compare with")
+        return Verdict(drift.GATE, note=if_none)
     before = artifact_utils.get_single_uri(input_dict["last_blessing"])
     if not fileio.exists(before):
-        return Verdict(drift.GATE, note=f"not compared with the last blessed run, whose statistics are gone ({before})")
+        gone = f"the statistics of the last blessed run are gone ({before}): put them back, or set gates.drift to null"
+        return Verdict(drift.GATE, (Check("drift", False, gone),))
     tables = {
         table: (
             kept_statistics.present(table, input_dict),
@@ -50,7 +54,10 @@ def _judged(config: Config, input_dict: dict[str, list[types.Artifact]]) -> Verd
 
 
 class DriftGateSpec(component_spec.ComponentSpec):
-    PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "config": component_spec.ExecutionParameter(type=str),
+        "if_none": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS = {
         "sequences_statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "items_statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
@@ -76,7 +83,8 @@ class DriftGate(base_component.BaseComponent):
     ):
         super().__init__(
             DriftGateSpec(
-                config=config.restricted("gates").to_json(),
+                config=config.restricted("evaluation", "gates").to_json(),
+                if_none=NONE_YET if last_blessing is not None else NOT_ASKED,
                 **{f"{table}_statistics": channel for table, channel in statistics.items()},
                 last_blessing=last_blessing,
                 verdict=types.Channel(type=GateVerdict),

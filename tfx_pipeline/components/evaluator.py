@@ -18,7 +18,7 @@ from tfx_pipeline.reporting import RATING_SLICES
 from tfx_pipeline.run_directory import replace_file
 from trainer import loading
 from trainer.config import Config
-from trainer.evaluation import describe, examples, per_user
+from trainer.evaluation import describe, document, examples, per_user
 from trainer.evaluation.detailed import Evaluated, evaluate_in_detail
 from trainer.evaluation.slices import slices
 from trainer.features import has_clock
@@ -51,7 +51,7 @@ class EvaluatorExecutor(DatasetExecutor):
             lambda rows: loading.load_some_texts(step.config, step.paths, rows),
         )
         replace_file(output / "examples.json", json.dumps(shown, indent=1, ensure_ascii=False))
-        replace_file(output / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
+        replace_file(output / document.FILE, json.dumps(result, indent=1, ensure_ascii=False))
         progress.summary(describe.line(result))
 
 

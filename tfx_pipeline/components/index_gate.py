@@ -49,6 +49,8 @@ class IndexGate(base_component.BaseComponent):
     def __init__(self, index: types.BaseChannel, config: Config):
         super().__init__(
             IndexGateSpec(
-                config=config.restricted("gates").to_json(), index=index, verdict=types.Channel(type=GateVerdict)
+                config=config.restricted("evaluation", "gates").to_json(),
+                index=index,
+                verdict=types.Channel(type=GateVerdict),
             )
         )

@@ -32,7 +32,8 @@ class ModelBlesserExecutor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         found = [verdict.read(artifact_utils.get_single_uri(input_dict[gate])) for gate in (*GATES, _INFRA)]
         checks = tuple(Check(one.gate, one.passed, f"{one.gate}: {one.why}") for one in found)
-        whole = Verdict("all", checks)
+        notes = [f"{one.gate}: {one.note}" for one in found if one.note]
+        whole = Verdict("all", checks, "; ".join(notes))
         verdict.write(blessing.uri, whole)
         for table in kept_statistics.TABLES:
             kept_statistics.write(blessing.uri, table, kept_statistics.present(table, input_dict))
@@ -41,7 +42,8 @@ class ModelBlesserExecutor(base_executor.BaseExecutor):
         blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
         with fileio.open(os.path.join(blessing.uri, "BLESSED" if whole.passed else "NOT_BLESSED"), "w") as file:
             file.write("")
-        progress.summary(f"passed {', '.join(one.gate for one in found)}" if whole.passed else whole.line())
+        passed = f"passed {', '.join(one.gate for one in found)}"
+        progress.summary("; ".join([passed, *notes]) if whole.passed else whole.line())
 
 
 class ModelBlesserSpec(component_spec.ComponentSpec):

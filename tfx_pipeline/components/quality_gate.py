@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import tempfile
-from pathlib import Path
 
 import numpy as np
 from tfx import types
@@ -25,7 +23,7 @@ from tfx_pipeline.gates.verdict import Verdict
 from trainer import loading
 from trainer.config import Config
 from trainer.data import ItemTable
-from trainer.evaluation.document import main_metric
+from trainer.evaluation import document
 from trainer.evaluation.full_ranking import Targets, targets_of
 from trainer.evaluation.slices import slices
 from trainer.features import has_clock
@@ -34,18 +32,19 @@ from trainer.features import has_clock
 class QualityGateExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
         gates = step.config.gates
-        evaluation = json.loads(Path(step.inputs["evaluation"], "evaluation.json").read_text(encoding="utf-8"))
+        evaluation = document.read(step.inputs["evaluation"])
         checks = quality.limits(gates, evaluation)
         note, measured = "", {}
         with tempfile.TemporaryDirectory(prefix="quality-gate-") as scratch:
             last = _last(step, scratch)
-            if last is None:
+            if last is None and "last_blessed" in step.inputs:
+                blessed = path_utils.serving_model_path(step.inputs["last_blessed"])
+                checks.append(quality.cannot_compare(blessed, step.serving_directory))
+            elif last is None:
                 note = "no earlier blessed model to compare with"
-            elif not fileio.exists(last):
-                note = f"not compared with the last blessed model, which is gone ({last})"
             else:
-                metric_k = int(main_metric(evaluation).split("@")[1])
-                compared, k = _compared(step, evaluation["split"], last, metric_k)
+                metric_k = int(document.main_metric(evaluation).split("@")[1])
+                compared, k, note = _compared(step, evaluation["split"], last, metric_k)
                 checks = quality.not_worse(gates, compared, k) + checks
                 measured = {"last_blessed": last, "k": k, "compared": [vars(part) for part in compared]}
         found = Verdict(quality.GATE, tuple(checks), note, measured)
@@ -54,9 +53,13 @@ class QualityGateExecutor(DatasetExecutor):
 
 
 def _last(step: Step, scratch: str) -> str | None:
-    """Directory of the SavedModel to compare with; None if there is none."""
+    """Directory of the SavedModel to compare with, None if there is none: what was blessed last, or, where metadata was
+    not asked or its files are gone, the newest version that was pushed.
+    """
     if "last_blessed" in step.inputs:
-        return path_utils.serving_model_path(step.inputs["last_blessed"])
+        blessed = path_utils.serving_model_path(step.inputs["last_blessed"])
+        if fileio.exists(blessed):
+            return blessed
     base = step.serving_directory
     if not base or not fileio.exists(base):
         return None
@@ -71,8 +74,10 @@ def _last(step: Step, scratch: str) -> str | None:
     return local
 
 
-def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared], int]:
-    """Both exports asked for the same held-out users; the metric is cut where the shorter of their lists ends."""
+def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared], int, str]:
+    """Both exports asked for the same held-out users: parts, k and what could not be looked at. The metric is cut where
+    the shorter of their lists ends.
+    """
     config = step.config
     dataset = step.dataset(split)
     sequences, items = dataset.splits[split], dataset.items
@@ -93,7 +98,8 @@ def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared]
     spoken = loading.load_languages(config, step.paths)
     clock = has_clock(config.data)
     parts = slices(items, sequences, dataset.train, targets, clock=clock, languages=spoken)
-    return quality.compare(config.gates, ranks, last_ranks, targets, parts, k, config.seed), k
+    compared, note = quality.compare(config.gates, ranks, last_ranks, targets, parts, k, config.seed)
+    return compared, k, note
 
 
 def _say(title: str, of: int, done: int) -> None:
@@ -137,9 +143,9 @@ class QualityGate(base_component.BaseComponent):
       ingested: the sequences before Transform: what clients would send.
       evaluation: of the Evaluator.
       model: the export.
-      last_blessed: the export that was blessed last; None where the runner cannot find it: then the newest version in
-        `serving_directory` stands for it.
-      serving_directory: where blessed models are pushed; "" with `last_blessed`.
+      last_blessed: the export that was blessed last; None where the runner cannot find it.
+      serving_directory: where blessed models are pushed: the newest version stands for what was blessed last where that
+        can not be found or is gone.
       config: the run's configuration.
     """
 
@@ -159,7 +165,7 @@ class QualityGate(base_component.BaseComponent):
         super().__init__(
             QualityGateSpec(
                 config=config.restricted("text", "evaluation", "gates").to_json(),
-                serving_directory="" if last_blessed is not None else serving_directory,
+                serving_directory=serving_directory,
                 **vars(dataset),
                 ingested=ingested,
                 evaluation=evaluation,

@@ -59,7 +59,7 @@ def _divergences(now: Statistics, before: Statistics, names: list[str]) -> Itera
         for measured in feature.drift_measurements:
             yield feature.path.step[0], measured.value
     for name in names:
-        shares = [_share_of_nan(statistics, name) for statistics in (now, before)]
+        shares = [_share_not_given(statistics, name) for statistics in (now, before)]
         if any(shares):
             distributions = [(share, 1 - share) for share in shares]
             yield f"{name} (not given)", float(jensenshannon(*distributions, base=2) ** 2)
@@ -74,10 +74,18 @@ def _without_nan(statistics: Statistics) -> Statistics:
     return kept
 
 
-def _share_of_nan(statistics: Statistics, name: str) -> float:
-    """Of a feature's values; 0 for a feature that is no number or is not there."""
-    for feature in statistics.datasets[0].features:
-        if feature.path.step[0] == name and feature.HasField("num_stats") and feature.num_stats.histograms:
-            values = feature.num_stats.common_stats.tot_num_values
-            return feature.num_stats.histograms[0].num_nan / values if values else 0.0
-    return 0.0
+def _share_not_given(statistics: Statistics, name: str) -> float:
+    """Share of values that are NaN or, where those are none, of examples that have no value."""
+    (dataset,) = statistics.datasets
+    found = [feature for feature in dataset.features if feature.path.step[0] == name]
+    if not found:  # in no example
+        return 1.0
+    (feature,) = found
+    common = getattr(feature, feature.WhichOneof("stats")).common_stats
+    if feature.HasField("num_stats") and feature.num_stats.histograms and feature.num_stats.histograms[0].num_nan:
+        return feature.num_stats.histograms[0].num_nan / common.tot_num_values
+    if common.max_num_values <= 1:
+        some = common.tot_num_values
+    else:  # of lists, quantiles of their lengths are what is known
+        some = sum(bucket.sample_count for bucket in common.num_values_histogram.buckets if bucket.high_value >= 1)
+    return 1 - min(some / dataset.num_examples, 1.0) if dataset.num_examples else 0.0

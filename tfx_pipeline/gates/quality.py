@@ -24,7 +24,7 @@ def limits(gates: GatesConfig, evaluation: dict[str, Any]) -> list[Check]:
     """What is served against `gates.least`, and whether it is shown to be worse than one of `gates.baselines`.
 
     Raises:
-      UsageError: the evaluation has no such metric.
+      UsageError: the evaluation has no such metric or baseline.
     """
     stage = served(evaluation)
     figures = evaluation["stages"][stage]
@@ -63,7 +63,7 @@ class Compared:
       candidate, last: mean figures.
       tolerance: share of `last` that may be lost.
       verdict: on the candidate against what the tolerance leaves of the last blessed model's figure.
-      p_value: of that, adjusted for how many parts are looked at (Holm).
+      p_value: of that; of slices, adjusted for how many are looked at (Holm).
     """
 
     name: str
@@ -83,11 +83,12 @@ def compare(
     parts: Sequence[Slice],
     k: int,
     seed: int,
-) -> list[Compared]:
+) -> tuple[list[Compared], str]:
     """NDCG@k of both models over all users and over the slices of `gates.slices` that have enough users.
 
     The candidate is tested against the last blessed model's figures less the tolerance, user by user (Fisher's paired
-    randomisation test). All parts are one family of tests.
+    randomisation test). The slices are one family of tests; all users are a question of their own, which does not
+    become harder to answer with the number of slices.
 
     Args:
       gates: the limits.
@@ -96,16 +97,22 @@ def compare(
       parts: all slices.
       k: of the metric.
       seed: of the random signs.
+
+    Returns:
+      all users and the slices, and which could not be looked at, "" for none.
     """
     everybody = Slice("", "all users", np.ones(len(targets.item), bool))
     chosen = [(everybody, gates.tolerance)]
     chosen += [(part, gates.slice_tolerance) for part in parts if part.by in gates.slices]
     kept: list[tuple[Slice, float, np.ndarray, np.ndarray]] = []
+    too_few: list[str] = []
     for part, tolerance in chosen:
         within = targets.only(part.targets)
         users = np.flatnonzero(np.diff(within.offsets))
-        if len(users) < FEWEST and part is not everybody:
-            continue
+        if len(users) < FEWEST:
+            too_few.append(f"{_title(part)} ({len(users)})")
+            if part is not everybody:
+                continue
 
         def of_users(
             ranks: np.ndarray, part: Slice = part, within: Targets = within, users: np.ndarray = users
@@ -115,10 +122,11 @@ def compare(
         kept.append((part, tolerance, of_users(candidate), of_users(last)))
     # Parts have users of their own: each is tested by itself.
     found = [differences([theirs * (1 - tolerance)], [ours], seed=seed)[0] for _, tolerance, ours, theirs in kept]
-    adjusted = holm([difference.p_value for difference in found])
-    return [
+    whole, *of_slices = [difference.p_value for difference in found]
+    adjusted = [whole, *holm(of_slices)]
+    compared = [
         Compared(
-            name=f"{part.by}: {part.name}" if part.by else part.name,
+            name=_title(part),
             users=len(ours),
             candidate=float(ours.mean()) if len(ours) else 0.0,
             last=float(theirs.mean()) if len(theirs) else 0.0,
@@ -128,6 +136,21 @@ def compare(
         )
         for (part, tolerance, ours, theirs), difference, p_value in zip(kept, found, adjusted, strict=True)
     ]
+    return compared, f"fewer than {FEWEST} users, too few to tell: {', '.join(too_few)}" if too_few else ""
+
+
+def _title(part: Slice) -> str:
+    return f"{part.by}: {part.name}" if part.by else part.name
+
+
+def cannot_compare(gone: str, serving_directory: str) -> Check:
+    """The check that fails where there was a blessed model, which no longer is where it was."""
+    return Check(
+        "last blessed model",
+        False,
+        f"the last blessed model is gone ({gone}), and no version lies in {serving_directory}: "
+        "put it back, or give --out another directory",
+    )
 
 
 def not_worse(gates: GatesConfig, compared: Sequence[Compared], k: int) -> list[Check]:

@@ -29,6 +29,7 @@ from tfx_pipeline.run_directory import RunDirectory, replace_file
 from tfx_pipeline.screen import Screen, captured
 from trainer.config import Config
 from trainer.errors import TowersError
+from trainer.evaluation import document
 
 _KEPT = "finished steps are kept"
 
@@ -226,9 +227,8 @@ def _clear_unfinished(directory: RunDirectory, config: metadata_store_pb2.Connec
 
 def _publish(directory: RunDirectory, outputs: dict[str, dict], command: str) -> dict:
     """Puts what people look for where they look for it: report/ and schema/."""
-    with open(os.path.join(_uri(outputs, "Evaluator", "evaluation"), "evaluation.json"), encoding="utf-8") as file:
-        evaluation = json.load(file)
-    replace_file(directory.report / "evaluation.json", json.dumps(evaluation, indent=2, ensure_ascii=False))
+    evaluation = document.read(_uri(outputs, "Evaluator", "evaluation"))
+    replace_file(directory.report / document.FILE, json.dumps(evaluation, indent=2, ensure_ascii=False))
     counts = os.path.join(_uri(outputs, "Ingest", "quarantine"), "counts.json")
     with open(counts, encoding="utf-8") as file:
         replace_file(directory.report / "data.json", file.read())

@@ -23,7 +23,8 @@ def table(evaluation: dict[str, Any]) -> str:
     for title, part in (("all", evaluation), ("cold items", evaluation["cold"])):
         stages = part["stages"]
         columns = list(dict.fromkeys([f"hit_rate@{k}", f"recall@{k}", f"ndcg@{k}", f"mrr@{k}", largest]))
-        heading = f"{evaluation['split']}, {title} ({part['users']:,} users)"
+        few = ", few" if part["users"] < evaluation["few_users"] else ""
+        heading = f"{evaluation['split']}, {title} ({part['users']:,} users{few})"
         lines.append(f"{heading:<36}" + "".join(f"{name:>12}" for name in columns))
         marks = {} if evaluation["ranking_is_served"] else {"recommend": "recommend (not served)"}
         lines += [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,8 @@ from trainer.config import Config
 from trainer.data import ItemTable, SequenceTable
 from trainer.evaluation import lists, metrics
 from trainer.evaluation.baselines import Scorer, tuned_baselines, written_of_items
-from trainer.evaluation.document import FORMAT, MODELS
-from trainer.evaluation.evaluate import means
+from trainer.evaluation.document import FORMAT, METRICS, MODELS
+from trainer.evaluation.evaluate import cold_targets, means
 from trainer.evaluation.full_ranking import candidate_mask, rank_all, ranks_in, targets_of
 from trainer.evaluation.per_user import headline, headline_figures
 from trainer.evaluation.ratings import rating_metrics, said_of_targets
@@ -116,8 +117,12 @@ def detailed(
         "few_users": FEWEST,
         "targets": len(stages.targets.item),
         "list_length": stages.list_length,
+        "candidates": _candidates(config, items),
         **means(config, stages, items),
     }
+    of_cold = [f"{name}@{k}" for k in config.evaluation.cutoffs for name in METRICS]
+    users, _, reach = _of_targets(config, stages, cold_targets(stages, items), of_cold)
+    result["cold"] |= {"small": users < FEWEST, "intervals": reach}
     result["intervals"] = {}
     for name in stages.of:
         values, reach = _of_stage(config, stages, name, items, sequences, about)
@@ -131,6 +136,18 @@ def detailed(
         {name: stage.lists for name, stage in stages.of.items()}, items, candidate_mask(config, items)
     )
     return result
+
+
+def _candidates(config: Config, items: ItemTable) -> dict[str, Any]:
+    """What lists were made of, with a fingerprint that other candidates would not have."""
+    ranked = candidate_mask(config, items)[1:]
+    digest = hashlib.blake2b("\0".join(sorted(items.item_id[ranked])).encode(), digest_size=8).hexdigest()
+    return {
+        "rule": config.evaluation.candidates,
+        "count": int(ranked.sum()),
+        "items": len(items),
+        "digest": digest,
+    }
 
 
 def comparisons(config: Config, stages: Stages) -> list[dict[str, Any]]:
@@ -191,19 +208,38 @@ def _of_stage(
 
 
 def _slice(config: Config, stages: Stages, part: Slice) -> dict[str, Any]:
-    targets = stages.targets.only(part.targets)
-    users = np.flatnonzero(np.diff(targets.offsets))
-    one, names = np.ones(len(users)), headline(config.evaluation.cutoffs)
-    figures: dict[tuple[str, str], Figure] = {}
-    for name, stage in stages.of.items():
-        found = metrics.per_user(stage.ranks[part.targets], targets.offsets, config.evaluation.cutoffs)
-        figures |= {(name, metric): Figure(found[metric][users], one) for metric in names}
-    reach = dict(zip(figures, intervals(list(figures.values()), seed=config.seed), strict=True))
+    names = headline(config.evaluation.cutoffs)
+    users, values, reach = _of_targets(config, stages, part.targets, names)
     return {
         "by": part.by,
         "name": part.name,
-        "users": len(users),
-        "small": len(users) < FEWEST,
-        "stages": {name: {metric: figures[name, metric].value for metric in names} for name in stages.of},
-        "intervals": {name: {metric: reach[name, metric] for metric in names} for name in stages.of},
+        "users": users,
+        "small": users < FEWEST,
+        "stages": values,
+        "intervals": reach,
     }
+
+
+def _of_targets(
+    config: Config, stages: Stages, kept: np.ndarray, names: Sequence[str]
+) -> tuple[int, dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
+    """How many users have some of these targets, and over them metrics of each stage with their intervals.
+
+    Args:
+      config: the configuration.
+      stages: of which.
+      kept: bool [targets].
+      names: of the metrics.
+    """
+    targets = stages.targets.only(kept)
+    users = np.flatnonzero(np.diff(targets.offsets))
+    figures: dict[tuple[str, str], Figure] = {}
+    for name, stage in stages.of.items():
+        found = metrics.per_user(stage.ranks[kept], targets.offsets, config.evaluation.cutoffs)
+        figures |= {(name, metric): Figure(found[metric][users], np.ones(len(users))) for metric in names}
+    reach = dict(zip(figures, intervals(list(figures.values()), seed=config.seed), strict=True))
+    return (
+        len(users),
+        {name: {metric: figures[name, metric].value for metric in names} for name in stages.of},
+        {name: {metric: reach[name, metric] for metric in names} for name in stages.of},
+    )

@@ -39,11 +39,16 @@ def means(config: Config, stages: Stages, items: ItemTable) -> dict[str, Any]:
       `{"users": n, "stages": {"retrieval": {"ndcg@10": ...}, ...}, "cold": {"users": m, "stages": {...}}}`; cold counts
       only targets with at most 5 train events.
     """
-    cold = np.concatenate([[0], items.train_count])[stages.targets.item] <= COLD
+    cold = cold_targets(stages, items)
     return {
         **_means(config, stages, np.ones(len(cold), bool)),
         "cold": _means(config, stages, cold),
     }
+
+
+def cold_targets(stages: Stages, items: ItemTable) -> np.ndarray:
+    """Which targets have at most COLD train events: bool [targets]."""
+    return np.concatenate([[0], items.train_count])[stages.targets.item] <= COLD
 
 
 def _means(config: Config, stages: Stages, kept: np.ndarray) -> dict[str, Any]:

@@ -130,10 +130,15 @@ def _reasons(
     scores = tf.einsum("ud,ukd->uk", users, of_items)
     events = {name: features.pop(name) for name in _EVENT_FEATURES if name in features}
     length = features.pop("length")
-    places = heaviest_events(
-        lambda left: model.encode(left, vectors), events, features, length, tf.zeros_like(length), of_items, scores
-    )
-    return places.numpy()
+    first = tf.zeros_like(length)
+
+    @tf.function(autograph=False)  # one trace is a fraction of what calling each row by itself takes
+    def heaviest() -> tf.Tensor:
+        return heaviest_events(
+            lambda left: model.encode(left, vectors), events, features, length, first, of_items, scores
+        )
+
+    return heaviest().numpy()
 
 
 def _rows_of_texts(table: SequenceTable, places: np.ndarray) -> np.ndarray:

@@ -88,6 +88,7 @@ def rank_all(
     *,
     k: int,
     users: np.ndarray | None = None,
+    among: np.ndarray | None = None,
     ranking: Reranker | None = None,
     item_vectors: tf.Tensor | None = None,
 ) -> Iterator[Ranked]:
@@ -101,6 +102,7 @@ def rank_all(
       sequences: any split.
       k: items in a list.
       users: rows of `sequences`; all by default.
+      among: int32 [users, N] item indices, padded by UNKNOWN_ITEM: of the candidates, only these are ranked.
       ranking: re-orders the best `config.ranking.candidates` of the retrieval model; the rest follow in their order.
       item_vectors: the retrieval model's `item_vectors()`, if the caller has them already.
 
@@ -111,12 +113,20 @@ def rank_all(
         raise ValueError(f"`k` should be a positive integer. Received: `k={k}`")
     k = min(k, len(items))
     batch_size = int(np.clip(LOGITS // (len(items) + 1), 1, 512))
-    allowed = tf.constant(candidate_mask(config, items))
+    candidates = candidate_mask(config, items)
     stop = sequences.offsets[1:] - sequences.target_count
     users = np.arange(len(sequences)) if users is None else users
+    among_of = None if among is None else dict(zip(users.tolist(), among, strict=True))
     # Histories of one length together: padding is what ranking many users would otherwise mostly compute.
     lengths = np.minimum(stop - sequences.offsets[:-1], config.model.max_history)
     users = users[np.argsort(lengths[users], kind="stable")]
+
+    def allowed(rows: np.ndarray) -> tf.Tensor:
+        if among_of is None:
+            return tf.constant(candidates)
+        chosen = np.zeros((len(rows), len(candidates)), bool)
+        np.put_along_axis(chosen, np.stack([among_of[row] for row in rows.tolist()]), True, axis=1)
+        return tf.constant(chosen & candidates)
 
     def own(rows: np.ndarray) -> tf.Tensor:
         return event_pairs(sequences, excluded_from(config, sequences, rows, stop[rows]), stop[rows])
@@ -136,7 +146,7 @@ def rank_all(
             users=users,
         ):
             tensors = {name: tf.constant(value) for name, value in batch.items()}
-            scores, best, user_vectors = model.search(tensors, vectors, allowed, own(rows), tf.constant(depth))
+            scores, best, user_vectors = model.search(tensors, vectors, allowed(rows), own(rows), tf.constant(depth))
             if ranking is not None:
                 history = {name: tensors[name] for name in ("item_index", "length")}
                 count = tf.constant(config.ranking.candidates)
@@ -146,7 +156,7 @@ def rank_all(
         scorer = cast(Scorer, model)
         for first in range(0, len(users), batch_size):
             rows = users[first : first + batch_size]
-            scores, best = _top_k(tf.constant(scorer(sequences, rows)), allowed, own(rows), tf.constant(k))
+            scores, best = _top_k(tf.constant(scorer(sequences, rows)), allowed(rows), own(rows), tf.constant(k))
             yield _ranked(rows, scores, best)
 
 
@@ -155,7 +165,7 @@ def top_k(scores: tf.Tensor, allowed: tf.Tensor, excluded: tf.Tensor, k: tf.Tens
 
     Args:
       scores: float32 [B, n + 1].
-      allowed: bool [n + 1].
+      allowed: bool [n + 1], or [B, n + 1] where each row has its own.
       excluded: int32 [pairs, 2], (row, item index) that may not come back.
       k: int32 scalar.
 

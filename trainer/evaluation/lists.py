@@ -1,8 +1,8 @@
 """What lists are like, whether or not they hit: how much of the catalogue they show, how new and how alike their items.
 
-Of lists of k items for users u; E = train events, n = candidate items, c(i) = train events of item i.
+Of lists of k items for users u; E = train events, n = items of the catalogue, c(i) = train events of item i.
 
-- coverage: share of the candidates that are on any list (Ge et al., 2010).
+- coverage: share of the candidate items that are on any list (Ge et al., 2010).
 - gini: Gini index of how often the candidates are on lists, 0 all alike, 1 all on one (Fleder & Hosanagar, 2009).
 - novelty: mean self-information of the items, -log2((c(i) + 1) / (E + n)), in bits (Zhou et al., 2010; the ones are
   added so that an item without events has some).

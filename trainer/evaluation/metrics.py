@@ -17,8 +17,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-NAMES = ("hit_rate", "recall", "ndcg", "mrr", "map")
-
 
 def from_ranks(ranks: np.ndarray, offsets: np.ndarray, cutoffs: Sequence[int]) -> dict[str, float]:
     """Means over users.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +75,16 @@ def read(directory: Path) -> PerUser:
     """What `write` wrote.
 
     Raises:
-      TowersError: there is none.
+      TowersError: there is none, or a damaged one.
     """
     try:
         with np.load(directory / FILE, allow_pickle=False) as columns:
-            found = dict(columns)
-    except (OSError, ValueError) as error:
+            return _of_columns(dict(columns))
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TowersError(f"{directory / FILE}: can not be read ({error}). Evaluate the run again.") from None
+
+
+def _of_columns(found: dict[str, np.ndarray]) -> PerUser:
     figures: dict[str, dict[str, np.ndarray]] = {}
     for key in (key for key in found if "/" in key):
         stage, metric = key.split("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 from trainer.batches import request_batches
 from trainer.config import Config
 from trainer.data import UNKNOWN_ITEM, SequenceTable
-from trainer.evaluation.uncertainty import FEWEST, Figure, intervals
+from trainer.evaluation.uncertainty import FEWEST, Figure, interval_of, intervals
 from trainer.graphs import OneGraph
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
@@ -81,13 +82,11 @@ def rating_metrics(config: Config, said: dict[str, np.ndarray]) -> dict[str, Any
       said: see `said_of_targets`.
 
     Returns:
-      `ratings`: how many; `values`, `intervals` (over users) of `rmse`, `mae` and `log_loss`, and of `auc`, `accuracy`,
-      `precision`, `recall`, `f1` (the label is predicted where the probability is at least THRESHOLD) and
-      `calibration_error` the values alone; `of_one_for_all`: `rmse` and `log_loss` if everybody were told the mean;
-      `reliability`: parts with `probability`, `share`, `ratings`. AUC is None where all were liked, or none.
+      `ratings`: how many; `values`, `intervals` (over users) of `rmse`, `mae`, `log_loss`, `auc`, `calibration_error`,
+      and of `accuracy`, `precision`, `recall`, `f1`, for which the label is predicted where the probability is at least
+      THRESHOLD; `of_one_for_all`: `rmse` and `log_loss` if everybody were told the mean; `reliability`: parts with
+      `probability`, `share`, `ratings`. AUC is None where all were liked, or none.
     """
-    from sklearn import metrics as sk
-
     given, rating, probability = said["given"], said["rating"], np.clip(said["liked"], 1e-7, 1 - 1e-7)
     if len(given) < FEWEST:
         return None
@@ -95,46 +94,70 @@ def rating_metrics(config: Config, said: dict[str, np.ndarray]) -> dict[str, Any
     losses = -np.log(np.where(liked, probability, 1 - probability))
     users, of = np.unique(said["user"], return_inverse=True)
     count = np.bincount(of).astype(np.float64)
-    totals = {
-        "mse": np.bincount(of, weights=(rating - given) ** 2),
-        "mae": np.bincount(of, weights=np.abs(rating - given)),
-        "log_loss": np.bincount(of, weights=losses),
-    }
-    reach = dict(
-        zip(
-            totals,
-            intervals([Figure(total, count, bounded=False) for total in totals.values()], seed=config.seed),
-            strict=True,
-        )
-    )
-    squared = reach.pop("mse")
     predicted = probability >= THRESHOLD
-    precision, recall, f1, _ = sk.precision_recall_fscore_support(liked, predicted, average="binary", zero_division=0)
+
+    def per_user(values: np.ndarray) -> np.ndarray:
+        return np.bincount(of, weights=values)
+
+    hits, said_so, were = per_user(predicted & liked), per_user(predicted), per_user(liked)
+    figures = {
+        "rmse": Figure(per_user((rating - given) ** 2), count, bounded=False),  # of squares until the root is taken
+        "mae": Figure(per_user(np.abs(rating - given)), count, bounded=False),
+        "log_loss": Figure(per_user(losses), count, bounded=False),
+        "accuracy": Figure(per_user(predicted == liked), count),
+        "precision": Figure(hits, said_so),
+        "recall": Figure(hits, were),
+        "f1": Figure(2 * hits, said_so + were),
+    }
+    values: dict[str, Any] = {name: figure.value for name, figure in figures.items()}
+    reach = dict(zip(figures, intervals(list(figures.values()), seed=config.seed), strict=True))
+    values["rmse"] = np.sqrt(values["rmse"])
+    reach["rmse"] = tuple(np.sqrt(reach["rmse"])) if reach["rmse"] else None
+    no_means: dict[str, Callable[[np.ndarray, np.ndarray], float | None]]
+    no_means = {"auc": _auc, "calibration_error": _calibration_error}
+    for name, statistic in no_means.items():
+
+        def of_users(
+            kept: np.ndarray, statistic: Callable[[np.ndarray, np.ndarray], float | None] = statistic
+        ) -> float | None:
+            return statistic(liked[kept[of]], probability[kept[of]])
+
+        values[name] = statistic(liked, probability)
+        reach[name] = interval_of(of_users, len(users), seed=config.seed)
     parts = [
         {"probability": probability[part].mean(), "share": liked[part].mean(), "ratings": len(part)}
-        for part in np.array_split(np.argsort(probability, kind="stable"), min(PARTS, max(1, len(given) // FEWEST)))
+        for part in _parts(probability)
     ]
     share = liked.mean()
     result = {
         "ratings": len(given),
         "users": len(users),
         "liked_rating": config.ranking.liked_rating,
-        "values": {
-            "rmse": np.sqrt(totals["mse"].sum() / count.sum()),
-            "mae": totals["mae"].sum() / count.sum(),
-            "log_loss": losses.mean(),
-            "auc": sk.roc_auc_score(liked, probability) if 0 < share < 1 else None,
-            "accuracy": (predicted == liked).mean(),
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
-            "calibration_error": sum(p["ratings"] * abs(p["probability"] - p["share"]) for p in parts) / len(given),
-        },
-        "intervals": {"rmse": [float(np.sqrt(end)) for end in squared] if squared else None, **reach},
+        "values": values,
+        "intervals": reach,
         "of_one_for_all": {"rmse": given.std(), "log_loss": _entropy(share)},
         "reliability": parts,
     }
     return _plain(result)
+
+
+def _auc(liked: np.ndarray, probability: np.ndarray) -> float | None:
+    """Area under the ROC curve (Hanley & McNeil, 1982); None where all are liked, or none."""
+    from sklearn import metrics as sk
+
+    return float(sk.roc_auc_score(liked, probability)) if 0 < liked.mean() < 1 else None
+
+
+def _parts(probability: np.ndarray) -> list[np.ndarray]:
+    """The places of equally many probabilities each, from the lowest on."""
+    count = min(PARTS, max(1, len(probability) // FEWEST))
+    return np.array_split(np.argsort(probability, kind="stable"), count)
+
+
+def _calibration_error(liked: np.ndarray, probability: np.ndarray) -> float:
+    """Expected calibration error (Naeini et al., 2015), over parts of equally many."""
+    apart = [len(part) * abs(probability[part].mean() - liked[part].mean()) for part in _parts(probability)]
+    return float(sum(apart) / len(probability))
 
 
 def _entropy(share: float) -> float:

@@ -10,7 +10,16 @@ from datetime import datetime, timezone
 import numpy as np
 
 from trainer.data import NO_TEXT, ItemTable, SequenceTable
-from trainer.evaluation.document import BY_POPULARITY
+from trainer.evaluation.document import (
+    BY_HISTORY,
+    BY_LANGUAGE,
+    BY_OWN_TEXT,
+    BY_POPULARITY,
+    BY_TIME,
+    BY_USER,
+    by_context,
+    by_profile,
+)
 from trainer.evaluation.full_ranking import Targets
 
 COLD = 5  # a target with at most so many train events counts as cold
@@ -58,26 +67,26 @@ def slices(
     length = stop - begin
     count = np.concatenate([[0], items.train_count])[targets.item]
     groups: list[tuple[str, np.ndarray, list[str]]] = [
-        ("history", np.digitize(length, HISTORIES)[targets.user], _bins(HISTORIES, "events")),
+        (BY_HISTORY, np.digitize(length, HISTORIES)[targets.user], _bins(HISTORIES, "events")),
         (BY_POPULARITY, np.digitize(count, POPULARITIES), _bins(POPULARITIES, "train events")),
     ]
     if train is not None:
         known = set(train.user_id)
         seen = np.array([user_id in known for user_id in sequences.user_id], np.int64)
-        groups.append(("user", seen[targets.user], ["not in training", "in training"]))
+        groups.append((BY_USER, seen[targets.user], ["not in training", "in training"]))
     if sequences.text_row is not None:
         wrote = np.concatenate([[0], np.cumsum(sequences.text_row != NO_TEXT)])
         own = wrote[stop] - wrote[begin]
-        groups.append(("own text", np.minimum(own, 1)[targets.user], ["wrote nothing", "wrote something"]))
+        groups.append((BY_OWN_TEXT, np.minimum(own, 1)[targets.user], ["wrote nothing", "wrote something"]))
         if languages is not None:
             mostly, names = _mostly(languages, sequences, begin, stop)
-            groups.append(("language of own text", mostly[targets.user], names))
+            groups.append((BY_LANGUAGE, mostly[targets.user], names))
     for name, ids in sequences.profile.items():
-        groups.append((f"profile: {name}", *_values(ids[targets.user], sequences.names.get(f"profile_{name}"))))
+        groups.append((by_profile(name), *_values(ids[targets.user], sequences.names.get(f"profile_{name}"))))
     for name, ids in sequences.context.items():
-        groups.append((f"context: {name}", *_values(ids[targets.place], sequences.names.get(f"context_{name}"))))
+        groups.append((by_context(name), *_values(ids[targets.place], sequences.names.get(f"context_{name}"))))
     if clock:
-        groups.append(("time", *_periods(sequences.timestamp[targets.place])))
+        groups.append((BY_TIME, *_periods(sequences.timestamp[targets.place])))
     return [found for group in groups for found in _slices(*group)]
 
 
@@ -104,7 +113,7 @@ def _values(ids: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray, l
 
     def name(value: int) -> str:
         if value == 0:
-            return "missing"
+            return "none or unknown"  # what is new since training has no id of its own
         return names[value - 1] if names is not None and value <= len(names) else f"quantile {value}"
 
     return which, [*(name(int(value)) for value in kept), "others"]

@@ -98,26 +98,29 @@ def intervals(figures: Sequence[Figure], *, seed: int) -> list[tuple[float, floa
 
 
 def interval_of(
-    statistic: Callable[[np.ndarray], float], users: int, *, seed: int, least: float = 0.0, most: float = 1.0
+    statistic: Callable[[np.ndarray], float | None], users: int, *, seed: int, least: float = 0.0, most: float = 1.0
 ) -> tuple[float, float] | None:
     """An interval for what is no mean over users, such as the catalogue's coverage, which resamples would lower.
 
     The delete-a-group jackknife (Kott, 2001): the statistic's spread over GROUPS samples that lack one group each.
 
     Args:
-      statistic: of a bool [users], the users that count.
+      statistic: of a bool [users], the users that count; None where it is undefined.
       users: how many there are.
       seed: of the groups.
       least, most: between which the statistic lies.
 
     Returns:
-      (low, high); None of fewer than FEWEST users.
+      (low, high); None of fewer than FEWEST users, or if it is undefined without some of them.
     """
     if users < FEWEST:
         return None
     group = np.random.default_rng(seed).permutation(users) % GROUPS
     whole = statistic(np.ones(users, bool))
-    without = np.array([statistic(group != i) for i in range(GROUPS)])
+    parts = [statistic(group != i) for i in range(GROUPS)]
+    if whole is None or any(part is None for part in parts):
+        return None
+    without = np.array(parts, float)
     error = math.sqrt((GROUPS - 1) / GROUPS * ((without - without.mean()) ** 2).sum())
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, GROUPS - 1) * error
     return max(least, whole - reach), min(most, whole + reach)

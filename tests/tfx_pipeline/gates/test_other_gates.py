@@ -51,31 +51,64 @@ def test_an_index_that_was_not_measured_is_said_not_to_be() -> None:
     assert "no held-out queries" in found.line()
 
 
-BATCH = {"a": 3.0, "b": 2.0, "c": 1.999, "d": 1.0}
+SCORES = {"a": 3.0, "b": 2.0, "c": 1.999, "d": 1.0}
+BEST = {"a": 3.0, "b": 2.0, "c": 1.999}
+
+
+def judged(ids: str, scores: list[float], own: dict[str, float], best: dict[str, float], count: int = 3) -> Verdict:
+    answer = Answer(list(ids), np.array(scores, np.float32))
+    return skew.judge([answer], [skew.Batch(own, best, count)], tolerance=0.01)
 
 
 @pytest.mark.parametrize(
     ("ids", "scores", "passes"),
     [
         ("abc", [3.0, 2.0, 1.999], True),
-        ("acb", [3.0, 1.999, 2.0], True),  # within the tolerance either may come first
+        ("acb", [3.0, 2.0, 1.999], True),  # within the tolerance either may come first
         ("abc", [3.0, 2.0, 1.9], False),
         ("bac", [2.0, 3.0, 1.999], False),
         ("abd", [3.0, 2.0, 1.0], False),
         ("abx", [3.0, 2.0, 1.999], False),
+        ("aab", [3.0, 3.0, 2.0], False),
         ("ab", [3.0, 2.0], False),
+        ("abc", [3.0, 2.0, np.nan], False),
+        ("abc", [np.nan, np.nan, np.nan], False),
+        ("abc", [np.inf, 2.0, 1.999], False),
         ("", [], False),
     ],
 )
 def test_served_lists_have_to_be_the_batch_paths(ids: str, scores: list[float], passes: bool) -> None:
-    found = skew.judge([Answer(list(ids), np.array(scores, np.float32))], [BATCH], k=3, tolerance=0.01)
+    found = judged(ids, scores, SCORES, BEST)
     assert found.passed == passes
     assert "1 requests" in found.line()
 
 
+@pytest.mark.parametrize(
+    ("own", "passes"),
+    [
+        ({"a": 3.0, "d": 1.0, "e": 0.5}, True),  # b and c were not found: the index gate's to judge
+        ({"a": 3.0, "d": 1.0, "e": 0.6}, False),
+        ({"a": 3.0, "d": 1.0}, False),  # e may not be recommended
+        ({"a": 3.0, "d": 1.0, "e": np.nan}, False),
+    ],
+)
+def test_what_an_approximate_index_found_has_to_have_its_score(own: dict[str, float], passes: bool) -> None:
+    assert judged("ade", [3.0, 1.0, 0.5], own, best={}).passed == passes
+
+
+def test_a_logit_is_the_unit_where_scores_are_cosines() -> None:
+    answers = [Answer(["a"], np.array([0.905], np.float32))]
+    batch = [skew.Batch({"a": 0.9}, {"a": 0.9}, 1)]
+    assert skew.judge(answers, batch, tolerance=0.02).passed
+    assert skew.judge(answers, batch, tolerance=0.02, unit=0.05).passed  # of a cosine of 0.9, 18 units, 0.6 %
+    low = [skew.Batch({"a": 0.0}, {"a": 0.0}, 1)], [Answer(["a"], np.array([0.005], np.float32))]
+    assert skew.judge(low[1], low[0], tolerance=0.02).passed
+    assert not skew.judge(low[1], low[0], tolerance=0.02, unit=0.05).passed
+
+
 def test_lists_may_be_short_where_few_items_are_allowed() -> None:
-    assert skew.judge([Answer(["a"], np.array([3.0]))], [{"a": 3.0}], k=3, tolerance=0.01).passed
-    assert "no held-out users" in skew.judge([], [], k=3, tolerance=0.01).line()
+    assert judged("a", [3.0], {"a": 3.0}, {"a": 3.0}, count=1).passed
+    assert "no held-out users" in skew.judge([], [], tolerance=0.01).line()
 
 
 def statistics(share: float, mean: float, seed: int, missing: float = 0.0) -> drift.Statistics:
@@ -113,6 +146,44 @@ def test_ratings_that_are_not_given_are_no_drift_unless_they_become_more(
     found = drift.judge({"sequences": (later, earlier, FEATURES)}, most=0.2)
     assert [check.what for check in found.checks if not check.passed] == drifted
     assert drift.judge({"sequences": (later, later, FEATURES)}, most=1e-9).passed
+
+
+def profiles(given: float, named: float, genres: float) -> drift.Statistics:
+    """People of whom age is known, name is in the data at all, and genres are any, with these probabilities."""
+    random, count = np.random.default_rng(1), 4_000
+    ages, known = random.normal(40, 5, count), random.random(count) < given
+    frame = pd.DataFrame(
+        {
+            "profile_age": [[age] if some else [] for age, some in zip(ages, known, strict=True)],
+            "multi_valued_genres": [list("ab") if some else [] for some in random.random(count) < genres],
+            "title": ["t"] * count,
+        }
+    )
+    if named:
+        frame["profile_name"] = random.choice(["x", "y"], count)
+    return tfdv.generate_statistics_from_dataframe(frame)
+
+
+@pytest.mark.parametrize(
+    ("now", "drifted"),
+    [
+        ((1.0, 1, 1.0), []),
+        ((0.95, 1, 0.95), []),
+        ((0.05, 1, 1.0), ["profile_age"]),
+        ((1.0, 0, 1.0), ["profile_name"]),
+        ((1.0, 1, 0.05), ["multi_valued_genres"]),
+    ],
+)
+def test_values_that_go_missing_are_drift(now: tuple[float, float, float], drifted: list[str]) -> None:
+    features = [
+        Feature("profile_age", "float"),
+        Feature("profile_name", "bytes", scalar=True),
+        Feature("multi_valued_genres", "bytes"),
+    ]
+    found = drift.judge({"people": (profiles(*now), profiles(1.0, 1, 1.0), features)}, most=0.3)
+    assert [check.what for check in found.checks if not check.passed] == [
+        f"people.{name} (not given)" for name in drifted
+    ]
 
 
 def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def halves(count: int = USERS) -> list[Slice]:
 
 def judged(last: np.ndarray, candidate: np.ndarray, **gates: Any) -> tuple[list[Compared], dict[str, bool]]:
     settings = GatesConfig(**gates)
-    compared = quality.compare(settings, candidate, last, one_target_each(len(last)), halves(len(last)), 10, seed=1)
+    targets, parts = one_target_each(len(last)), halves(len(last))
+    compared, _ = quality.compare(settings, candidate, last, targets, parts, 10, seed=1)
     return compared, {check.what: check.passed for check in quality.not_worse(settings, compared, 10)}
 
 
@@ -129,11 +130,30 @@ def test_a_loss_within_the_tolerance_is_let_through() -> None:
 
 
 def test_equals_are_blessed_only_with_enough_users_where_no_loss_has_to_be_shown() -> None:
-    few, many = ranks(1, 0.4, 200), ranks(1, 0.4, 200)
-    noisy = ranks(5, 0.4, 200)
     strict = {"comparison": "bless_if_not_worse", "tolerance": 0.1, "slice_tolerance": 0.1}
-    assert not all(judged(few, noisy, **strict)[1].values())
-    assert all(judged(few, many, **strict)[1].values())
+    for count, blessed in ((200, False), (20_000, True)):
+        assert all(judged(ranks(1, 0.4, count), ranks(5, 0.4, count), **strict)[1].values()) == blessed
+
+
+def test_slices_that_are_named_do_not_make_a_loss_over_all_harder_to_see() -> None:
+    last = ranks(1, 0.4)
+    candidate = last.copy()
+    candidate[np.flatnonzero(last)[:6]] = 0  # as six coins that all fall alike: p is about 2 / 2**6
+    alone, among = (judged(last, candidate, tolerance=0.0, slices=slices)[0][0] for slices in ([], ["history"]))
+    assert alone.p_value == among.p_value
+    assert 1 / 3 * 0.05 < alone.p_value < 0.05
+
+
+def test_what_has_too_few_users_is_named() -> None:
+    settings = GatesConfig()
+    few = ranks(1, 0.4, 20)
+    compared, note = quality.compare(settings, few, few, one_target_each(20), [], 10, seed=1)
+    assert [part.users for part in compared] == [20]
+    assert note == "fewer than 30 users, too few to tell: all users (20)"
+    whole = ranks(1, 0.4)
+    _, note = quality.compare(settings, whole, whole, one_target_each(), halves(), 10, seed=1)
+    assert note == "fewer than 30 users, too few to tell: user: few (9)"
+    assert not quality.compare(settings, whole, whole, one_target_each(), halves()[:2], 10, seed=1)[1]
 
 
 def test_where_metadata_cannot_be_asked_the_newest_pushed_version_stands_for_the_last_blessed(tmp_path: Path) -> None:
@@ -155,4 +175,11 @@ def test_where_metadata_cannot_be_asked_the_newest_pushed_version_stands_for_the
     for name in ("9", "10", ".11.partial", "notes"):
         (base / name).mkdir(parents=True)
     assert last(str(base)) == str(base / "10")
-    assert last(str(base), last_blessed="/artifacts/7") == "/artifacts/7/Format-Serving"
+    blessed = tmp_path / "artifacts" / "7"
+    assert last(str(base), last_blessed=str(blessed)) == str(base / "10")  # its files are gone
+    assert last("", last_blessed=str(blessed)) is None
+    (blessed / "Format-Serving").mkdir(parents=True)
+    assert last(str(base), last_blessed=str(blessed)) == str(blessed / "Format-Serving")
+    gone = quality.cannot_compare("/artifacts/7", "/serving/recommender")
+    assert not gone.passed
+    assert "/artifacts/7" in gone.reason

@@ -10,7 +10,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tests.tfx_pipeline.ingest.conftest import Shop, examples, quarantined
-from tfx_pipeline import beam_options, catalogue_changes
+from tfx_pipeline import catalogue_changes
 from tfx_pipeline.ingest.catalogue import CataloguePaths, ingest_items
 from tfx_pipeline.ingest.counts import IngestReport
 from trainer.errors import TowersError
@@ -26,7 +26,7 @@ TABLE = "id,title,about,kind,price\nb,Blue,sky,x,2\na,Red,rose,y,1\nc,,,,\n"
 
 
 def pipeline() -> beam.Pipeline:
-    return beam.Pipeline(options=PipelineOptions(beam_options.resolve([])))
+    return beam.Pipeline(options=PipelineOptions([]))
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ def test_for_people() -> None:
     found = compare(figures(gains(1)), figures(gains(2)), STAGES, seed=1)
     assert max(map(len, table(found).splitlines())) <= 100
     both = evaluation({"popularity": "better"})
-    page = render_comparison(("<before>", "after"), found, (both, both))
+    page = render_comparison(("<before>", "after"), found, (both, both), ["A was not pushed: refused by <skew>."])
+    assert "refused by &lt;skew&gt;" in page
     tags = Tags()
     tags.feed(page)
     tags.close()

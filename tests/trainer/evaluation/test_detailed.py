@@ -11,6 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn import metrics as sk
 
 from tests.trainer import tables
 from trainer import ranking, ranking_training, retrieval
@@ -143,6 +144,14 @@ def test_figures_of_each_user_are_kept(dataset: Dataset, evaluated: tuple, tmp_p
     for metric, values in found.figures["retrieval"].items():
         assert values.mean() == pytest.approx(result["stages"]["retrieval"][metric], abs=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == [per_user.FILE]
+    whole = (tmp_path / per_user.FILE).read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"{}"):
+        (tmp_path / per_user.FILE).write_bytes(damaged)
+        with pytest.raises(TowersError, match="Evaluate the run again"):
+            per_user.read(tmp_path)
+    np.savez(tmp_path / per_user.FILE, other=np.zeros(3))
+    with pytest.raises(TowersError, match="Evaluate the run again"):
+        per_user.read(tmp_path)
     with pytest.raises(TowersError, match="Evaluate the run again"):
         per_user.read(tmp_path / "nowhere")
 
@@ -189,8 +198,12 @@ def test_ratings_as_defined(dataset: Dataset, model: Any, ranker: ranking.Rankin
     pairs = [(a, b) for a in probability[liked] for b in probability[~liked]]
     assert values["auc"] == pytest.approx(np.mean([(a > b) + 0.5 * (a == b) for a, b in pairs]), abs=1e-3)
     assert values["accuracy"] == pytest.approx(((probability >= 0.5) == liked).mean(), abs=1e-2)
+    predicted = probability >= 0.5
+    for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
+        assert values[name] == pytest.approx(score(liked, predicted), abs=1e-2)
     assert values["rmse"] < found["of_one_for_all"]["rmse"]
     assert values["log_loss"] < found["of_one_for_all"]["log_loss"]
+    assert found["intervals"].keys() == values.keys()
     for name, interval in found["intervals"].items():
         assert interval[0] < values[name] < interval[1]
     assert sum(part["ratings"] for part in found["reliability"]) == found["ratings"]

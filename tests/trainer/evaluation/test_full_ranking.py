@@ -47,6 +47,16 @@ def test_items_of_the_last_seconds_are_left_out() -> None:
         assert lists(config, [9, 8], tables.sequence_table([[]]), k=2) == {0: [1, 2]}  # nobody did anything
 
 
+def test_given_candidates_alone_are_ranked_and_those_that_are_not_allowed_are_not() -> None:
+    sequences = tables.sequence_table([[1, 2, 3], [4, 4]], targets=1)
+    among = np.array([[1, 4, 3], [2, 0, 0]], np.int32)
+    found = lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=3, among=among)
+    assert found == {0: [3, 4, 0], 1: [2, 0, 0]}
+    assert lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=1, users=np.array([1]), among=among[:1]) == {
+        1: [1]
+    }
+
+
 def test_items_that_never_occur_are_no_candidates_unless_wanted() -> None:
     sequences = tables.sequence_table([[1]], targets=0)
     counts = [9, 0, 7]

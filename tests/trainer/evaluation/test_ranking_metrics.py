@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.evaluation import metrics
+from trainer.evaluation.document import METRICS
 
 
 def naive(ranked: list[int], wanted: set[int], k: int) -> dict[str, float]:
@@ -44,7 +45,7 @@ def test_metrics_equal_their_definitions(data: st.DataObject) -> None:
         expected.append({k: naive(listed, wanted, k) for k in cutoffs})
     result = metrics.from_ranks(np.array(ranks), np.array(offsets), cutoffs)
     for k in cutoffs:
-        for name in metrics.NAMES:
+        for name in METRICS:
             assert result[f"{name}@{k}"] == pytest.approx(np.mean([user[k][name] for user in expected])), (name, k)
 
 

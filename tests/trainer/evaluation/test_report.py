@@ -24,7 +24,7 @@ def evaluation(verdicts: dict[str, str], *, served: str = "recommend") -> dict[s
     figures = {name: dict.fromkeys(METRICS, value) for name, value in stages.items()}
     reach = {name: {key: [value - 0.01, value + 0.01] for key in METRICS} for name, value in stages.items()}
     return {
-        "format": 2,
+        "format": 3,
         "split": "test",
         "ranking_is_served": served == "recommend",
         "use_ranking": "auto",
@@ -34,9 +34,10 @@ def evaluation(verdicts: dict[str, str], *, served: str = "recommend") -> dict[s
         "users": 1_200,
         "targets": 1_200,
         "list_length": 10,
+        "candidates": {"rule": "occurring", "count": 900, "items": 1_000, "digest": "0f"},
         "stages": figures,
         "intervals": reach,
-        "cold": {"users": 0, "stages": copy.deepcopy(figures)},
+        "cold": {"users": 0, "small": True, "stages": copy.deepcopy(figures), "intervals": reach},
         "slices": [
             {"by": "history", "name": name, "users": users, "small": users < 30, "stages": figures, "intervals": some}
             for name, users, some in (
@@ -119,7 +120,15 @@ FULL = Report(
             "measured": {
                 "k": 10,
                 "compared": [
-                    {"name": HOSTILE, "users": 9, "candidate": 0.1, "last": 0.2, "tolerance": 0.02, "p_value": 0.01}
+                    {
+                        "name": HOSTILE,
+                        "users": 9,
+                        "candidate": 0.1,
+                        "last": 0.2,
+                        "tolerance": 0.02,
+                        "p_value": 0.01,
+                        "verdict": "worse",
+                    }
                 ],
             },
         },
@@ -137,6 +146,7 @@ FULL = Report(
             "by": by,
             "name": "n",
             "ratings": 40,
+            "users": 35,
             "auc": None,
             "log_loss": 0.5,
             "calibration": 1.0,

@@ -57,7 +57,7 @@ def test_every_target_is_in_one_slice_of_each_kind() -> None:
     ]
     for kind in parts.values():
         np.testing.assert_array_equal(sum(part.targets.astype(int) for part in kind), 1)
-    assert {part.name for part in parts["profile: language"]} == {"missing", "zh", "en"}
+    assert {part.name for part in parts["profile: language"]} == {"none or unknown", "zh", "en"}
     assert len(parts["context: device"]) == 9
     assert parts["context: device"][-1].name == "others"
     assert counts(parts["user"]).keys() == {"not in training", "in training"}

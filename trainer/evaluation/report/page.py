@@ -41,8 +41,8 @@ class Report:
       index: what the index builder measured; None where that is not known.
       gates: `gate`, `passed`, `checks` of {`what`, `passed`, `reason`}, `note` and `measured` of each gate; what the
         drift gate measured has `divergence` of features, what that of the infrastructure did `latency` of signatures.
-      rating_slices: of the probability of being liked, for all ratings and each slice `by`, `name`, `ratings`, `auc`,
-        `log_loss`, `calibration`, `liked` and `said`, None where undefined.
+      rating_slices: of the probability of being liked, for all ratings and each slice `by`, `name`, `ratings`, `users`,
+        `auc`, `log_loss`, `calibration`, `liked` and `said`, None where undefined.
       configuration: YAML.
       versions: package -> version.
       command: how to make the run again; "" where that is not known.
@@ -105,7 +105,10 @@ def render(report: Report) -> str:
 
 
 def render_comparison(
-    names: tuple[str, str], compared: dict[str, Any], evaluations: tuple[dict[str, Any], dict[str, Any]]
+    names: tuple[str, str],
+    compared: dict[str, Any],
+    evaluations: tuple[dict[str, Any], dict[str, Any]],
+    notes: list[str],
 ) -> str:
     """The page on two runs.
 
@@ -113,6 +116,7 @@ def render_comparison(
       names: of the runs.
       compared: see `trainer.evaluation.comparison.compare`.
       evaluations: of each run.
+      notes: sentences on what else is to be known of the two.
     """
     main = compared["figures"][0]
     sentence = {
@@ -123,6 +127,7 @@ def render_comparison(
         first=names[0],
         second=names[1],
         found=compared,
+        notes=notes,
         metric=main["metric"],
         sentence=sentence,
         tone={BETTER: "good", WORSE: "bad"}.get(main["verdict"], "unclear"),
@@ -271,7 +276,8 @@ def _slices(found: dict[str, Any], metric: str) -> list[dict[str, Any]]:
     best = max(baselines, key=lambda name: found["stages"][name][metric])
     result = []
     for kind in dict.fromkeys(part["by"] for part in found["slices"]):
-        parts = [part for part in found["slices"] if part["by"] == kind][:_SLICED]
+        every = [part for part in found["slices"] if part["by"] == kind]
+        parts = every if len(every) <= _SLICED else _largest(every)
         rows = {
             f"{part['name']}{' *' if part['small'] else ''}: {part['users']:,} users": [
                 _dot(part, name, metric) for name in (stage, best)
@@ -279,8 +285,16 @@ def _slices(found: dict[str, Any], metric: str) -> list[dict[str, Any]]:
             for part in parts
         }
         plot = dots(f"{metric} by {kind}: {stage} and, below it, {best}", rows)
-        result.append({"by": kind, "parts": parts, "plot": plot, "stage": stage, "best": best})
+        result.append(
+            {"by": kind, "parts": parts, "plot": plot, "stage": stage, "best": best, "more": len(every) - len(parts)}
+        )
     return result
+
+
+def _largest(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The _SLICED parts with the most users, in the order they had."""
+    least = sorted((part["users"] for part in parts), reverse=True)[_SLICED - 1]
+    return [part for part in parts if part["users"] >= least][:_SLICED]
 
 
 def _exposure(found: dict[str, Any], order: list[str]) -> Markup:
