@@ -116,8 +116,11 @@ def _explain(error: pydantic.ValidationError) -> str:
     problems = []
     unfit: dict[str, tuple[list[str], Any]] = {}  # place -> what each alternative wants of it, what it is
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"] if not _ALTERNATIVE.match(str(part))) or "configuration"
-        if problem["type"] == "extra_forbidden":
+        place = ".".join(str(part) for part in problem["loc"] if not _ALTERNATIVE.match(str(part)))
+        said = problem["msg"].removeprefix("Value error, ")
+        if not place:  # of sections that do not fit each other: it names them, and the whole is too much to show
+            problems.append(said)
+        elif problem["type"] == "extra_forbidden":
             known = _known_keys(problem["loc"][:-1])
             close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
             hint = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
@@ -125,7 +128,7 @@ def _explain(error: pydantic.ValidationError) -> str:
         elif problem["type"] == "missing":
             problems.append(f"`{place}` is missing")
         else:
-            unfit.setdefault(place, ([], problem["input"]))[0].append(problem["msg"].removeprefix("Value error, "))
+            unfit.setdefault(place, ([], problem["input"]))[0].append(said)
     for place, (wanted, received) in unfit.items():
         problems.append(f"`{place}`: {', or: '.join(wanted)}. Received: {str(received)[:80]!r}")
     return "; ".join(problems)
