@@ -1,5 +1,6 @@
 """The calls to one model of one server, as coroutines."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -219,12 +220,22 @@ class PredictionCalls:
         attempt, failure = 0, None
         while True:
             if self._closed:
-                raise ServingError("FAILED_PRECONDITION", "the client is closed")
+                raise _closed_meanwhile()
             attempt += 1
             try:
                 return await self._transport.call(method, request, deadline.left(), wait_for_ready)
             except grpc.RpcError as error:
+                if self._closed:
+                    raise _closed_meanwhile() from None
                 failure = self._failure(error, deadline, attempt, failure)
+            except (ValueError, grpc.aio.UsageError):  # of a channel that was closed meanwhile
+                if self._closed:
+                    raise _closed_meanwhile() from None
+                raise
+            except asyncio.CancelledError:  # by the channel that was closed, or by the application
+                if self._closed and not _asked_to_end():
+                    raise _closed_meanwhile() from None
+                raise
             wait = self.retry.wait(attempt) if failure.code == "UNAVAILABLE" else None
             if wait is None or wait >= deadline.left():
                 raise failure
@@ -273,3 +284,12 @@ def _output(name: str, tensor: wire_pb2.TensorProto) -> np.ndarray:
         return array_from_tensor(tensor)
     except ValueError as error:
         raise ServingError("DATA_LOSS", f"output `{name}` cannot be read: {error}") from None
+
+
+def _closed_meanwhile() -> ServingError:
+    return ServingError("FAILED_PRECONDITION", "the client is closed")
+
+
+def _asked_to_end() -> bool:
+    """Whether the application cancelled the running task. Python 3.10 does not know."""
+    return bool(getattr(asyncio.current_task(), "cancelling", int)())

@@ -133,8 +133,11 @@ class RecommenderCalls(PredictionCalls):
             raise refused("`item_ids` should hold at least one item id")
         (row,) = self._user_rows([request])
         prediction = await self._run_rows("rank", [row | {"candidate_item_id": list(candidates)}], timeout)
-        # The scores stand in the candidates' order.
-        outputs = prediction.outputs | {"item_id": np.array([[item_id.encode() for item_id in candidates]], object)}
+        # The scores stand in the candidates' order; behind them may be those of padding, where a server batches calls.
+        outputs = {
+            name: values[:, : len(candidates)] for name, values in prediction.outputs.items() if values.ndim == 2
+        }
+        outputs["item_id"] = np.array([[item_id.encode() for item_id in candidates]], object)
         (items,) = recommendation_lists(outputs, 1, lambda item_id: candidates.get(item_id, item_id))
         scored = [item for item in items if item.score != NO_SCORE]
         return RecommendationList(sorted(scored, key=lambda item: -item.score), prediction.version)

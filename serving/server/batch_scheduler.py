@@ -213,19 +213,25 @@ class BatchScheduler:
         with self._changed:
             while not self._stopping:
                 now = time.monotonic()
-                earliest = None
-                for queue, batches in self._queues.items():
-                    for batch in batches:
-                        if batch.due <= now:
-                            self._remove(batch)
-                            self._running.append(batch)
-                            if queue in self._queues:
-                                self._queues.move_to_end(queue)  # the others' turn
-                            if self._queues:
-                                self._changed.notify()  # whoever waits now minds the other batches' times
-                            return batch
-                        earliest = batch.due if earliest is None else min(earliest, batch.due)
+                batch = self._take(now)
+                if batch is not None:
+                    return batch
+                earliest = min((one.due for batches in self._queues.values() for one in batches), default=None)
                 self._changed.wait(None if earliest is None else earliest - now)
+        return None
+
+    def _take(self, now: float) -> _Batch | None:
+        """A batch that is due. By itself, so that a thread that waits has no variable left that holds a model."""
+        for queue, batches in self._queues.items():
+            for batch in batches:
+                if batch.due <= now:
+                    self._remove(batch)
+                    self._running.append(batch)
+                    if queue in self._queues:
+                        self._queues.move_to_end(queue)  # the others' turn
+                    if self._queues:
+                        self._changed.notify()  # whoever waits now minds the other batches' times
+                    return batch
         return None
 
 

@@ -1,20 +1,22 @@
 """Batching across calls: a `Servable` whose runs share batches, as TensorFlow Serving's `BatchingSession` has them.
 
-It differs from that in three places, each time to keep one caller's input out of another caller's answer. Padding is
+It differs from that in four places, each time to keep one caller's input out of another caller's answer. Padding is
 zeros or empty strings, this project's signatures' own, and not the tensor's first value, which would be one more event
-in a user's history. Hence an empty input can be padded too. And calls whose shapes differ without
-`pad_variable_length_inputs` go to different batches instead of all failing together.
+in a user's history. Hence an empty input can be padded too. Calls whose shapes differ without
+`pad_variable_length_inputs` go to different batches instead of all failing together. And where the graph refuses a
+value, each call of the batch is run by itself.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import grpc
 import numpy as np
 
 from serving.server.batch_scheduler import BatchScheduler, Queue, Task
 from serving.server.servable import Servable
-from serving.server.statuses import failed_precondition, invalid_argument
+from serving.server.statuses import RequestError, failed_precondition, invalid_argument
 
 
 class BatchedServable(Servable):
@@ -42,8 +44,9 @@ class BatchedServable(Servable):
             timeout_ms: milliseconds until the caller gives up; None for no limit.
 
         Raises:
-            RequestError: with the code and message of TensorFlow's error, the same for each call of a batch; or the
-                batching's own: INVALID_ARGUMENT, FAILED_PRECONDITION (an output is not batched), UNAVAILABLE.
+            RequestError: with the code and message of TensorFlow's error, which all calls of a batch get alike but for
+                INVALID_ARGUMENT; or the batching's own: INVALID_ARGUMENT, FAILED_PRECONDITION (an output is not
+                batched), UNAVAILABLE.
         """
         rows = self._rows(feeds)
         arrays = list(feeds.values())
@@ -58,9 +61,9 @@ class BatchedServable(Servable):
         return [by_handle[handle] for handle in fetches]
 
     def close(self) -> None:
-        """Waits for the batches that still run, whose callers may have given up, then frees the session."""
-        self._scheduler.drain(self)
+        """Cancels the batches that still run or wait, whose callers gave up or had their time; frees the session."""
         super().close()
+        self._scheduler.drain(self)
 
     def _rows(self, feeds: Mapping[Any, np.ndarray]) -> int:
         if not feeds:
@@ -77,6 +80,19 @@ class BatchedServable(Servable):
         return next(iter(sizes.values()))
 
     def _run_batch(self, queue: Queue, tasks: list[Task]) -> None:
+        try:
+            self._run_together(queue, tasks)
+        except RequestError as error:
+            if len(tasks) == 1 or error.code != grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            # The graph checks values of the whole batch. Whose it was is told to that caller only.
+            for task in tasks:
+                try:
+                    self._run_together(queue, [task])
+                except RequestError as own:
+                    task.end(own)
+
+    def _run_together(self, queue: Queue, tasks: list[Task]) -> None:
         rows = sum(task.rows for task in tasks)
         total = _allowed_size(rows, self._scheduler.parameters.allowed_batch_sizes)
         feeds = {

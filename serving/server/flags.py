@@ -28,6 +28,43 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         ServerUsageError: an unknown flag, a bad value or a missing one.
         SystemExit: after `--help`.
     """
+    flags, unknown = _parser().parse_known_args(list(argv))
+    if unknown:
+        flag = unknown[0].split("=")[0]
+        near = difflib.get_close_matches(flag, [f"--{name}" for name in vars(flags)], n=1)
+        hint = f"did you mean {near[0]}?" if near else "see --help"
+        raise ServerUsageError(f"unrecognized arguments: {' '.join(unknown)} ({hint})")
+    if flags.model_base_path is None and flags.model_config_file is None:
+        raise ServerUsageError("one of `--model_base_path` and `--model_config_file` is needed (see --help)")
+    if flags.workers > 1 and flags.engine != "embedded":
+        raise ServerUsageError("`--workers` is for the embedded server: tensorflow_model_server needs one process only")
+    if not flags.model_name:
+        raise ServerUsageError("`--model_name` should not be empty")
+    if flags.batching_parameters_file is not None and not flags.enable_batching:
+        raise ServerUsageError("`--batching_parameters_file` is set without setting `--enable_batching` to true")
+    if flags.rest_api_port and flags.rest_api_port == flags.port:
+        raise ServerUsageError(f"`--rest_api_port` cannot be same as `--port`. Received: {flags.port} for both")
+    return flags
+
+
+def model_server_arguments(argv: Sequence[str]) -> list[str]:
+    """`argv` for tensorflow_model_server: without this server's own flags, and with an absolute base path.
+
+    That program takes `--name=value` and `true` or `false` alone; what is written otherwise it passes over.
+    """
+    parser = _parser()
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS  # only what was given
+    arguments = []
+    for name, value in vars(parser.parse_args(list(argv))).items():
+        if name not in _OWN_FLAGS:
+            if isinstance(value, bool):
+                value = str(value).lower()
+            arguments.append(f"--{name}={value.absolute() if name == 'model_base_path' else value}")
+    return arguments
+
+
+def _parser() -> _Parser:
     parser = _Parser(
         prog="towers serve",
         description="Serves models over TensorFlow Serving's gRPC API.",
@@ -169,34 +206,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         default="embedded",
         help="embedded: this server; tensorflow_model_server: run that program, if it is on the PATH, with these flags",
     )
-    flags, unknown = parser.parse_known_args(list(argv))
-    if unknown:
-        flag = unknown[0].split("=")[0]
-        near = difflib.get_close_matches(flag, [f"--{name}" for name in vars(flags)], n=1)
-        hint = f"did you mean {near[0]}?" if near else "see --help"
-        raise ServerUsageError(f"unrecognized arguments: {' '.join(unknown)} ({hint})")
-    if flags.model_base_path is None and flags.model_config_file is None:
-        raise ServerUsageError("one of `--model_base_path` and `--model_config_file` is needed (see --help)")
-    if flags.workers > 1 and flags.engine != "embedded":
-        raise ServerUsageError("`--workers` is for the embedded server: tensorflow_model_server needs one process only")
-    if not flags.model_name:
-        raise ServerUsageError("`--model_name` should not be empty")
-    if flags.batching_parameters_file is not None and not flags.enable_batching:
-        raise ServerUsageError("`--batching_parameters_file` is set without setting `--enable_batching` to true")
-    if flags.rest_api_port and flags.rest_api_port == flags.port:
-        raise ServerUsageError(f"`--rest_api_port` cannot be same as `--port`. Received: {flags.port} for both")
-    return flags
-
-
-def model_server_arguments(argv: Sequence[str], flags: argparse.Namespace) -> list[str]:
-    """`argv` for tensorflow_model_server: without this server's own flags, and with an absolute base path."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in (*_OWN_FLAGS, "model_base_path"):
-        parser.add_argument(f"--{name}", nargs="?")
-    _, others = parser.parse_known_args(list(argv))
-    if flags.model_base_path is None:
-        return others
-    return [f"--model_base_path={flags.model_base_path.absolute()}", *others]
+    return parser
 
 
 def _boolean(text: str) -> bool:

@@ -53,7 +53,7 @@ def _replace_process(argv: Sequence[str], flags: argparse.Namespace) -> None:
         )
     if flags.port == 0:
         raise ServerUsageError("`--port` should be 1 to 65535 with `--engine tensorflow_model_server`. Received: 0")
-    os.execv(program, [program, *model_server_arguments(argv, flags)])
+    os.execv(program, [program, *model_server_arguments(argv)])
 
 
 def serve(flags: argparse.Namespace, stop: threading.Event) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.server import memory
@@ -216,7 +217,12 @@ class Model:
         before = contents(directory)
         try:
             servable = self._load(self.name, version, directory)
-        except RequestError as error:
+        except Exception as defect:
+            if isinstance(defect, RequestError):
+                error = defect
+            else:
+                logger.exception("loading %s version %d failed", self.name, version)
+                error = RequestError(grpc.StatusCode.INTERNAL, f"{type(defect).__name__}: {defect}")
             failure = self._failures.setdefault(version, _Failure())
             failure.attempts += 1
             failure.last_attempt = time.monotonic()

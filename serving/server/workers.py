@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 READY = "serving "  # begins the line a worker prints when it answers
 FAILURE = "failure: "  # begins the line a worker prints when it cannot start
 _STOP_SECONDS = 35.0  # until workers that were asked to stop are killed
-_FAILED_RESTARTS = 5  # in a row, until the parent gives up
+_FAILED_RESTARTS = 5  # in a row, until the parent gives up where no worker answers
+_LONGEST_PAUSE = 60.0  # seconds between two attempts while others answer
 
 
 @dataclass
@@ -106,10 +107,11 @@ class _Parent:
         if not self._announced:
             raise ServerError(f"worker {worker.number} cannot start: {reason}")
         self._failed_restarts += not worker.ready
-        if self._failed_restarts > _FAILED_RESTARTS:
+        pause = 0.0 if worker.ready else min(2.0**self._failed_restarts, _LONGEST_PAUSE)
+        worker.ready = False
+        if self._failed_restarts > _FAILED_RESTARTS and not any(one.ready for one in self._workers.values()):
             raise ServerError(f"worker {worker.number} cannot start again after {_FAILED_RESTARTS} attempts: {reason}")
-        logger.error("worker %d: %s; starting it again", worker.number, reason)
-        pause = 0.0 if worker.ready else 2.0**self._failed_restarts
+        logger.error("worker %d: %s; starting it again in %.0f s", worker.number, reason, pause)
         timer = threading.Timer(pause, self._events.put, [("start", worker.number)])
         timer.daemon = True
         timer.start()

@@ -44,8 +44,14 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="message")])
         def refuse(self, message):
-            with tf.control_dependencies([tf.debugging.assert_less(tf.size(message), 0, message=message[0])]):
+            bad = tf.boolean_mask(message, message != "")
+            told = tf.concat([bad, [""]], 0)[0]
+            with tf.control_dependencies([tf.debugging.assert_less(tf.size(bad), 1, message=told)]):
                 return {"message": tf.identity(message)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="steps")])
+        def slow_rows(self, steps):
+            return {"trace": tf.fill(tf.shape(steps), self.slow(tf.reduce_max(steps))["trace"])}
 
         @tf.function(
             input_signature=[
@@ -93,7 +99,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
             tiny = Tiny(number)
             signatures = {
                 "serving_default": tiny.half_plus,
-                **{name: getattr(tiny, name) for name in ("two", "echo", "slow", "refuse", "recommend")},
+                **{name: getattr(tiny, name) for name in ("two", "echo", "slow", "slow_rows", "refuse", "recommend")},
             }
             tf.saved_model.save(tiny, str(path), signatures=signatures)
         return path

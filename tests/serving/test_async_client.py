@@ -91,6 +91,20 @@ def test_closed_before_the_first_call(server):
     asyncio.run(run())
 
 
+def test_closed_while_a_call_is_under_way(server):
+    async def run():
+        client = AsyncRecommenderClient(server.address, timeout=10)
+        await client.recommend(user_id="u")
+        server.delay = 0.5
+        call = asyncio.create_task(client.recommend(user_id="u"))
+        await asyncio.sleep(0.2)
+        await client.close()
+        with pytest.raises(ServingError, match="the client is closed"):
+            await call
+
+    asyncio.run(run())
+
+
 def test_tls(tmp_path):
     authority = Authority("servers")
     key, certificate = authority.issue("server")

@@ -130,6 +130,18 @@ def test_a_closed_client_says_so(client_of, server):
         client.recommend(user_id="u")
 
 
+def test_a_client_that_is_closed_while_it_calls_says_so(server):
+    client = RecommenderClient(server.address, timeout=10)
+    client.recommend(user_id="u")
+    server.delay = 0.5
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(client.recommend, user_id="u")
+        time.sleep(0.2)
+        client.close()
+        with pytest.raises(ServingError, match="the client is closed"):
+            call.result()
+
+
 def test_wait_until_available(client_of, server):
     server.states = ["LOADING", "LOADING", "AVAILABLE"]
     with client_of(server) as client:

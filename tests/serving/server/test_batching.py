@@ -166,6 +166,19 @@ def test_a_batch_that_fails_fails_every_call_in_it_alike(batching_server):
     assert server.scheduler.enqueued_batches == 0
 
 
+def test_a_value_that_is_refused_is_told_to_its_caller_alone(batching_server):
+    _, client = batching_server(f"max_batch_size {{ value: 3 }} batch_timeout_micros {{ value: {LONG} }}")
+    messages = ["", "mine", "yours"]
+    answers = call_together(
+        [lambda message=message: client.predict("refuse", {"message": [message]}) for message in messages]
+    )
+    assert answers[0]["message"] == [b""]
+    for message, other, error in (("mine", "yours", answers[1]), ("yours", "mine", answers[2])):
+        assert error.code == "INVALID_ARGUMENT"
+        assert message in error.message
+        assert other not in error.message
+
+
 def test_a_deadline_that_passes_in_the_queue(batching_server):
     server, _ = batching_server(f"batch_timeout_micros {{ value: {LONG} }}")
     with server.core.models["tiny"].acquire() as held:

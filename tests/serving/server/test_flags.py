@@ -81,13 +81,34 @@ def test_engine_is_run_with_the_flags_it_knows(monkeypatch, tmp_path):
 
 def test_a_config_file_goes_to_the_other_engine_as_it_is():
     argv = ["--model_config_file=models.config", "--port=8501"]
-    assert model_server_arguments(argv, parse_flags(argv)) == argv
+    assert model_server_arguments(argv) == argv
+
+
+def test_the_other_engine_reads_every_flag_however_it_is_written():
+    argv = [
+        "--model_base_path",
+        "/m",
+        "--model_name",
+        "shop",
+        "--port",
+        "8600",
+        "--enable_batching",
+        "--rest_api_port=8501",
+    ]
+    assert model_server_arguments([*argv, "--enable_model_warmup", "0", "--workers", "1"]) == [
+        "--model_base_path=/m",
+        "--model_name=shop",
+        "--port=8600",
+        "--enable_batching=true",
+        "--rest_api_port=8501",
+        "--enable_model_warmup=false",
+    ]
 
 
 def test_base_path_is_made_absolute_for_the_other_engine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     argv = ["--model_base_path=models/m", "--enable_model_warmup=false"]
-    arguments = model_server_arguments(argv, parse_flags(argv))
+    arguments = model_server_arguments(argv)
     assert arguments == [f"--model_base_path={tmp_path / 'models/m'}", "--enable_model_warmup=false"]
 
 

@@ -11,7 +11,7 @@ from tests.serving.fuzz_target import Target
 
 SEED = 4
 REQUESTS = 400
-ENDLESS = {"slow"}  # computes for as long as it is told
+ENDLESS = {"slow", "slow_rows"}  # compute for as long as they are told
 
 
 @pytest.fixture(scope="module", params=["tiny", "recommender", "recommender, batched"])

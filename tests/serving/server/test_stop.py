@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -76,11 +77,16 @@ def test_under_load_a_call_is_answered_or_unavailable_and_nothing_else(publish):
         assert server.stop() == 0
 
 
-def test_a_graph_without_end_is_cancelled_after_the_grace(publish, start):
-    server = start(publish(1))
+@pytest.mark.parametrize(
+    ("signature", "steps", "flags"),
+    [("slow", np.int32(10**9), []), ("slow_rows", np.array([10**9], np.int32), ["--enable_batching"])],
+    ids=["by itself", "in batches"],
+)
+def test_a_graph_without_end_is_cancelled_after_the_grace(signature, steps, flags, publish, start):
+    server = start(publish(1), *flags)
     with grpc.insecure_channel(server.address) as channel, ThreadPoolExecutor(1) as threads:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        endless = threads.submit(outcome, stub, request("slow", steps=np.int32(10**9)))
+        endless = threads.submit(outcome, stub, request(signature, steps=steps))
         model = server.core.models["tiny"]
         while True:
             with model.acquire() as servable:
