@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -199,6 +199,11 @@ def read_monitoring_path(path: Path | None) -> str | None:
     if not served.startswith("/"):
         raise ServerUsageError(f"{path}: `path` should start with a slash. Received: {served!r}")
     return served
+
+
+def model_label(name: str, models: Collection[str]) -> str:
+    """What to count a call under: names that callers make up share one, or they would take all the cells there are."""
+    return name if name in models else _OTHER
 
 
 def _cell(cells: dict, values: tuple[str, ...]) -> tuple[str, ...]:

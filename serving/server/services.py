@@ -13,7 +13,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from serving.server.core import ServerCore
 from serving.server.model_config import model_configs
-from serving.server.monitoring import RequestMetrics
+from serving.server.monitoring import RequestMetrics, model_label
 from serving.server.predict import predict
 from serving.server.statuses import RequestError, deadline_passed, invalid_argument, unimplemented
 
@@ -88,7 +88,7 @@ def _handler(core: ServerCore, message: type[Message], method: Method) -> grpc.R
 
 def _measured(metrics: RequestMetrics, api: str, method: Method) -> Method:
     def measured(core: ServerCore, request: Any, context: grpc.ServicerContext) -> Message:
-        with metrics.measure(request.model_spec.name, api, "GRPC"):
+        with metrics.measure(model_label(request.model_spec.name, core.models), api, "GRPC"):
             return method(core, request, context)
 
     return measured

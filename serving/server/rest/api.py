@@ -13,7 +13,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.server.core import ServerCore
-from serving.server.monitoring import Registry, RequestMetrics
+from serving.server.monitoring import Registry, RequestMetrics, model_label
 from serving.server.predict import DEFAULT_SIGNATURE, run
 from serving.server.rest.json_input import arrays_of, parse_body
 from serving.server.rest.json_output import write_error, write_outputs, write_predictions
@@ -103,7 +103,7 @@ class RestApi:
         if method == "POST" and (match := _PREDICTION.fullmatch(path)):
             spec = _spec(*match.group(1, 2, 3))
             if match[4] == "predict":
-                with self._metrics.measure(spec.name, match[4], "REST"):
+                with self._metrics.measure(model_label(spec.name, self._core.models), match[4], "REST"):
                     return self._predict(spec, body)
             if match[4] in ("classify", "regress"):
                 raise unimplemented(f"{match[4]} is for signatures of tf.Example; this server answers predict.")

@@ -325,6 +325,11 @@ def test_metrics(server):
     assert curl(server, "POST", PREDICT, ONE).code == 200
     assert curl(server, "POST", "/v1/models/tiny/versions/7:predict", ONE).code == 404
     assert (count("OK"), count("NOT_FOUND")) == (before[0] + 1, before[1] + 1)
+    for name in ("made_up", "another"):
+        assert curl(server, "POST", f"/v1/models/{name}:predict", ONE).code == 404
+    text = curl(server, "GET", METRICS).body
+    assert b'request_count{model_name="other",status="NOT_FOUND"} ' in text
+    assert b"made_up" not in text
     bucket = b':tensorflow:serving:request_latency_bucket{model_name="tiny",API="predict",entrypoint="REST",le="'
     limits = [
         line[len(bucket) :].split(b'"')[0]
