@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (_ROOT / "tests").is_dir():
         print(f"towers: {_ROOT}: holds no tests; run this in a clone of the project.", file=sys.stderr)
         return 1
-    workers = ["-n", str(min(os.cpu_count() or 1, _MOST_WORKERS)), "--dist=loadgroup"]
+    workers = ["-n", str(min(os.cpu_count() or 1, _MOST_WORKERS)), "--dist=loadfile"]
     if any(argument.split("=")[0] in _ONE_PROCESS for argument in arguments.rest):
         workers = []
     return subprocess.call([sys.executable, "-m", "pytest", *workers, *arguments.rest], cwd=_ROOT)
