@@ -21,7 +21,7 @@ from serving.server import custom_ops
 from serving.server.process import ServerProcess
 from tests.e2e.shop import Shop, towers
 from tests.serving.exported import Reloaded
-from tfx_pipeline import beam_options, bookshop, catalogue_changes, known_users
+from tfx_pipeline import bookshop, catalogue_changes, known_users
 from tfx_pipeline.commands.reindex import with_settings
 from tfx_pipeline.run_directory import RunDirectory
 from tfx_pipeline.screen import Screen
@@ -245,7 +245,7 @@ def test_a_failure_at_the_last_moment_leaves_nothing(
     before = {path: path.stat().st_mtime_ns for path in directory.path.rglob("*") if "text_store" not in str(path)}
     config = with_settings(directory.finished_config(), ["index.kind=brute_force"], None)
     with pytest.raises(TowersError, match=r"step Validate failed: .*warm-up request 1 failed.*nothing was pushed"):
-        reindexing.reindex(config, str(shop.data), directory, beam_options.resolve([]), Screen(), 0.5)
+        reindexing.reindex(config, str(shop.data), directory, [], Screen(), 0.5)
     left = {path for path in directory.path.rglob("*") if "text_store" not in str(path)} - before.keys()
     assert {path.parent.name for path in left if path.is_file()} <= {"logs", "quarantine"}
     with directory.locked():
