@@ -137,7 +137,7 @@ class PredictionCalls:
                 available = [status.version for status in statuses if status.state == "AVAILABLE"]
                 if available and choice.label is None:
                     return max(available)
-                if available:  # GetModelStatus knows no labels: of TensorFlow Serving's, it tells all versions' states
+                if available:  # GetModelStatus ignores labels: the versions it tells of may not be the label's
                     return (await self._ask_metadata(choice, deadline)).version
                 states = (f"{status.version}: {status.state} {status.error}".rstrip() for status in statuses)
                 told = f"versions {', '.join(states)}"

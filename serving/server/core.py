@@ -107,12 +107,15 @@ class ServerCore:
             yield servable
 
     def statuses(self, spec: model_pb2.ModelSpec) -> dict[int, VersionStatus]:
-        """By version, highest first.
+        """By version, highest first: of the version that `spec` names by number, else of all of them.
+
+        A label is ignored, known or not. TensorFlow Serving looks at the number alone here, over gRPC and REST, and
+        what watches a server should read the same from both.
 
         Raises:
-            RequestError: NOT_FOUND, or INVALID_ARGUMENT for an unknown label.
+            RequestError: NOT_FOUND.
         """
-        version = self._version(spec)
+        version = spec.version.value if spec.HasField("version") else None
         model = self.models.get(spec.name)
         if model is None:
             if version is not None:

@@ -168,7 +168,7 @@ def test_waiting_in_vain(client_of):
 
 
 def test_a_label_is_available_when_it_has_metadata(client_of, server):
-    """GetModelStatus has no answer for labels."""
+    """GetModelStatus ignores labels."""
     with client_of(server, version_label="canary") as client:
         assert client.wait_until_available() == 1
     assert server.calls == ["GetModelStatus", "GetModelMetadata"]

@@ -153,13 +153,23 @@ def test_requests_by_label_are_answered_with_the_version(serve, three):
     client = serve(config(entry("m", three, "all {}", stable=1, canary=3)), ALLOW)
     assert client.predict("m", label="stable") == (1, 1)
     assert client.predict("m", label="canary") == (3, 3)
-    assert client.states("m", label="stable") == {1: "AVAILABLE"}
     spec = client.metadata("m", label="stable")
     assert (spec.name, spec.version.value, spec.version_label) == ("m", 1, "")
     unknown = ("INVALID_ARGUMENT", "Unrecognized servable version label: x")
-    for method in (client.predict, client.states, client.metadata):
+    for method in (client.predict, client.metadata):
         assert refused(method, "m", label="x") == unknown
         assert refused(method, "other", label="stable")[0] == "INVALID_ARGUMENT"
+
+
+def test_states_by_label_are_those_of_all_versions(serve, three):
+    client = serve(config(entry("m", three, "all {}", stable=1)), ALLOW)
+    for label in ("stable", "x", ""):
+        assert client.states("m", label=label) == dict.fromkeys((3, 2, 1), "AVAILABLE")
+        assert refused(client.states, "other", label=label) == (
+            "NOT_FOUND",
+            "Could not find any versions of model other",
+        )
+    assert client.states("m", version=1) == {1: "AVAILABLE"}
 
 
 def test_a_label_that_is_allowed_before_its_version_is_there(serve, publish):

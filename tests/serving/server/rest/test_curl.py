@@ -74,6 +74,7 @@ def server(tiny_models, start_rest, tmp_path_factory):
     )
 
 
+BOTH = {"model_version_status": [{"version": "3", **AVAILABLE}, {"version": "1", **AVAILABLE}]}
 ANSWERED = [
     # By row and by column; a single input may go unnamed, a single output is not wrapped
     ("POST", PREDICT, {"instances": [1.0, 2]}, {"predictions": [3.5, 4.0]}),
@@ -105,15 +106,11 @@ ANSWERED = [
         {"signature_name": "echo", "inputs": [[{"b64": "AA=="}, "\U0001f600"]]},
         {"outputs": {"bytes": [[1, 4]], "text": [["\x00", "\U0001f600"]]}},
     ),
-    # Status, of all versions, the highest first, and of one
-    (
-        "GET",
-        "/v1/models/tiny",
-        None,
-        {"model_version_status": [{"version": "3", **AVAILABLE}, {"version": "1", **AVAILABLE}]},
-    ),
+    # Status, of all versions, the highest first, and of one; labels are ignored
+    ("GET", "/v1/models/tiny", None, BOTH),
     ("GET", "/v1/models/tiny/versions/3", None, {"model_version_status": [{"version": "3", **AVAILABLE}]}),
-    ("GET", "/v1/models/tiny/labels/stable", None, {"model_version_status": [{"version": "1", **AVAILABLE}]}),
+    ("GET", "/v1/models/tiny/labels/stable", None, BOTH),
+    ("GET", "/v1/models/tiny/labels/canary", None, BOTH),
 ]
 
 
@@ -129,6 +126,7 @@ REFUSED = [
     ("POST", "/v1/models/other:predict", ONE, 404, "Servable not found for request: Latest(other)"),
     ("POST", "/v1/models/tiny/versions/7:predict", ONE, 404, "Servable not found for request: Specific(tiny, 7)"),
     ("GET", "/v1/models/other", None, 404, "Could not find any versions of model other"),
+    ("GET", "/v1/models/other/labels/stable", None, 404, "Could not find any versions of model other"),
     ("GET", "/v1/models/tiny/versions/9", None, 404, "Could not find version 9 of model tiny"),
     ("GET", "/v1/models/other/metadata", None, 404, "Servable not found for request: Latest(other)"),
     ("GET", "/v1/models/tiny/versions/7/metadata", None, 404, "Servable not found for request: Specific(tiny, 7)"),
@@ -142,7 +140,6 @@ REFUSED = [
     ),
     # INVALID_ARGUMENT: which model
     ("POST", "/v1/models/tiny/labels/canary:predict", ONE, 400, "Unrecognized servable version label: canary"),
-    ("GET", "/v1/models/tiny/labels/canary", None, 400, "Unrecognized servable version label: canary"),
     ("GET", "/v1/models/tiny/labels/canary/metadata", None, 400, "Unrecognized servable version label: canary"),
     (
         "POST",

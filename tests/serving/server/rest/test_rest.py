@@ -105,7 +105,7 @@ def test_rest_and_grpc_answer_the_same(ask, server):
         ("POST", PREDICT, b"\xff", 400, "The text is not UTF-8 at offset: 0"),
         ("POST", "/v1/models/tiny", None, 400, "Malformed request: POST /v1/models/tiny"),
         ("GET", "/v2/models/tiny", None, 404, "There is nothing at /v2/models/tiny"),
-        ("GET", "/v1/models/tiny/labels/a", None, 400, "Unrecognized servable version label: a"),
+        ("GET", "/v1/models/tiny/labels/a/metadata", None, 400, "Unrecognized servable version label: a"),
     ],
 )
 def test_refusals(ask, method, path, body, code, told):
