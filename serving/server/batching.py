@@ -1,8 +1,9 @@
 """Batching across calls: a `Servable` whose runs share batches, as TensorFlow Serving's `BatchingSession` has them.
 
-It differs from that in four places, each time to keep one caller's input out of another caller's answer. Padding is
+It differs from that in five places, each time to keep one caller's input out of another caller's answer. Padding is
 zeros or empty strings, this project's signatures' own, and not the tensor's first value, which would be one more event
-in a user's history. Hence an empty input can be padded too. Calls whose shapes differ without
+in a user's history. Hence an empty input can be padded too. It does not make equal what was of different widths in a
+call: a graph that refuses such a call should refuse it in a batch too. Calls whose shapes differ without
 `pad_variable_length_inputs` go to different batches instead of all failing together. And where the graph refuses a
 value, each call of the batch is run by itself.
 """
@@ -95,8 +96,10 @@ class BatchedServable(Servable):
     def _run_together(self, queue: Queue, tasks: list[Task]) -> None:
         rows = sum(task.rows for task in tasks)
         total = _allowed_size(rows, self._scheduler.parameters.allowed_batch_sizes)
+        shapes = padded_shapes([[array.shape[1:] for array in task.arrays] for task in tasks])
         feeds = {
-            handle: merge([task.arrays[index] for task in tasks], total) for index, handle in enumerate(queue.inputs)
+            handle: merge([task.arrays[index] for task in tasks], (total, *shapes[index]))
+            for index, handle in enumerate(queue.inputs)
         }
         values = super().run(feeds, queue.outputs, _timeout_ms(tasks))
         for value in values:
@@ -113,19 +116,41 @@ class BatchedServable(Servable):
             start += task.rows
 
 
-def merge(arrays: Sequence[np.ndarray], total: int) -> np.ndarray:
-    """[total, ...]: the arrays one after the other, padded with zeros or b"" to the widest; then the first row again.
+def padded_shapes(shapes: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int, ...]]:
+    """What each input of a batch is padded to, without the first dimension: at least the largest size of any call.
+
+    Two dimensions get the same size if they have the same size in every call, and else different ones, which takes a
+    column more here and there. So where the graph wants inputs of equal widths, whichever they are, the batch passes
+    only if each call would by itself; and a call whose inputs are equally wide by accident shares batches with others.
+    What has one size in all calls keeps it, since the graph may count on it.
+
+    Args:
+        shapes: of each call's inputs. An input's rank is the same in all calls.
+    """
+    dimensions = list(zip(*([size for shape in call for size in shape] for call in shapes), strict=True))
+    padded: dict[tuple[int, ...], int] = {}
+    for sizes in sorted(dimensions, key=lambda sizes: (len(set(sizes)) > 1, max(sizes))):
+        if sizes not in padded:
+            size = max(sizes)
+            while size in padded.values():
+                size += 1
+            padded[sizes] = size
+    chosen = iter([padded[sizes] for sizes in dimensions])
+    return [tuple(next(chosen) for _ in shape) for shape in shapes[0]]
+
+
+def merge(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """The arrays one after the other, padded with zeros or b"" to `shape`; then the first row again.
 
     Args:
         arrays: [rows, ...] each, of one rank and dtype.
-        total: at least the sum of their rows.
+        shape: at least the sum of their rows, and in each other dimension at least the largest of their sizes.
     """
     first = arrays[0]
-    if len(arrays) == 1 and len(first) == total:
+    if len(arrays) == 1 and first.shape == shape:
         return first
-    width = tuple(np.max([array.shape[1:] for array in arrays], 0).astype(int).tolist())
     fill: Any = b"" if first.dtype == object else 0
-    merged = np.full((total, *width), fill, first.dtype)
+    merged = np.full(shape, fill, first.dtype)
     start = 0
     for array in arrays:
         where = (slice(start, start + len(array)), *(slice(size) for size in array.shape[1:]))
