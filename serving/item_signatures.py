@@ -72,7 +72,7 @@ class ItemSignatures(tf.Module):
         one whose `item_id` is left "", is encoded from its features with the id embedding that new items share.
         """
         item = self._parts.item_index(inputs.pop("item_id"))  # [B]
-        vectors = tf.gather(self._index.vectors, item)
+        vectors = tf.gather(self._index.read(), item)
         if not self._content:  # the tower knows ids alone: row 0 is what all others have in common
             return vectors
         known = item != UNKNOWN_ITEM
@@ -93,8 +93,9 @@ class ItemSignatures(tf.Module):
           cosines float32 [B, K], -inf where there is no item; items int32 [B, K], 0 there.
         """
         item = self._parts.item_index(item_id)
-        queries = tf.gather(self._index.vectors, item) * tf.gather(self._shrink, item)[:, tf.newaxis]
-        cosines = tf.matmul(queries, self._index.vectors, transpose_b=True) * self._shrink  # [B, n + 1]
+        vectors, shrink = self._index.read(), self._shrink.read_value()  # not the variables: see `Index.read`
+        queries = tf.gather(vectors, item) * tf.gather(shrink, item)[:, tf.newaxis]
+        cosines = tf.matmul(queries, vectors, transpose_b=True) * shrink  # [B, n + 1]
         cosines = tf.where((item != UNKNOWN_ITEM)[:, tf.newaxis], cosines, -np.inf)
         excluded = tf.concat([self._parts.item_index(exclude_item_id), item[:, tf.newaxis]], axis=1)
         return best_without(cosines, excluded, self._config.serving.k)
