@@ -219,7 +219,7 @@ def _body(signature: str, request: Request) -> bytes:
     message.model_spec.name = NAME
     message.model_spec.signature_name = signature
     for name, value in request.items():
-        fill_tensor(message.inputs[name], value)
+        fill_tensor(message.inputs[name], value, packed=True)
     return message.SerializeToString()
 
 

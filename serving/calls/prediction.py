@@ -189,7 +189,7 @@ class PredictionCalls:
         request = wire_pb2.PredictRequest(model_spec=self._model_spec(choice), output_filter=output_filter)
         request.model_spec.signature_name = key
         for name, array in build(metadata.signatures[key]).items():
-            fill_tensor(request.inputs[name], array)
+            fill_tensor(request.inputs[name], array, packed=True)
         response = await self._call(_PREDICT, request, deadline)
         version = response.model_spec.version.value
         if version != metadata.version:

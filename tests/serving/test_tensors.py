@@ -14,20 +14,20 @@ NUMERIC = st.sampled_from(NUMBERS).flatmap(lambda dtype: hnp.arrays(dtype, SHAPE
 STRINGS = hnp.arrays(object, SHAPES, elements=st.binary(max_size=5))
 
 
-def tensor_of(array: np.ndarray) -> wire_pb2.TensorProto:
+def tensor_of(array: np.ndarray, packed: bool = False) -> wire_pb2.TensorProto:
     tensor = wire_pb2.TensorProto()
-    tensors.fill_tensor(tensor, array)
+    tensors.fill_tensor(tensor, array, packed=packed)
     return tensor
 
 
-@settings(max_examples=150, deadline=None)
-@given(NUMERIC | STRINGS)
-def test_what_is_written_reads_back_and_tensorflow_reads_the_same(array: np.ndarray) -> None:
+@settings(max_examples=200, deadline=None)
+@given(NUMERIC | STRINGS, st.booleans())
+def test_what_is_written_reads_back_and_tensorflow_reads_the_same(array: np.ndarray, packed: bool) -> None:
     import tensorflow as tf
     from tensorflow.core.framework import tensor_pb2
 
-    written = tensor_of(array)
-    assert not written.tensor_content
+    written = tensor_of(array, packed)
+    assert packed or not written.tensor_content
     read = tensors.array_from_tensor(written)
     assert read.dtype == array.dtype
     np.testing.assert_array_equal(read, array)
