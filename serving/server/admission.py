@@ -3,7 +3,9 @@
 A queue without end would answer every call late, most of them after their callers gave up. TensorFlow Serving has no
 queue at all: it refuses what finds no thread. Here some calls may wait, so that a burst is answered. In a lasting
 overload waiting would only make every answer late, and so would answering as many at once as there are threads, which
-are more than the processors: then a part of the threads answers, and none waits.
+are more than the processors: then a part of the threads answers, and none waits. Refusals alone cannot say whether that
+is still so: callers that ask again at once are refused as often as those of an overload, though there may be a thread
+for each of them. So once in a while, for a moment, all threads answer, and if they are enough it is over.
 """
 
 import threading
@@ -14,6 +16,7 @@ from typing import Any
 
 _WINDOW_SECONDS = 1.0
 _OVERLOAD = 0.25  # refused calls of a window's, from which on the overload lasts for the next
+_TRIAL_SECONDS = 0.1  # at the start of such a window, in which all threads answer
 
 
 class Admission:
@@ -34,9 +37,12 @@ class Admission:
     ) -> None:
         self._count = count
         self._clock = clock
+        self._threads = threads
         self._most = threads + waiting
         self._lasting = max(1, threads // 2)  # answered at once in an overload
         self._overloaded = False
+        self._trying = False
+        self._beyond = False  # a trial let in a call that would have been refused
         self._window_began = clock()
         self._asked = 0  # in this window
         self._refused = 0
@@ -51,15 +57,28 @@ class Admission:
         if elapsed >= _WINDOW_SECONDS:
             # A share and not any refusal at all, or the lower limit would keep up by itself what it was set for.
             self._overloaded = elapsed < 2 * _WINDOW_SECONDS and self._refused > _OVERLOAD * self._asked
+            self._trying, self._beyond = self._overloaded, False
             self._window_began += elapsed
             self._asked = self._refused = 0
+        elif self._trying and elapsed >= _TRIAL_SECONDS:
+            self._trying = False
+            if self._beyond and not self._refused:
+                self._overloaded = False
         self._asked += 1
-        if calls < (self._lasting if self._overloaded else self._most):
+        if calls < self._limit:
+            self._beyond |= calls >= self._lasting
             return False
         self._overloaded = True
         self._refused += 1
         self._count()
         return True
+
+    @property
+    def _limit(self) -> int:
+        """Calls that may be answered or wait at once."""
+        if self._trying:
+            return self._threads
+        return self._lasting if self._overloaded else self._most
 
 
 class CallPool(ThreadPoolExecutor):

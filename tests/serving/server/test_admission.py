@@ -149,6 +149,12 @@ class TestAdmission:
     def asked(self, calls, times=1):
         return {self.admission.refuses(calls) for _ in range(times)}
 
+    def trial(self, asked_beyond):
+        """The next window's trial, of one call: beyond all threads, or one that would have been let in anyway."""
+        self.now += 1
+        assert self.asked(8 if asked_beyond else 3) == {asked_beyond}
+        self.now += 0.2
+
     def test_some_may_wait_and_an_overload_begins_where_no_more_may(self):
         assert self.asked(11) == {False}
         assert self.asked(12) == {True}
@@ -159,14 +165,48 @@ class TestAdmission:
     def test_an_overload_lasts_while_more_than_a_quarter_is_refused(self):
         assert self.asked(12) == {True}
         for _ in range(3):
-            self.now += 1
+            self.trial(asked_beyond=True)
             assert self.asked(4, 26) == {True}
             assert self.asked(3, 74) == {False}
-        self.now += 1
+        self.trial(asked_beyond=False)
         assert self.asked(4, 25) == {True}
         assert self.asked(3, 75) == {False}
         self.now += 1
         assert self.asked(11) == {False}
+
+    def test_an_overload_ends_where_all_threads_are_enough(self):
+        assert self.asked(12) == {True}
+        self.now += 1
+        assert self.asked(7) == {False}
+        self.now += 0.06
+        assert self.asked(7) == {False}  # still on trial
+        self.now += 0.06
+        assert self.asked(11) == {False}
+
+    def test_a_trial_of_few_calls_proves_nothing(self):
+        assert self.asked(12) == {True}
+        self.trial(asked_beyond=False)
+        assert self.asked(4) == {True}
+
+    @pytest.mark.parametrize(("callers", "refused"), [(8, False), (40, True)])
+    def test_callers_that_ask_again_at_once_are_answered_if_there_is_a_thread_for_each(self, callers, refused):
+        """Each asks again when it was answered, after 10 ms of a thread, or refused, after 1 ms."""
+        assert self.asked(12) == {True}
+        free_at = [self.now] * callers  # when each caller asks again
+        answered_until: list[float] = []
+        late = 0
+        for step in range(4_000):
+            self.now = 100.0 + step / 1000
+            answered_until = [until for until in answered_until if until > self.now]
+            for caller in range(callers):
+                if free_at[caller] <= self.now:
+                    if self.admission.refuses(len(answered_until)):
+                        free_at[caller] = self.now + 0.001
+                        late += step >= 3_000
+                    else:
+                        answered_until.append(self.now + 0.010)
+                        free_at[caller] = answered_until[-1]
+        assert (late > 0) == refused
 
     def test_an_overload_ends_while_no_call_comes(self):
         assert self.asked(12, 50) == {True}
