@@ -5,42 +5,43 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from trainer.data import ItemTable
-from trainer.transform import TransformGraph
+from trainer.data import Ragged
+
+# What `str.strip` takes from a cell of the items table: a name is found as it is written there, too.
+_BLANK = r"[\x{9}-\x{D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]+"
+_MARGINS = f"^{_BLANK}|{_BLANK}$"
 
 
 class Categories(tf.Module):
-    """The items of each category of one categorical or multi-valued column of the items table.
+    """The items of each category of one column of the items table.
+
+    The names are the served catalogue's. The item tower's vocabulary is no place to find them: it lacks those that came
+    after the training, and whatever Transform leaves out.
 
     Args:
-      items: the catalogue.
-      column: the feature's name.
-      transform: the items' transform graph, which knows the categories by their names.
+      names: object (bytes) lists, one an item of the catalogue; "" is none.
     """
 
-    def __init__(self, items: ItemTable, column: str, transform: TransformGraph) -> None:
+    def __init__(self, names: Ragged) -> None:
         super().__init__(name="categories")
-        item = np.arange(1, len(items) + 1, dtype=np.int32)
-        if column in items.categorical:
-            self._feature, category = f"categorical_{column}", items.categorical[column]
-        else:
-            lists = items.multi_valued[column]
-            self._feature, category = f"multi_valued_{column}", lists.values
-            item = np.repeat(item, np.diff(lists.offsets))
-        present = category > 0
-        category, item = category[present], item[present]
-        counts = np.bincount(category, minlength=items.sizes[column])
-        self._transform = transform
-        self._catalogue, self._count = len(items), len(counts)
-        # Category c has the items from splits[c] to splits[c + 1]; 0, which stands for none, has no items.
-        self._items = tf.Variable(item[np.argsort(category, kind="stable")], trainable=False, name="items")
+        self._catalogue = len(names.offsets) - 1
+        item = np.repeat(np.arange(1, self._catalogue + 1, dtype=np.int32), np.diff(names.offsets))
+        present = names.values != b""
+        known, category = np.unique(names.values[present], return_inverse=True)
+        counts = np.bincount(category + 1, minlength=len(known) + 1)
+        self._count = len(counts)
+        # Category c has the items from splits[c] to splits[c + 1]; 0, which stands for an unknown one, has no items.
+        ordered = item[present][np.argsort(category, kind="stable")]
+        self._items = tf.Variable(ordered, trainable=False, name="items")
         splits = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._splits = tf.Variable(splits, trainable=False, name="splits")
+        keys, ids = [b"", *known], np.arange(self._count, dtype=np.int32)  # TensorFlow refuses a table without keys
+        self._ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), 0)
 
     def ids(self, names: tf.Tensor) -> tf.Tensor:
         """Ids of categories, as `items` takes them: string [B, C] -> int32 [B, C], -1 for "", 0 for an unknown one."""
-        flat = self._transform.ids({self._feature: tf.reshape(names, [-1])})[self._feature]
-        return tf.where(names != "", tf.reshape(flat, tf.shape(names)), -1)
+        # A blank name is not "": who sends one does not mean that everything is allowed.
+        return tf.where(names != "", self._ids.lookup(tf.strings.regex_replace(names, _MARGINS, "")), -1)
 
     def items(self, ids: tf.Tensor) -> tf.Tensor:
         """Which items have one of a row's categories: int32 [R, C] -> bool [R, n + 1], column 0 the unknown item."""

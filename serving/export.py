@@ -18,6 +18,7 @@ from serving.categories import Categories
 from serving.graph_ops import Target, check_ops
 from serving.popular_items import write_popular_items
 from serving.signatures import Recommender
+from trainer import category_names
 from trainer.config import Config
 from trainer.data import ItemTable
 from trainer.directories import written_aside
@@ -53,6 +54,7 @@ def export(
     dataset: Dataset,
     sequence_transform: str,
     item_transform: str | None = None,
+    ingested_items: str | os.PathLike[str] | None = None,
     directory: str | os.PathLike[str],
     target: Target | Literal["as_index"] = "as_index",
 ) -> dict[str, Any]:
@@ -65,8 +67,8 @@ def export(
       index_directory: as `trainer.index.builder.build` wrote it, from these towers.
       dataset: its catalogue is served; whether it has texts decides whether BERT is exported.
       sequence_transform: directory of the sequences' transform graph.
-      item_transform: directory of the items' transform graph; needed with `serving.category`, and where the item tower
-        reads categories or numbers.
+      item_transform: directory of the items' transform graph; needed where the item tower reads categories or numbers.
+      ingested_items: directory of the dataset's items as ingestion wrote them; needed with `serving.category`.
       directory: is written aside and renamed; must not exist, or be empty.
       target: `brute_force` exports for stock TensorFlow Serving whatever the index is, `scann` for servers with ScaNN's
         ops; by default as the index was built.
@@ -75,8 +77,8 @@ def export(
       The metadata that is also written: see `describe`.
 
     Raises:
-      TowersError: the index is of other towers or is no ScaNN index where one is wanted, an op is missing on the
-        target, or the directory cannot be written.
+      TowersError: the index is of other towers or is no ScaNN index where one is wanted, the ingested items are others
+        than the dataset's, an op is missing on the target, or the directory cannot be written.
     """
     index = _index(towers, index_directory, target)
     inputs = towers.user_tower.inputs
@@ -88,7 +90,7 @@ def export(
     categories = inputs.events or inputs.context or inputs.profile
     transform = TransformGraph(sequence_transform) if categories else None
     reads = towers.item_tower.inputs
-    wanted = config.serving.category or reads.categorical or reads.multi_valued or reads.numeric
+    wanted = reads.categorical or reads.multi_valued or reads.numeric
     items_graph = TransformGraph(item_transform) if wanted and item_transform is not None else None
     recommender = Recommender(
         config,
@@ -98,7 +100,7 @@ def export(
         encoder,
         transform,
         ranker,
-        _categories(config, dataset.items, items_graph),
+        _categories(config, dataset.items, ingested_items),
         items_graph,
     )
     signatures = recommender.signatures
@@ -205,12 +207,12 @@ def _share_default(directory: Path) -> None:
     path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
-def _categories(config: Config, items: ItemTable, transform: TransformGraph | None) -> Categories | None:
+def _categories(config: Config, items: ItemTable, ingested_items: str | os.PathLike[str] | None) -> Categories | None:
     if config.serving.category is None:
         return None
-    if transform is None:
-        raise ValueError("`item_transform` should be given: `serving.category` is set. Received: None")
-    return Categories(items, config.serving.category, transform)
+    if ingested_items is None:
+        raise ValueError("`ingested_items` should be given: `serving.category` is set. Received: None")
+    return Categories(category_names.load(config, ingested_items, items))
 
 
 def _index(towers: Any, directory: str | os.PathLike[str], target: str) -> Index:

@@ -97,7 +97,7 @@ def create_pipeline(
     ranking = [RankingTrainer(dataset, towers, config, paths.checkpoints)] if config.ranking.enabled else []
     ranker = ranking[0].outputs["ranker"] if ranking else None
     evaluator = Evaluator(dataset, towers, ranker, config)
-    exporter = Exporter(dataset, towers, index.outputs["index"], ranker, config)
+    exporter = Exporter(dataset, prepared.ingest.outputs["items"], towers, index.outputs["index"], ranker, config)
     model = exporter.outputs["model"]
     infra_validator = EmbeddedInfraValidator(model)
     last = last_blessed_model(model) if finds_artifacts else None

@@ -126,6 +126,7 @@ def reindex(
                 dataset=Dataset(items=items, splits={}, texts=run.dataset.texts),
                 sequence_transform=paths.sequence_transform,
                 item_transform=paths.item_transform,
+                ingested_items=aside / "items",
                 directory=aside / "model",
             )
             progress.summary(export.describe(report))

@@ -17,9 +17,9 @@ NO_TEXT = -1  # row of an empty text
 
 @dataclass(frozen=True)
 class Ragged:
-    """Variable-length lists of ids: list i is `values[offsets[i]:offsets[i + 1]]`."""
+    """Variable-length lists: list i is `values[offsets[i]:offsets[i + 1]]`."""
 
-    values: np.ndarray  # int32 [total]
+    values: np.ndarray  # int32 [total], ids; object (bytes) of names
     offsets: np.ndarray  # int64 [rows + 1]
 
 

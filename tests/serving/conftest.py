@@ -126,6 +126,7 @@ def recommender(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset=exported.make_dataset(items),
         sequence_transform=exported.make_transform(config, directory / "transform"),
         item_transform=exported.make_item_transform(config, directory / "item_transform"),
+        ingested_items=exported.make_ingested_items(items, directory / "items"),
         directory=directory / "models" / "1",
     )
     return directory / "models"

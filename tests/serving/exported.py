@@ -25,6 +25,7 @@ from trainer.towers.inputs import ItemInputs, UserInputs
 K = 5
 CANDIDATES = 8
 COLOURS = ("red", "green", "blue", "yellow")  # ids 1 to 4
+LATE_COLOUR = "mauve"  # in the items table, and not in the transform graph
 TITLES = ("a story of love and war", "the history of music", "guitar songs", "科幻小说", "你好 世界", "a cat and a dog")
 
 
@@ -95,6 +96,36 @@ def make_items(count: int) -> ItemTable:
         dense={"image": np.random.default_rng(2).normal(size=(count, 3)).astype(np.float32)},
         sizes={"colour": 5, "tags": 5, "price": 5},
     )
+
+
+def category_names(items: ItemTable, column: str) -> list[list[str]]:
+    """What the items table has in a column; every tenth item has a name that the transform graph does not know."""
+    if column in items.categorical:
+        ids = [[number] for number in items.categorical[column].tolist()]
+    else:
+        lists = items.multi_valued[column]
+        ids = [part.tolist() for part in np.split(lists.values, lists.offsets[1:-1])]
+    names = [[COLOURS[number - 1] for number in row if number] for row in ids]
+    return [[*row, LATE_COLOUR] if place % 10 == 0 else row for place, row in enumerate(names)]
+
+
+def ragged(lists: list[list[str]]) -> Ragged:
+    names = [name.encode() for row in lists for name in row]
+    return Ragged(np.array(names, object), np.cumsum([0, *map(len, lists)]))
+
+
+def make_ingested_items(items: ItemTable, directory: Path) -> Path:
+    """As much of what ingestion writes as an export reads."""
+    columns = {"categorical_colour": "colour", "multi_valued_tags": "tags"}
+    (directory / "Split-all").mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(directory / "Split-all" / "data_tfrecord-0.gz"), "GZIP") as writer:
+        rows = zip(items.item_id, *(category_names(items, column) for column in columns.values()), strict=True)
+        for item_id, colour, tags in rows:
+            example = tf.train.Example()
+            for name, values in (("item_id", [item_id]), *zip(columns, (colour or [""], tags), strict=True)):
+                example.features.feature[name].bytes_list.value.extend(value.encode() for value in values)
+            writer.write(example.SerializeToString())
+    return directory
 
 
 def make_towers(

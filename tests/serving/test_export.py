@@ -49,6 +49,7 @@ def write_export(directory: Path, kind: str, **options) -> Path:
         dataset=exported.make_dataset(items),
         sequence_transform=exported.make_transform(config, directory / "transform"),
         item_transform=exported.make_item_transform(config, directory / "item_transform"),
+        ingested_items=exported.make_ingested_items(items, directory / "items"),
         directory=directory / "model",
         **options,
     )
@@ -265,8 +266,14 @@ class TestExclusions:
         but_one = [f"item-{i:04d}" for i in range(ITEMS[kind]) if i != 12]
         few = request(1, 0, allowed_category=[["green"]], exclude_item_id=[but_one])
         assert texts(call("recommend", few)["item_id"])[0] == ["item-0012"] + [""] * (K - 1)
-        unknown = call("recommend", request(1, 0, allowed_category=[["mauve"]]))
+        unknown = call("recommend", request(1, 0, allowed_category=[["no such colour"]]))
         assert texts(unknown["item_id"])[0] == [""] * K
+
+    def test_a_category_that_the_towers_do_not_know_is_allowed_by_its_name(self, call, kind):
+        late = {item for place, item in enumerate(exported.make_items(ITEMS[kind]).item_id) if place % 10 == 0}
+        (found,) = texts(call("recommend", request(1, 0, allowed_category=[[exported.LATE_COLOUR]]))["item_id"])
+        assert len(set(found) - {""}) == min(K, len(late))
+        assert set(found) - {""} <= late
 
     def test_history_is_excluded_beyond_what_is_read(self, call):
         everything = texts(call("retrieve", retrieval(request(1, 0)))["item_id"])[0]

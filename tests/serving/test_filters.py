@@ -12,9 +12,8 @@ from serving.categories import Categories
 from serving.filters import best_without
 from serving.signatures import Recommender
 from tests.serving import exported
-from tests.serving.exported import COLOURS, K, Session, Traced, texts
+from tests.serving.exported import COLOURS, LATE_COLOUR, K, Session, Traced, texts
 from trainer.index import builder
-from trainer.transform import TransformGraph
 
 ITEMS = 60  # few enough for ScaNN to score all of them: what it finds is exact
 
@@ -26,20 +25,14 @@ class Filtered:
         config = exported.make_config(everything=False, category=column)
         self.items = exported.make_items(ITEMS)
         self.towers = exported.make_towers(config, self.items, everything=False)
-        transform = TransformGraph(exported.make_item_transform(config, place / "transform"))
         index = builder.load(exported.make_index(config, self.towers, place / "index", kind))
-        categories = Categories(self.items, column, transform)
+        self._categories = [set(names) for names in exported.category_names(self.items, column)]
+        categories = Categories(exported.ragged(exported.category_names(self.items, column)))
         recommender = Recommender(config, self.towers, index, self.items.item_id, categories=categories)
         tf.saved_model.save(recommender, str(place / "model"), signatures=recommender.signatures)
         self.forms = [Traced(recommender), Session(place / "model")]
         self._encode = tf.function(self.towers.encode, reduce_retracing=True)
         self._vectors = self.towers.item_vectors()
-        if column == "colour":
-            self._categories = [{COLOURS[c - 1]} if c else set() for c in self.items.categorical[column]]
-        else:
-            lists = self.items.multi_valued[column]
-            parts = np.split(lists.values, lists.offsets[1:-1])
-            self._categories = [{COLOURS[c - 1] for c in part} for part in parts]
 
     def expected(self, history: list[int], excluded: list[int], allowed: list[str]) -> list[str]:
         """The best K items, by their scores alone."""
@@ -66,7 +59,7 @@ ROW = st.tuples(
         st.lists(st.integers(0, ITEMS - 1), max_size=8),
         st.permutations(range(ITEMS)).flatmap(lambda order: st.integers(0, 7).map(lambda kept: order[kept:])),
     ),
-    st.lists(st.sampled_from(["", "", *COLOURS, "no such colour"]), max_size=3),
+    st.lists(st.sampled_from(["", "", *COLOURS, LATE_COLOUR, "no such colour"]), max_size=3),
 )
 
 

@@ -47,7 +47,7 @@ class Model:
             encoder,
             TransformGraph(exported.make_transform(config, place / "transform")),
             self.ranker,
-            Categories(items, "colour", item_transform),
+            Categories(exported.ragged(exported.category_names(items, "colour"))),
             item_transform,
         )
         self.base_path = place / "served"

@@ -30,6 +30,7 @@ class ExporterExecutor(DatasetExecutor):
             dataset=dataset,
             sequence_transform=step.inputs["sequence_transform"],
             item_transform=step.inputs["item_transform"],
+            ingested_items=step.inputs["ingested_items"],
             directory=directory,
         )
         progress.summary(export.describe(report))
@@ -39,6 +40,7 @@ class ExporterSpec(component_spec.ComponentSpec):
     PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
     INPUTS = {
         **DATASET_INPUTS,
+        "ingested_items": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "towers": component_spec.ChannelParameter(type=Towers),
         "index": component_spec.ChannelParameter(type=VectorIndex),
         "ranker": component_spec.ChannelParameter(type=Ranker, optional=True),
@@ -47,10 +49,11 @@ class ExporterSpec(component_spec.ComponentSpec):
 
 
 class Exporter(base_component.BaseComponent):
-    """Towers, ranking model, index, vocabularies and BERT in one SavedModel.
+    """Towers, ranking model, index, vocabularies, categories and BERT in one SavedModel.
 
     Args:
       dataset: the transformed dataset.
+      ingested_items: the items before Transform: with the names of their categories.
       towers: the retrieval model.
       index: the index over its item vectors.
       ranker: the ranking model, or None.
@@ -63,6 +66,7 @@ class Exporter(base_component.BaseComponent):
     def __init__(
         self,
         dataset: DatasetChannels,
+        ingested_items: types.BaseChannel,
         towers: types.BaseChannel,
         index: types.BaseChannel,
         ranker: types.BaseChannel | None,
@@ -72,6 +76,7 @@ class Exporter(base_component.BaseComponent):
             ExporterSpec(
                 config=config.restricted("text", "model", "ranking", "index", "serving").to_json(),
                 **vars(dataset),
+                ingested_items=ingested_items,
                 towers=towers,
                 index=index,
                 ranker=ranker,
