@@ -24,6 +24,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         "ranking.epochs": 1,
         "ranking.candidates": 30,
         "serving.k": 8,
+        "serving.category": "category",
         "index.kind": "scann",
     }
     overrides = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]

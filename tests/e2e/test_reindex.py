@@ -30,6 +30,7 @@ from trainer.errors import TowersError
 pytestmark = pytest.mark.slow
 
 NEW, TWIN, BARE = "a-new-book", "z-twin-of-an-unread-book", "z-bare-book"
+NEW_CATEGORY = "graphic novel"  # no item of the training has it
 SECONDS = 30.0
 _PARTS = 8  # of the catalogue, each small enough that all of its items are in one answer
 
@@ -43,7 +44,8 @@ class Reindexing:
       table: the items table that was read, one dictionary a row.
       removed, changed, unread: items that left, said something else, or have no train event and so no id of their own.
       output: what the command printed.
-      asked: a user's answers before and after, by the server that ran all the time: item -> score.
+      asked: a user's answers before and after, by the server that ran all the time: question -> item -> score. A
+        category's name is a question too: which of its items are recommended.
       versions: served before and after.
     """
 
@@ -85,7 +87,10 @@ def reindexed(shop: Shop, directory: RunDirectory, tmp_path_factory: pytest.Temp
     by_id = {row["item_id"]: row for row in table}
     by_id[changed]["description"] = "guitar music and the sound of strings"
     table = [
-        {**by_id[listed[-1]], "item_id": NEW, "title": "a story of space", "description": "love and war"},
+        {
+            **by_id[listed[-1]],
+            **{"item_id": NEW, "title": "a story of space", "description": "love and war", "category": NEW_CATEGORY},
+        },
         *table,
         {**by_id[unread], "item_id": TWIN},
         {"item_id": BARE},
@@ -95,12 +100,13 @@ def reindexed(shop: Shop, directory: RunDirectory, tmp_path_factory: pytest.Temp
     everything = [item.decode() for item in before] + [NEW, TWIN, BARE]
 
     def ask(client: RecommenderClient) -> dict[str, dict[str, float]]:
-        def asked(wanted: list[str], signature: str) -> dict[str, float]:
+        def asked(wanted: list[str], signature: str, *categories: str) -> dict[str, float]:
             found = client.recommend(
                 user_id=user.user_id,
                 history=user.history,
                 features=user.features,
                 exclude=sorted(set(everything) - set(wanted)),
+                allowed_categories=categories,
                 signature=signature,
             )
             return {item.item_id: item.score for item in found}
@@ -108,7 +114,8 @@ def reindexed(shop: Shop, directory: RunDirectory, tmp_path_factory: pytest.Temp
         scores: dict[str, float] = {}
         for first in range(_PARTS):
             scores |= asked(everything[first::_PARTS], "retrieve")
-        return {"every item": scores, "recommended": asked([NEW, BARE, TWIN], "recommend")}
+        categories = {name: asked(everything, "recommend", name) for name in (NEW_CATEGORY, by_id[unread]["category"])}
+        return {"every item": scores, "recommended": asked([NEW, BARE, TWIN], "recommend"), **categories}
 
     name = directory.config().serving.model_name
     with (
@@ -169,6 +176,17 @@ def test_a_new_item_counts_as_one_that_was_never_read(reindexed: Reindexing) -> 
     after = reindexed.asked[1]["every item"]
     assert after[TWIN] == pytest.approx(after[reindexed.unread], abs=1e-5)
     assert len({round(after[item], 4) for item in (NEW, TWIN, BARE)}) == 3
+
+
+def test_a_category_that_came_with_a_new_item_is_allowed_by_its_name(reindexed: Reindexing) -> None:
+    before, after = reindexed.asked
+    assert before[NEW_CATEGORY] == {}
+    assert after[NEW_CATEGORY].keys() == {NEW}
+    category_of = {row["item_id"]: row.get("category") for row in reversed(reindexed.table)}  # the first row counts
+    known = category_of[reindexed.unread]
+    for answer in (before, after):
+        assert len(answer[known]) > 1
+        assert {category_of[item] for item in answer[known].keys() - {reindexed.removed}} == {known}
 
 
 def test_the_reloaded_savedmodel_answers_as_the_server_does(reindexed: Reindexing) -> None:
