@@ -4,7 +4,8 @@ The embedded server runs in a process of its own on a free port of 127.0.0.1; ea
 of its own and calls one call after the other, by `serving.prediction_client`: NumPy arrays in and out. In-process are
 as many threads, which call what the server calls after it has read a request: `serving.server.predict.run`, NumPy
 arrays in and out. Both sides of a line take turns, as do the lengths of a query, so that a noisy machine is noisy for
-all of them. Every call has texts of its own, so that no cache answers.
+all of them. Every call has texts of its own, so that no cache answers. The foot also tells what gRPC for Python adds by
+itself on this machine, to a handler that computes as long as the quickest line and does nothing else: the floor.
 
 The machine should be quiet; the head and the foot tell its load.
 
@@ -23,6 +24,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bare_grpc import added_milliseconds
 from serving_load import Calls, Clients, call_repeatedly
 from serving_model import NAME, add_model_arguments, base_path_of, description, machine, measured_model
 from serving_requests import Recipe, Texts, known_items
@@ -143,7 +145,7 @@ def main() -> None:
             def wanted(name: str) -> bool:
                 return re.search(arguments.filter, name) is not None
 
-            added = _main_table(arguments, measurement, signatures, texts, recipe, wanted)
+            added, quickest = _main_table(arguments, measurement, signatures, texts, recipe, wanted)
             faster = _query_table(arguments, measurement, signatures, recipe, wanted)
     print(f"\n{machine()}")
     if added:
@@ -151,6 +153,10 @@ def main() -> None:
         print(
             f"the wire adds at most {added[worst]:.2f} ms at p50 with one client ({worst}); "
             f"allowed {MOST_ADDED}: {_verdict(added[worst] <= MOST_ADDED)}"
+        )
+        empty, busy = added_milliseconds(0.0), added_milliseconds(quickest / 1000)
+        print(
+            f"gRPC for Python by itself adds {empty:.2f} ms to nothing, {busy:.2f} ms to {quickest:.1f} ms of computing"
         )
     if faster:
         least = min(faster, key=lambda name: faster[name])
@@ -160,13 +166,15 @@ def main() -> None:
         )
 
 
-def _main_table(arguments, measurement, signatures, texts, recipe, wanted) -> dict[str, float]:
-    """Prints it; returns by line what the wire adds at p50 with one client, in milliseconds."""
+def _main_table(arguments, measurement, signatures, texts, recipe, wanted) -> tuple[dict[str, float], float]:
+    """Prints it; returns by line what the wire adds at p50 with one client, and the quickest line in-process, both in
+    milliseconds.
+    """
     print(
         f"{'milliseconds':<31}{'over the wire':>22}{'':>8}{'in-process':>22}{'':>8}{'wire -':>8}{'wire /':>7}".rstrip()
     )
     print(f"{_HEADING}{'p50':>8}{'p95':>7}{'p99':>7}{'calls/s':>8}{'in-pr.':>8}{'in-pr.':>7}")
-    added = {}
+    added, quickest = {}, float("inf")
     for key in SIGNATURES:
         for text in texts:
             name = f"{key}, {text.name}"
@@ -181,10 +189,11 @@ def _main_table(arguments, measurement, signatures, texts, recipe, wanted) -> di
                 difference = wire.milliseconds(50) - here.milliseconds(50)
                 if clients == 1:
                     added[name] = difference
+                    quickest = min(quickest, here.milliseconds(50))
                 ratio = wire.milliseconds(50) / here.milliseconds(50)
                 head = name if clients == arguments.clients[0] else ""
                 print(f"{head:<24}{clients:>7}{_cells(wire)}{_cells(here)}{difference:>8.2f}{ratio:>6.2f}x", flush=True)
-    return added
+    return added, quickest
 
 
 def _query_table(arguments, measurement, signatures, recipe, wanted) -> dict[str, float]:
