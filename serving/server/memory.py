@@ -1,4 +1,4 @@
-"""Memory that is free, but that the allocator keeps for later: what is said here is glibc, elsewhere it does nothing."""
+"""Memory that is free, but that the allocator keeps for later. It is glibc that is meant; elsewhere nothing is done."""
 
 from __future__ import annotations
 
