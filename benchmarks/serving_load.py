@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -147,6 +149,7 @@ def _client(pipe: Connection, stop: Event, address: str, number: int) -> None:
     from serving.calls.retry import Retry
     from serving.prediction_client import PredictionClient
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     requests: list = []
     signature = ""
     with PredictionClient(address, NAME, _TIMEOUT, retry=Retry(attempts=1)) as client:
@@ -163,3 +166,11 @@ def _client(pipe: Connection, stop: Event, address: str, number: int) -> None:
                 _, signature, recipe, count, seed = message
                 requests = recipe.make(count, 1000 * seed + number)
             pipe.send("done")
+
+
+def _end_with_parent() -> None:
+    """A client that was told to call until it is stopped would go on for ever where the benchmark was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,7 +33,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def measured_model(arguments: argparse.Namespace) -> Iterator[Path]:
-    """The version directory to serve. One that is made is deleted at the end."""
+    """The version directory to serve. One that is made is deleted at the end.
+
+    From here on SIGTERM ends the benchmark as Ctrl-C does: with what it started.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.model is not None:
         yield _version_directory(arguments.model.absolute())
         return
