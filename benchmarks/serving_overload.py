@@ -111,6 +111,9 @@ def _judge(unloaded: list[Ended], before: list[Ended], overload: list[Ended], af
     print(f"p99 of answers {slower:.1f}x unloaded, at most {MOST_SLOWER:g}x: {_verdict(slower < MOST_SLOWER)}")
     seconds = _recovery(before, after)
     print(f"recovered after {seconds:.1f} s, at most {LONGEST_RECOVERY:g} s: {_verdict(seconds <= LONGEST_RECOVERY)}")
+    last = max((call.due for call in after if call.code != "OK"), default=0.0)
+    print(f"  the last call that failed was due after {last:.1f} s")
+    print(f"  by the same rule the half load before was as usual after {_recovery(before, before):.1f} s, by itself")
 
 
 def _recovery(before: list[Ended], after: list[Ended]) -> float:

@@ -5,7 +5,8 @@ queue at all: it refuses what finds no thread. Here some calls may wait, so that
 overload waiting would only make every answer late, and so would answering as many at once as there are threads, which
 are more than the processors: then a part of the threads answers, and none waits. Refusals alone cannot say whether that
 is still so: callers that ask again at once are refused as often as those of an overload, though there may be a thread
-for each of them. So once in a while, for a moment, all threads answer, and if they are enough it is over.
+for each of them. So now and then, for a moment, all threads answer, and if they are enough it is over. What is answered
+in such a moment takes longer, so that they become rarer the longer the overload lasts.
 """
 
 import threading
@@ -16,7 +17,8 @@ from typing import Any
 
 _WINDOW_SECONDS = 1.0
 _OVERLOAD = 0.25  # refused calls of a window's, from which on the overload lasts for the next
-_TRIAL_SECONDS = 0.1  # at the start of such a window, in which all threads answer
+_TRIAL_SECONDS = 0.1  # at the start of some such windows, in which all threads answer
+_RAREST_TRIALS = 32  # windows
 
 
 class Admission:
@@ -43,6 +45,8 @@ class Admission:
         self._overloaded = False
         self._trying = False
         self._beyond = False  # a trial let in a call that would have been refused
+        self._windows = 0  # that began in this overload
+        self._next_trial = 1  # of these windows, the one that begins with a trial
         self._window_began = clock()
         self._asked = 0  # in this window
         self._refused = 0
@@ -56,14 +60,16 @@ class Admission:
         elapsed = self._clock() - self._window_began
         if elapsed >= _WINDOW_SECONDS:
             # A share and not any refusal at all, or the lower limit would keep up by itself what it was set for.
-            self._overloaded = elapsed < 2 * _WINDOW_SECONDS and self._refused > _OVERLOAD * self._asked
-            self._trying, self._beyond = self._overloaded, False
+            if elapsed < 2 * _WINDOW_SECONDS and self._refused > _OVERLOAD * self._asked:
+                self._begin_overloaded_window()
+            else:
+                self._end_overload()
             self._window_began += elapsed
             self._asked = self._refused = 0
         elif self._trying and elapsed >= _TRIAL_SECONDS:
             self._trying = False
             if self._beyond and not self._refused:
-                self._overloaded = False
+                self._end_overload()
         self._asked += 1
         if calls < self._limit:
             self._beyond |= calls >= self._lasting
@@ -72,6 +78,16 @@ class Admission:
         self._refused += 1
         self._count()
         return True
+
+    def _begin_overloaded_window(self) -> None:
+        self._windows += 1
+        self._trying, self._beyond = self._windows == self._next_trial, False
+        if self._trying:
+            self._next_trial += min(self._windows + 1, _RAREST_TRIALS)  # 1, 3, 7, 15, ...
+
+    def _end_overload(self) -> None:
+        self._overloaded = self._trying = False
+        self._windows, self._next_trial = 0, 1
 
     @property
     def _limit(self) -> int:

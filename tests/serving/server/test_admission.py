@@ -149,12 +149,6 @@ class TestAdmission:
     def asked(self, calls, times=1):
         return {self.admission.refuses(calls) for _ in range(times)}
 
-    def trial(self, asked_beyond):
-        """The next window's trial, of one call: beyond all threads, or one that would have been let in anyway."""
-        self.now += 1
-        assert self.asked(8 if asked_beyond else 3) == {asked_beyond}
-        self.now += 0.2
-
     def test_some_may_wait_and_an_overload_begins_where_no_more_may(self):
         assert self.asked(11) == {False}
         assert self.asked(12) == {True}
@@ -165,14 +159,28 @@ class TestAdmission:
     def test_an_overload_lasts_while_more_than_a_quarter_is_refused(self):
         assert self.asked(12) == {True}
         for _ in range(3):
-            self.trial(asked_beyond=True)
+            self.now += 1
+            assert self.asked(8) == {True}
+            self.now += 0.2
             assert self.asked(4, 26) == {True}
             assert self.asked(3, 74) == {False}
-        self.trial(asked_beyond=False)
+        self.now += 1
+        assert self.asked(3) == {False}
+        self.now += 0.2
         assert self.asked(4, 25) == {True}
         assert self.asked(3, 75) == {False}
         self.now += 1
         assert self.asked(11) == {False}
+
+    def test_trials_become_rare_while_an_overload_lasts(self):
+        assert self.asked(12) == {True}
+        trials = []
+        for window in range(1, 120):
+            self.now += 1
+            assert self.asked(8) == {True}
+            if self.asked(7) == {False}:  # of the two asked for so far one is refused: it goes on
+                trials.append(window)
+        assert trials == [1, 3, 7, 15, 31, 63, 95]
 
     def test_an_overload_ends_where_all_threads_are_enough(self):
         assert self.asked(12) == {True}
@@ -185,7 +193,9 @@ class TestAdmission:
 
     def test_a_trial_of_few_calls_proves_nothing(self):
         assert self.asked(12) == {True}
-        self.trial(asked_beyond=False)
+        self.now += 1
+        assert self.asked(3) == {False}
+        self.now += 0.2
         assert self.asked(4) == {True}
 
     @pytest.mark.parametrize(("callers", "refused"), [(8, False), (40, True)])
