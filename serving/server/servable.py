@@ -54,6 +54,11 @@ class Servable:
         self.name = name
         self.version = version
         self.signatures: dict[str, Signature] = callable_signatures(session.graph, meta_graph)
+        # By output: all outputs of its signature.
+        self._fetched: dict[Any, list[Any]] = {}
+        for signature in self.signatures.values():
+            together = [output.handle for output in signature.outputs.values()]
+            self._fetched |= dict.fromkeys(together, together)
         self.signature_map = _packed_signatures(meta_graph)
         self.users = 0
         self.texts: Shortcut | None = None
@@ -65,8 +70,11 @@ class Servable:
         `Session.run` resolves names and converts values again at every call: 200 µs against 20 µs for the call below
         it on a small graph. The caller has checked names, dtypes and shapes already.
 
+        All outputs of the signature are computed, whichever are wanted: a session prepares the graph anew for each
+        choice of outputs, which takes seconds of its first call, and keeps it as long as it lives.
+
         Args:
-            feeds: arrays by input handle. fetches: output handles.
+            feeds: arrays by input handle. fetches: output handles, of one signature.
             timeout_ms: milliseconds until the run is cancelled; None for no limit.
 
         Raises:
@@ -76,8 +84,9 @@ class Servable:
         if timeout_ms is not None:
             run_options = config_pb2.RunOptions(timeout_in_ms=timeout_ms)
             options = pywrap_tf_session.TF_NewBufferFromString(run_options.SerializeToString())
+        fetched = self._fetched[fetches[0]] if fetches else []
         try:
-            return self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
+            values = self._session._call_tf_sessionrun(options, feeds, fetched, [], None)
         except tf.errors.OpError as error:
             raise from_runtime_error(error) from None
         except UnicodeDecodeError as error:
@@ -86,6 +95,8 @@ class Servable:
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
+        by_handle = dict(zip(fetched, values, strict=True))
+        return [by_handle[handle] for handle in fetches]
 
     def close(self) -> None:
         """Frees the session and what it holds. A call in flight ends with CANCELLED."""
