@@ -14,11 +14,12 @@ from serving.prediction_client import PredictionClient
 Request = dict[str, np.ndarray]
 
 # Each is one token to an English BERT, so that so many words are so many tokens.
-WORDS = """
+WORDS = np.array(  # a list of words reads better than a list of literals
+    """
     the a of and in to is it for with book read story love war history space guitar string music sound good great bad
     price cheap new old song play cat dog tea house night day city girl boy life world time
-""".split()  # noqa: SIM905 - a list of words reads better so
-_WORDS = np.array(WORDS)
+""".split()  # noqa: SIM905
+)
 
 
 def add_request_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +88,7 @@ class Recipe:
             strings[:] = [b"user-%d" % number for number in random.integers(10**6, size=count)]
         else:
             words = {"query_text": self.texts.query, "text": self.texts.query, "history_text": self.texts.event}
-            strings[:] = [" ".join(random.choice(_WORDS, words.get(name, 0))).encode() for _ in range(count)]
+            strings[:] = [" ".join(random.choice(WORDS, words.get(name, 0))).encode() for _ in range(count)]
         return strings.reshape(shape)
 
 

@@ -71,7 +71,8 @@ class Servable:
         it on a small graph. The caller has checked names, dtypes and shapes already.
 
         All outputs of the signature are computed, whichever are wanted: a session prepares the graph anew for each
-        choice of outputs, which takes seconds of its first call, and keeps it as long as it lives.
+        choice of outputs, which takes seconds of its first call, and keeps it as long as it lives. TensorFlow Serving
+        computes what is wanted alone: what fails in another output fails the call here only.
 
         Args:
             feeds: arrays by input handle. fetches: output handles, of one signature.
