@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -104,7 +105,7 @@ class Comparison:
         self._files = {name: str(scratch / f"{name}.npy") for name in ("vectors", "tuning", "queries")}
         for name, array in (("vectors", vectors), ("tuning", queries[:count]), ("queries", queries[count:])):
             np.save(self._files[name], array)
-        self.contestants = contestants(scratch, items, arguments.dim)
+        self.contestants = contestants(scratch, items, arguments.dim, arguments.others)
 
     def run(self) -> None:
         for one in self.contestants:
@@ -129,7 +130,7 @@ class Comparison:
             chosen = answer["parameters"]
             label = (
                 f"{chosen['leaves_to_search']}/{chosen['leaves']} leaves, {chosen['dimensions_per_block']}-d, "
-                f"reorder {chosen['reorder']}"
+                f"exact {chosen['reorder']}"
             )
             for sharing in self.contestants:
                 if sharing.directory == one.directory:
@@ -188,8 +189,8 @@ class Comparison:
         return Worker(python, one.script, threads, directory=str(one.directory), **one.options)
 
 
-def contestants(scratch: Path, items: int, dim: int) -> list[Contestant]:
-    """What is compared, exact search first."""
+def contestants(scratch: Path, items: int, dim: int, wanted: str) -> list[Contestant]:
+    """What is compared, exact search first; of the others those whose names match `wanted`."""
     lists = 2 ** round(np.log2(np.sqrt(items)))
     probes = sorted({max(1, round(share * lists)) for share in SHARES})
 
@@ -200,14 +201,17 @@ def contestants(scratch: Path, items: int, dim: int) -> list[Contestant]:
     searched, op = [{"signature": "search"}], [{"signature": "op"}]
     links = {"index": "hnswlib", "links": 16, "ef_construction": 200, "dim": dim}
     refined = [{"nprobe": probe, "k_factor_rf": factor} for probe in probes for factor in FACTORS]
-    codes = f"IVF{lists},PQ{dim // 2}x4fs,RFlat"
+    others = [
+        Contestant("hnswlib, M 16", OTHERS, scratch / "hnsw", links, [{"ef": ef} for ef in EFS]),
+        by_faiss("faiss IVF, SQ8", f"IVF{lists},SQ8", [{"nprobe": probe} for probe in probes]),
+        by_faiss("faiss IVF, 2-d PQ", f"IVF{lists},PQ{dim // 2}x4fs,RFlat", refined),
+        by_faiss("faiss IVF, 1-d PQ", f"IVF{lists},PQ{dim}x4fs,RFlat", refined),
+    ]
     return [
         Contestant(EXACT, OURS, scratch / "exact", {"index": "brute_force"}, searched),
         Contestant(SCANN, OURS, scratch / "scann", {"index": "scann"}, searched),
         Contestant("  its op alone", OURS, scratch / "scann", {"index": "scann"}, op),
-        Contestant("hnswlib, M 16", OTHERS, scratch / "hnsw", links, [{"ef": ef} for ef in EFS]),
-        by_faiss("faiss IVF, SQ8", f"IVF{lists},SQ8", [{"nprobe": probe} for probe in probes]),
-        by_faiss("faiss IVF, PQ fs", codes, refined),
+        *(other for other in others if re.search(wanted, other.name)),
     ]
 
 
@@ -262,6 +266,7 @@ def main() -> None:
     add = parser.add_argument
     add("--items", type=int, nargs="+", default=[100_000, 1_000_000])
     add("--environment", type=Path, help="hnswlib's and faiss's, made if it is not there (default: temporary)")
+    add("--others", default="", help="only those whose names match this regular expression: 'faiss'")
     add("--recall", type=float, default=0.98, help="@k against exact search, which all are tuned to")
     add("--queries", type=int, default=1000, help="to tune with, and as many others to measure with")
     add("--rounds", type=int, default=3, help="turns of each")

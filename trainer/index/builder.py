@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,24 +28,28 @@ BATCH = 64  # queries of one recall measurement step
 
 Search = Callable[[tf.Tensor], tf.Tensor]  # queries [B, dim] -> items [B, k]
 
-# Of the leaves, the share that is searched; of k, the multiple that is re-scored exactly. In order of work, and close
-# enough together that the first one to reach the target does not do much more than it has to.
+# By the dimensions that share a 4-bit code; of the leaves, the share that is searched; of k, the multiple that is
+# re-scored exactly. In order of work, and close enough together that the first one to reach the target does not do much
+# more than it has to.
 SETTINGS = (
-    (0.01, 2),
-    (0.02, 3),
-    (0.03, 3),
-    (0.045, 4),
-    (0.06, 5),
-    (0.09, 5),
-    (0.12, 5),
-    (0.15, 5),
-    (0.2, 8),
-    (0.3, 10),
-    (0.5, 10),
-    (1.0, 10),
-    # With all leaves searched, what is lost is lost by the 4-bit codes: re-scoring more mends it.
-    (1.0, 40),
-    (1.0, 80),
+    (2, 0.01, 2),
+    (2, 0.02, 3),
+    (2, 0.03, 3),
+    (2, 0.045, 4),
+    (2, 0.06, 5),
+    (2, 0.09, 5),
+    (2, 0.12, 5),
+    (2, 0.15, 5),
+    (2, 0.2, 8),
+    (2, 0.3, 10),
+    (2, 0.5, 10),
+    (2, 1.0, 10),
+    # Where these fail, vectors spread so widely that what is lost is lost by the codes. To re-score many more takes as
+    # long for one query as codes of twice the length, and twice as long for a batch (a million items, 64 dimensions).
+    (1, 0.5, 5),
+    (1, 0.7, 5),
+    (1, 1.0, 5),
+    (1, 1.0, 20),
 )
 
 
@@ -66,9 +71,9 @@ def build(
 
     Returns:
       The report, also in `index.json`: `kind`, `parameters`, `reason`, `items`, `k`, `recall_target`, `queries`,
-      `build_seconds` (of ScaNN's searcher, without measuring; 0 if none was built) and `measured`, a list of {kind,
-      parameters, recall, p50_ms, p99_ms}: latency at batch 1, recall as the share of what exact search finds. Settings
-      after the first that reaches the target are not measured.
+      `build_seconds` (of ScaNN's searcher, the last if there were two, without measuring; 0 if none was built) and
+      `measured`, a list of {kind, parameters, recall, p50_ms, p99_ms}: latency at batch 1, recall as the share of what
+      exact search finds. Settings after the first that reaches the target are not measured.
 
     Raises:
       TowersError: `directory` holds something, or there are no queries to measure with where measuring is needed.
@@ -159,12 +164,10 @@ def _choose(config: IndexConfig, vectors: np.ndarray, queries: np.ndarray) -> _C
         )
     truth = _items_found(_search_function(exact, config.k), queries)
     exact_measured = _measure(exact, queries, truth, config.k)
-    start = time.perf_counter()
-    candidates = _scann_candidates(vectors, config.k)
-    seconds = time.perf_counter() - start
-    measured = [exact_measured]
+    candidates, measured = [], [exact_measured]
     # They are in order of work. Measured times would say the same but for noise, and noise must not choose a model.
-    for candidate in candidates:
+    for candidate, seconds in _scann_candidates(vectors, config.k):
+        candidates.append(candidate)
         measured.append(_measure(candidate, queries, truth, config.k))
         if measured[-1]["recall"] < config.recall_target:
             continue
@@ -181,26 +184,33 @@ def _choose(config: IndexConfig, vectors: np.ndarray, queries: np.ndarray) -> _C
     return _Choice(exact, f"{reason} (best: {max(recalls):.4f})", measured, seconds)
 
 
-def _scann_candidates(vectors: np.ndarray, k: int) -> list[Index]:
-    """One searcher, asked in several ways."""
+def _scann_candidates(vectors: np.ndarray, k: int) -> Iterator[tuple[Index, float]]:
+    """Each with the seconds that its searcher took to build; those with equal codes share one."""
     from trainer.index.scann import SMALLEST_TREE, ScannIndex, ScannParameters
 
     items = len(vectors) - 1
     capacity = 2 * k  # k and as many exclusions; a request with more is searched exactly
-    if items < SMALLEST_TREE:
-        return [ScannIndex(vectors, ScannParameters(capacity))]
     leaves = round(math.sqrt(items))
-    settings = [
-        ScannParameters(
-            capacity,
-            leaves=leaves,
-            leaves_to_search=max(1, round(share * leaves)),
-            reorder=max(capacity, multiple * k),
-        )
-        for share, multiple in SETTINGS
-    ]
-    first = ScannIndex(vectors, settings[0])
-    return [first.with_parameters(parameters) for parameters in settings]
+    if items < SMALLEST_TREE:
+        settings = [ScannParameters(capacity)]
+    else:
+        settings = [
+            ScannParameters(
+                capacity,
+                leaves=leaves,
+                leaves_to_search=max(1, round(share * leaves)),
+                reorder=max(capacity, multiple * k),
+                dimensions_per_block=dimensions,
+            )
+            for dimensions, share, multiple in SETTINGS
+        ]
+    for _, alike in itertools.groupby(settings, lambda parameters: parameters.dimensions_per_block):
+        first, *others = alike
+        start = time.perf_counter()
+        index = ScannIndex(vectors, first)
+        seconds = time.perf_counter() - start
+        for parameters in (first, *others):
+            yield index.with_parameters(parameters), seconds
 
 
 def _items_found(search: Search, queries: np.ndarray) -> np.ndarray:
