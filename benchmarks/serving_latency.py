@@ -82,7 +82,7 @@ class Measurement:
         wire, here = Calls(), Calls()
         for _ in range(rounds):
             self._seed += 1
-            self._clients.prepare(key, recipe, self._requests, self._seed)
+            self._clients.prepare(clients, key, recipe, self._each(clients), self._seed)
             self._clients.call(clients, _WARM_UP_SECONDS)
             wire = wire.then(self._clients.call(clients, seconds / rounds))
             here = here.then(self._in_process(key, recipe, clients, seconds / rounds))
@@ -90,9 +90,12 @@ class Measurement:
             sys.exit(f"{key}: calls failed: {dict(wire.failures)}: {wire.example}")
         return wire, here
 
+    def _each(self, callers: int) -> int:
+        return -(-self._requests // callers)  # they take turns at two processors: more are not asked in the time
+
     def _in_process(self, key: str, recipe: Recipe, threads: int, seconds: float) -> Calls:
         call = self._model.calls(key)
-        pools = [recipe.make(self._requests, 1000 * self._seed + 500 + number) for number in range(threads)]
+        pools = [recipe.make(self._each(threads), 1000 * self._seed + 500 + number) for number in range(threads)]
         total = Calls()
         with ThreadPoolExecutor(threads) as pool:
             for duration in (_WARM_UP_SECONDS, seconds):
@@ -112,7 +115,7 @@ def main() -> None:
     add("--rounds", type=int, default=3, help="in so many turns")
     add("--events", type=int, default=8, help="in a history")
     add("--words", type=int, default=16, help="in a text")
-    add("--requests", type=int, default=500, help="different ones a client has in a turn")
+    add("--requests", type=int, default=500, help="different ones the clients have in a turn")
     add("--filter", default="", help="only the lines whose names match this regular expression: 'recommend|words'")
     add("--server-flags", default="", help="further flags of the server, as one argument")
     arguments = parser.parse_args()

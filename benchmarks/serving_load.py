@@ -78,9 +78,9 @@ class Clients:
             self._processes.append(process)
         self._ask(count, "ready")
 
-    def prepare(self, signature: str, recipe: Recipe, requests: int, seed: int) -> None:
-        """Has each client make requests of its own, to call with from now on."""
-        self._ask(len(self._pipes), "prepare", signature, recipe, requests, seed)
+    def prepare(self, count: int, signature: str, recipe: Recipe, requests: int, seed: int) -> None:
+        """Has each of `count` clients make requests of its own, to call with from now on."""
+        self._ask(count, "prepare", signature, recipe, requests, seed)
 
     def call(self, count: int, seconds: float) -> Calls:
         """`count` clients call for so many seconds."""

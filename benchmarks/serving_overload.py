@@ -83,7 +83,7 @@ def main() -> None:
             recipe = Recipe(spec, Texts("query", query=arguments.words), items, arguments.events, len(items))
             closed = 2 * (os.cpu_count() or 1)
             with Clients(closed, server.address) as clients:
-                clients.prepare(arguments.signature, recipe, _REQUESTS, 0)
+                clients.prepare(closed, arguments.signature, recipe, _REQUESTS, 0)
                 clients.call(closed, 1.0)
                 capacity = clients.call(closed, arguments.calm).rate
             print(f"capacity {capacity:,.0f} calls/s, by {closed} clients; {arguments.signature}\n")

@@ -67,7 +67,8 @@ def main() -> None:
             spec = client.metadata().signatures[arguments.signature]
             texts = Texts("query", query=arguments.words)
             items = known_items(client, arguments.signature)
-            clients.prepare(arguments.signature, Recipe(spec, texts, items, arguments.events, len(items)), _REQUESTS, 1)
+            recipe = Recipe(spec, texts, items, arguments.events, len(items))
+            clients.prepare(arguments.clients, arguments.signature, recipe, _REQUESTS, 1)
             clients.start(arguments.clients, float("inf"), arguments.pause)
             process = psutil.Process(server.pid)
             memory, seconds = [], []

@@ -8,6 +8,7 @@ import grpc
 from serving.assets import WARM_UP_REQUESTS
 from tests.serving.exported import request, texts
 from tests.serving.wire import Wire
+from tests.waiting import wait_until
 
 
 def damage(directory, kind):
@@ -65,11 +66,8 @@ def test_a_recommender_is_served_on_whatever_becomes_of_files(recommender, start
             assert code == "OK", outputs
             return texts(outputs["item_id"])
 
-        def wait_until(condition):
-            deadline = time.monotonic() + 180
-            while not condition():
-                assert time.monotonic() < deadline, wire.statuses()
-                time.sleep(0.1)
+        def wait(condition):
+            wait_until(condition, 180, told=wire.statuses)
 
         expected = answer()
         for version, (kind, _, _) in DAMAGES.items():
@@ -77,7 +75,7 @@ def test_a_recommender_is_served_on_whatever_becomes_of_files(recommender, start
             damage(tmp_path / "aside", kind)
             (tmp_path / "aside").rename(base_path / str(version))
         failing = {version: told for version, (_, *told) in DAMAGES.items() if told[0] is not None}
-        wait_until(lambda: [state for state, _, _ in wire.statuses().values()].count("END") == len(failing))
+        wait(lambda: [state for state, _, _ in wire.statuses().values()].count("END") == len(failing))
         statuses = wire.statuses()
         assert statuses.keys() == {1, *failing}
         assert statuses[1] == ("AVAILABLE", 0, "")
@@ -95,4 +93,4 @@ def test_a_recommender_is_served_on_whatever_becomes_of_files(recommender, start
         for version in failing:
             shutil.rmtree(base_path / str(version))
         gone = ("NOT_FOUND", "Servable not found for request: Latest(m)")
-        wait_until(lambda: wire.predict("recommend", request(1)) == gone)
+        wait(lambda: wire.predict("recommend", request(1)) == gone)

@@ -19,6 +19,7 @@ from tensorflow_serving.apis import (
 
 from serving.server.admission import Admission, CallPool
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 THREADS = 2
 WAITING = 3
@@ -66,13 +67,6 @@ def held(server, stub):
     wait_until(lambda: _users(model) == THREADS)
     yield calls
     wait_until(lambda: _users(model) == 0)
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def outcome(call):

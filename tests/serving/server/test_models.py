@@ -16,6 +16,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.errors import ServerError
+from tests.waiting import wait_until
 
 ALLOW = "--allow_version_labels_for_unavailable_models"
 
@@ -78,13 +79,6 @@ def entry(name, base_path, policy="", **labels):
 
 def config(*entries):
     return "model_config_list { " + " ".join(entries) + " }"
-
-
-def wait_until(condition, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from serving.errors import ServerError, ServingError
 from serving.prediction_client import PredictionClient
 from tests.serving.test_damaged_versions import damage
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -28,13 +29,6 @@ def connect():
 
 def states(client):
     return {status.version: status.state for status in client.status()}
-
-
-def wait_until(condition, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_hot_swap_under_load_loses_no_call(publish, start, connect):

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import grpc
@@ -17,15 +16,9 @@ from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 from serving.errors import ServerError
 from serving.prediction_client import PredictionClient
 from serving.server.process import ServerProcess
+from tests.waiting import wait_until
 
 WORKERS = ["--workers=2"]
-
-
-def wait_until(condition, seconds=90.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def listening(pids, port):

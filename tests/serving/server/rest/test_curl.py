@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import pytest
 
 from serving.prediction_client import PredictionClient
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("curl") is None, reason="the program `curl` is not there: `apt-get install curl`"
@@ -410,10 +410,3 @@ def test_rest_stays_in_the_clear_where_grpc_has_tls(tiny_models, start_rest, tmp
     assert asked(server, "POST", PREDICT, ONE) == (200, {"predictions": [3.5]})
     with PredictionClient(server.address, "tiny", 20, tls=Tls(root)) as client:
         assert client.predict("", {"x": [1.0]})["y"] == [3.5]
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
