@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Sequence
 
 from serving.errors import ServerError, ServerUsageError
-from serving.server import memory
 from serving.server.flags import model_server_arguments, parse_flags
 from serving.server.workers import serve_with_workers
 
@@ -65,7 +64,6 @@ def serve(flags: argparse.Namespace, stop: threading.Event) -> None:
         ServerError: it cannot start.
     """
     _configure_log()
-    memory.limit_arenas()
     # Here, so that wrong usage is told without TensorFlow's start-up.
     from serving.server.lifecycle import start_server
 

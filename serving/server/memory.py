@@ -3,20 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-
-_M_ARENA_MAX = -8  # in glibc's malloc.h
-
-
-def limit_arenas() -> None:
-    """Lets threads share the allocator's arenas, one for each processor; to be called before there are threads.
-
-    glibc makes eight times as many. What a version leaves free in one arena does not serve the threads that load and
-    warm up the next one in others, so that each swap cost some MiB more.
-    """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_option is not None:
-        set_option(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
 
 
 def give_back() -> None:

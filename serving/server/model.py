@@ -14,6 +14,7 @@ import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.server import memory
+from serving.server.keeper import Keeper
 from serving.server.model_config import VersionPolicy
 from serving.server.servable import Servable
 from serving.server.statuses import RequestError, not_found
@@ -81,7 +82,8 @@ class Model:
         self._latest: Servable | None = None
         self._statuses: dict[int, VersionStatus] = {}
         self._failures: dict[int, _Failure] = {}
-        self._unloading: list[threading.Thread] = []
+        self._keepers: dict[int, Keeper] = {}  # of the versions that are loaded
+        self._unloading: list[Keeper] = []
         self._last_problem = ""
         self._cancelled = False
 
@@ -179,8 +181,8 @@ class Model:
             self._idle.notify_all()
         for version in self.available_versions:
             self._retire(version)
-        for thread in self._unloading:
-            thread.join()
+        for keeper in self._unloading:
+            keeper.join()
 
     def _problem(self, on_disk: Collection[int], wanted: Collection[int]) -> str:
         if self.base_path is None:
@@ -215,9 +217,11 @@ class Model:
     def _try_load(self, version: int, directory: Path) -> None:
         self._set_status(version, ModelVersionStatus.LOADING)
         before = contents(directory)
+        keeper = Keeper(f"{self.name}-{version}")
         try:
-            servable = self._load(self.name, version, directory)
+            servable = keeper.submit(lambda: self._load(self.name, version, directory)).result()
         except Exception as defect:
+            keeper.end()
             if isinstance(defect, RequestError):
                 error = defect
             else:
@@ -234,6 +238,7 @@ class Model:
             )
             return
         self._failures.pop(version, None)
+        self._keepers[version] = keeper
         with self._lock:
             self._available[version] = servable
             self._latest = self._available[max(self._available)]
@@ -245,16 +250,18 @@ class Model:
             servable = self._available.pop(version)
             self._latest = self._available[max(self._available)] if self._available else None
             self._statuses[version] = VersionStatus(ModelVersionStatus.UNLOADING)
-        # A thread of its own, since the last call may take long and the next version should not wait for it. It takes
-        # the servable out of the list, so that nothing but its own variable refers to it.
-        thread = threading.Thread(
-            target=self._unload, args=(version, [servable]), name=f"unload-{version}", daemon=True
-        )
-        self._unloading = [other for other in self._unloading if other.is_alive()] + [thread]
-        thread.start()
+        # In the version's own thread, since the last call may take long and the next version should not wait for it. It
+        # takes the servable out of the list, so that nothing but its own variable refers to it.
+        keeper, holder = self._keepers.pop(version), [servable]
+        keeper.submit(lambda: self._unload(version, holder))
+        keeper.end()
+        self._unloading = [other for other in self._unloading if other.is_alive] + [keeper]
 
     def _unload(self, version: int, holder: list[Servable]) -> None:
-        self._close_when_idle(holder.pop())
+        try:
+            self._close_when_idle(holder.pop())
+        except Exception:  # a defect; what of it is left in memory is lost, and nothing else
+            logger.exception("unloading %s version %d failed", self.name, version)
         gc.collect()  # a graph and its operations refer to each other
         memory.give_back()
         with self._lock:
