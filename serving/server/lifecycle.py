@@ -87,7 +87,7 @@ class RunningServer:
 
 
 def _prepare_quickly(options: rewriter_config_pb2.RewriterConfig) -> None:
-    """Leaves out what takes first calls, hence warm-up, more than half of their time and makes no later call faster.
+    """Leaves out what takes first calls, hence warm-up, half of their time and gains later calls nothing that shows.
 
     These are a second round of all optimisers, one that is being rewritten in another form and does nothing yet but
     translate graphs there and back, one that saves training's memory, and constants that are computed beforehand: the
