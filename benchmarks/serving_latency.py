@@ -20,11 +20,11 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from bare_grpc import added_milliseconds
+from serving_in_process import InProcess
 from serving_load import Calls, Clients, call_repeatedly
 from serving_model import NAME, add_model_arguments, base_path_of, description, machine, measured_model
 from serving_requests import Recipe, Texts, known_items
@@ -35,37 +35,6 @@ LEAST_FASTER = 2.0  # a short query against one of LONG_QUERY tokens
 LONG_QUERY = 64
 _WARM_UP_SECONDS = 0.5
 _HEADING = f"{'':<24}{'clients':>7}{'p50':>8}{'p95':>7}{'p99':>7}{'calls/s':>8}"
-
-
-class InProcess:
-    """The model loaded as the server loads it.
-
-    Args:
-        directory: of the version.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        import tensorflow as tf
-
-        tf.get_logger().setLevel("ERROR")
-        from serving.server import custom_ops, servable
-        from serving.tensors import register_bfloat16
-
-        register_bfloat16(tf.bfloat16.as_numpy_dtype)
-        custom_ops.register()
-        self._servable = servable.load(NAME, 1, directory)
-
-    def calls(self, key: str) -> Callable[[Mapping], list]:
-        """What answers a request to a signature."""
-        from serving.server.predict import run
-
-        signature = self._servable.signatures[key]
-        outputs = list(signature.outputs.values())
-
-        def call(request: Mapping) -> list:
-            return run(self._servable, signature, [request[name] for name in signature.inputs], outputs)
-
-        return call
 
 
 class Measurement:

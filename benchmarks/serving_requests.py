@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from serving_in_process import InProcess
 
 from serving.calls.metadata import SignatureSpec, TensorSpec
 from serving.prediction_client import PredictionClient
@@ -71,8 +72,11 @@ class Recipe:
         columns = self.events if name.startswith("history_") else 0
         if name == "candidate_item_id":
             columns = min(self.candidates, len(self.items))
-        rank = 1 if tensor.shape is None else len(tensor.shape)
-        shape = [1, columns, *(tensor.shape or ())[2:]][:rank]
+        free = (1, columns)  # sizes of dimensions that may have any
+        shape = [
+            free[axis] if size == -1 else size
+            for axis, size in enumerate((-1,) if tensor.shape is None else tensor.shape)
+        ]
         if tensor.dtype != object:
             value = np.zeros(shape, tensor.dtype)
             if name.endswith("timestamp"):
@@ -92,7 +96,7 @@ class Recipe:
         return strings.reshape(shape)
 
 
-def known_items(client: PredictionClient, signature: str) -> list[bytes]:
+def known_items(client: PredictionClient | InProcess, signature: str) -> list[bytes]:
     """Ids that the model knows: those that it recommends to somebody unknown."""
     nobody = Recipe(client.metadata().signatures[signature], Texts("no text"), [b""], 0, 0).make(1, 0)[0]
     answer = client.predict(signature, nobody)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import grpc
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from serving.errors import ServerError, ServerUsageError
 from serving.server import custom_ops, servable
@@ -28,6 +27,7 @@ from serving.server.rest.api import RestApi
 from serving.server.rest.http_server import HttpServer
 from serving.server.servable import Servable
 from serving.server.services import PREDICT, generic_handlers
+from serving.server.session_config import session_config
 from serving.server.text_cache import TextCache
 from serving.server.text_reuse import TextReuse
 from serving.server.tls import server_credentials
@@ -86,19 +86,6 @@ class RunningServer:
             self.scheduler.stop()
 
 
-def _prepare_quickly(options: rewriter_config_pb2.RewriterConfig) -> None:
-    """Leaves out what takes first calls, hence warm-up, half of their time and gains later calls nothing that shows.
-
-    These are a second round of all optimisers, one that is being rewritten in another form and does nothing yet but
-    translate graphs there and back, one that saves training's memory, and constants that are computed beforehand: the
-    session does that once more by itself.
-    """
-    options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
-    options.disable_tfg_optimizer = True
-    options.memory_optimization = rewriter_config_pb2.RewriterConfig.NO_MEM_OPT
-    options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
-
-
 def start_server(flags: argparse.Namespace) -> RunningServer:
     """Loads the models, then opens the port.
 
@@ -108,11 +95,7 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
     tf.get_logger().setLevel("ERROR")
     register_bfloat16(tf.bfloat16.as_numpy_dtype)
     custom_ops.register()
-    config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism,
-        inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism,
-    )
-    _prepare_quickly(config.graph_options.rewrite_options)
+    config = session_config(flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
     monitoring_path = read_monitoring_path(flags.monitoring_config_file)
     if monitoring_path is not None and flags.rest_api_port == 0:
         raise ServerUsageError("`--monitoring_config_file` enables metrics, which need `--rest_api_port`")

@@ -15,6 +15,7 @@ from tensorflow.python.client import pywrap_tf_session
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.server import custom_ops
+from serving.server.session_config import session_config
 from serving.server.signature import Output, Signature, callable_signatures
 from serving.server.statuses import from_runtime_error, invalid_argument
 
@@ -114,13 +115,14 @@ def load(
     """Loads the SavedModel in `directory` (tag `serve`) into a session of its own.
 
     Args:
+        config: of the session; None for the server's own, with as many threads as TensorFlow takes by itself.
         make: what to make of it, with `Servable`'s arguments.
 
     Raises:
         RequestError: whatever is wrong with the directory or the graph.
     """
     started = time.monotonic()
-    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=session_config() if config is None else config)
     try:
         custom_ops.require_ops(_read_saved_model(directory / GRAPH_FILE))
         with session.graph.as_default():

@@ -1,0 +1,70 @@
+"""A served model in this process: what the server calls after it has read a request, NumPy arrays in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from serving_model import NAME
+
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.config_pb2 import ConfigProto
+
+    from serving.calls.metadata import ModelMetadata
+
+
+class InProcess:
+    """The model loaded as the server loads it.
+
+    Args:
+        directory: of the version.
+        config: of its session; None for the server's.
+    """
+
+    def __init__(self, directory: Path, config: ConfigProto | None = None) -> None:
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        from serving.server import custom_ops, servable
+        from serving.tensors import register_bfloat16
+
+        register_bfloat16(tf.bfloat16.as_numpy_dtype)
+        custom_ops.register()
+        self._directory = directory
+        self._servable = servable.load(NAME, 1, directory, config)
+
+    def warm_up(self) -> int:
+        """Answers the requests that the model was exported with, and returns how many they were."""
+        from serving.server.warmup import warm_up
+
+        return warm_up(self._servable, self._directory)
+
+    def metadata(self) -> ModelMetadata:
+        """As a client's."""
+        from serving.calls.metadata import METADATA_FIELD, parse_metadata
+        from serving.protos import wire_pb2
+
+        response = wire_pb2.GetModelMetadataResponse()
+        response.metadata[METADATA_FIELD].value = self._servable.signature_map.value
+        return parse_metadata(response)
+
+    def calls(self, key: str) -> Callable[[Mapping], list]:
+        """What answers a request to a signature."""
+        from serving.server.predict import run
+
+        signature = self._servable.signatures[key]
+        outputs = list(signature.outputs.values())
+
+        def call(request: Mapping) -> list:
+            return run(self._servable, signature, [request[name] for name in signature.inputs], outputs)
+
+        return call
+
+    def predict(self, key: str, request: Mapping) -> dict[str, np.ndarray]:
+        """As a client's."""
+        return dict(zip(self._servable.signatures[key].outputs, self.calls(key)(request), strict=True))
+
+    def close(self) -> None:
+        self._servable.close()
