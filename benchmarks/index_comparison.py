@@ -1,9 +1,10 @@
 """The index at large catalogues: exact search, ScaNN as this project serves it, hnswlib and faiss, at equal recall.
 
-Synthetic item vectors, clustered and of unequal norms, seeded. Each index is built in a process, written, and loaded in
-fresh ones. What it is asked with is tuned on queries of their own: ScaNN by the project's index builder, the others to
-the first of a list, in order of work, that reaches the recall; all are then measured on other queries. hnswlib and
-faiss run in a Python environment of their own. Ours are SavedModels in a session, as the embedded server holds them.
+Synthetic item vectors, clustered (widely, hence hard to search: see `--spread`), of unequal norms, seeded. Each index
+is built in a process, written, and loaded in fresh ones. What it is asked with is tuned on queries of their own: ScaNN
+by the project's index builder, the others to the first of a list, in order of work, that reaches the recall; all are
+then measured on other queries. hnswlib and faiss run in a Python environment of their own. Ours are SavedModels in a
+session, as the embedded server holds them.
 
 One query at a time goes by one thread, batches of 100 by all that the machine has. The indexes take turns, so that a
 noisy machine is noisy for all of them. MB: what a fresh process grows by when it loads the index and answers a query,
@@ -100,7 +101,7 @@ class Comparison:
         self._threads = os.cpu_count() or 1
         k, count = arguments.k, arguments.queries
         _progress(f"{items:,} items: making vectors and the truth about them")
-        vectors, queries = index_vectors.make(items, 2 * count, arguments.dim, arguments.seed)
+        vectors, queries = index_vectors.make(items, 2 * count, arguments.dim, arguments.seed, arguments.spread)
         self._truth = index_vectors.truth(vectors, queries, k)
         self._files = {name: str(scratch / f"{name}.npy") for name in ("vectors", "tuning", "queries")}
         for name, array in (("vectors", vectors), ("tuning", queries[:count]), ("queries", queries[count:])):
@@ -274,6 +275,7 @@ def main() -> None:
     add("--k", type=int, default=100)
     add("--dim", type=int, default=64)
     add("--seed", type=int, default=1)
+    add("--spread", type=float, default=index_vectors.WIDE, help="of clusters, against the length of their centres")
     arguments = parser.parse_args()
     if arguments.queries % BATCH:
         parser.error(f"--queries should be a multiple of {BATCH}, so that all batches are full")
@@ -287,7 +289,8 @@ def main() -> None:
             comparison = Comparison(arguments, scratch, python, items)
             comparison.run()
             print(
-                f"\n{items:,} items, {arguments.dim}-d, top {arguments.k}; {', '.join(PACKAGES)}\n"
+                f"\n{items:,} items, {arguments.dim}-d, spread {arguments.spread:g}, top {arguments.k}; "
+                f"{', '.join(PACKAGES)}\n"
                 f"one query at a time by 1 thread, batches of {BATCH} by {os.cpu_count()}; {machine()}\n"
             )
             table(comparison)

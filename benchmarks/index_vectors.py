@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 _ITEMS_A_CLUSTER = 250
-_SPREAD = 1.25  # of a cluster, against the length of its centre
+WIDE = 1.25  # spread of a cluster, against the length of its centre
 _USER_SPREAD = 0.4
 _NORM_DEVIATION = 0.25  # of the logarithm
 _SCORES = 64_000_000  # held at once
 
 
-def make(items: int, queries: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def make(items: int, queries: int, dim: int, seed: int, spread: float = WIDE) -> tuple[np.ndarray, np.ndarray]:
     """Item vectors as item towers make them: clustered, some clusters larger, norms unequal; users between clusters.
 
-    A user is as likely to be near a cluster as it has items.
+    A user is as likely to be near a cluster as it has items. The wider clusters spread, the more of them have items
+    that a user likes best, and the harder the search.
 
     Returns:
       items float32 [items + 1, dim], row 0 the unknown item, and queries float32 [queries, dim].
@@ -24,7 +25,7 @@ def make(items: int, queries: int, dim: int, seed: int) -> tuple[np.ndarray, np.
     centres = random.standard_normal((clusters, dim), np.float32) / np.sqrt(dim)
     popularity = 1 / np.arange(10, clusters + 10) ** 0.5
     popularity /= popularity.sum()
-    vectors = _near(random, centres[random.choice(clusters, items + 1, p=popularity)], _SPREAD)
+    vectors = _near(random, centres[random.choice(clusters, items + 1, p=popularity)], spread)
     vectors *= np.exp(_NORM_DEVIATION * random.standard_normal((items + 1, 1), np.float32))
     vectors[0] = 0
     between = centres[random.choice(clusters, (queries, 2), p=popularity)]  # [queries, 2, dim]

@@ -21,19 +21,26 @@ class InProcess:
     Args:
         directory: of the version.
         config: of its session; None for the server's.
+        text_cache_mib: as the server's flag; 0 for no cache of texts.
     """
 
-    def __init__(self, directory: Path, config: ConfigProto | None = None) -> None:
+    def __init__(self, directory: Path, config: ConfigProto | None = None, text_cache_mib: int = 0) -> None:
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
         from serving.server import custom_ops, servable
+        from serving.server.monitoring import Registry
+        from serving.server.text_cache import TextCache
+        from serving.server.text_reuse import TextReuse
         from serving.tensors import register_bfloat16
 
         register_bfloat16(tf.bfloat16.as_numpy_dtype)
         custom_ops.register()
         self._directory = directory
         self._servable = servable.load(NAME, 1, directory, config)
+        if text_cache_mib:
+            cache = TextCache(text_cache_mib * 2**20, Registry())
+            self._servable.texts = TextReuse.of(self._servable, directory, cache)
 
     def warm_up(self) -> int:
         """Answers the requests that the model was exported with, and returns how many they were."""

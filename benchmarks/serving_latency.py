@@ -1,11 +1,12 @@
 """Latency and throughput of a served recommender: over the wire, and beside it the same computation in this process.
 
-The embedded server runs in a process of its own on a free port of 127.0.0.1; each client is a process with a connection
-of its own and calls one call after the other, by `serving.prediction_client`: NumPy arrays in and out. In-process are
-as many threads, which call what the server calls after it has read a request: `serving.server.predict.run`, NumPy
-arrays in and out. Both sides of a line take turns, as do the lengths of a query, so that a noisy machine is noisy for
-all of them. Every call has texts of its own, so that no cache answers. The foot also tells what gRPC for Python adds by
-itself on this machine, to a handler that computes as long as the quickest line and does nothing else: the floor.
+The embedded server runs in a process of its own on a free port of 127.0.0.1; each client is a process with a
+connection of its own and calls one call after the other, by `serving.prediction_client`: NumPy arrays in and out.
+In-process are as many threads, which call what the server calls after it has read a request:
+`serving.server.predict.run`, NumPy arrays in and out. Both sides of a line take turns, as do the lengths of a query,
+so that a noisy machine is noisy for all of them. Every call has texts of its own, so that the cache of texts, which
+both have, does not answer. The foot also tells what gRPC for Python adds by itself on this machine, to a handler that
+computes as long as the quickest line and does nothing else: the floor.
 
 The machine should be quiet; the head and the foot tell its load.
 
@@ -91,6 +92,7 @@ def main() -> None:
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     from serving.prediction_client import PredictionClient
+    from serving.server.flags import parse_flags
     from serving.server.process import ServerProcess
 
     texts = (
@@ -101,7 +103,8 @@ def main() -> None:
     flags = shlex.split(arguments.server_flags)
     with measured_model(arguments) as directory, base_path_of(directory) as base_path:
         print(f"{description(directory)}\n{machine()}; server flags: {arguments.server_flags or 'none'}\n", flush=True)
-        model = InProcess(directory)
+        cache = parse_flags([f"--model_base_path={base_path}", *flags]).text_cache_mib
+        model = InProcess(directory, text_cache_mib=cache)
         with (
             ServerProcess(base_path, NAME, arguments=flags) as server,
             PredictionClient(server.address, NAME, timeout=60) as client,

@@ -1,7 +1,6 @@
 """Warm-up requests are answered before a version serves; one that is not keeps it from serving."""
 
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from serving.prediction_client import PredictionClient
 from serving.server import servable
 from serving.server.statuses import RequestError
 from serving.server.warmup import MAX_RECORDS, warm_up
+from tests.waiting import wait_until
 
 
 def record(signature="", **inputs):
@@ -94,6 +94,14 @@ def test_a_record_that_is_not_answered_fails_the_load(directory, start):
         start(directory.parent)
 
 
+def states(client):
+    return {status.version: status.state for status in client.status()}
+
+
+def wait_for_the_end_of(version, client):
+    wait_until(lambda: states(client).get(version) == "END", told=lambda: states(client))
+
+
 def test_a_later_version_that_fails_is_told_by_its_status_and_the_one_before_serves(directory, start, tiny_models):
     base_path = directory.parent
     server = start(base_path, "--max_num_load_retries=0")
@@ -109,13 +117,8 @@ def test_a_later_version_that_fails_is_told_by_its_status_and_the_one_before_ser
         write(aside, logs)
         aside.rename(base_path / str(version))
         with PredictionClient(server.address, "tiny", timeout=20) as client:
-            states = {}
-            deadline = time.monotonic() + 20
-            while states.get(version) != "END":
-                assert time.monotonic() < deadline, states
-                time.sleep(0.05)
-                states = {status.version: status.state for status in client.status()}
-            assert states[1] == "AVAILABLE"
+            wait_for_the_end_of(version, client)
+            assert states(client)[1] == "AVAILABLE"
             (failed,) = client.status(version)
             assert failed.error.startswith(told)
             assert "\n" not in failed.error
