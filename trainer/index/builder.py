@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,29 +27,28 @@ BATCH = 64  # queries of one recall measurement step
 
 Search = Callable[[tf.Tensor], tf.Tensor]  # queries [B, dim] -> items [B, k]
 
-# By the dimensions that share a 4-bit code; of the leaves, the share that is searched; of k, the multiple that is
-# re-scored exactly. In order of work, and close enough together that the first one to reach the target does not do much
-# more than it has to.
+# Of the leaves, the share that is searched; of k, the multiple that is re-scored exactly. In order of work, and close
+# enough together that the first one to reach the target does not do much more than it has to.
 SETTINGS = (
-    (2, 0.01, 2),
-    (2, 0.02, 3),
-    (2, 0.03, 3),
-    (2, 0.045, 4),
-    (2, 0.06, 5),
-    (2, 0.09, 5),
-    (2, 0.12, 5),
-    (2, 0.15, 5),
-    (2, 0.2, 8),
-    (2, 0.3, 10),
-    (2, 0.5, 10),
-    (2, 1.0, 10),
-    # Where these fail, vectors spread so widely that what is lost is lost by the codes. Codes of twice the length, and
-    # few re-scored, answer batches half as fast again as these with 80 times k re-scored, and single queries about as
-    # fast (a million items, 64 dimensions).
-    (1, 0.5, 5),
-    (1, 0.7, 5),
-    (1, 1.0, 5),
-    (1, 1.0, 20),
+    (0.01, 2),
+    (0.02, 3),
+    (0.03, 3),
+    (0.045, 3),
+    (0.06, 3),
+    (0.08, 3),
+    (0.1, 3),
+    (0.12, 3),
+    (0.15, 4),
+    (0.2, 4),
+    (0.25, 4),
+    (0.3, 5),
+    (0.35, 5),
+    (0.4, 5),
+    (0.5, 5),
+    (0.6, 5),
+    (0.7, 5),
+    (1.0, 5),
+    (1.0, 20),
 )
 
 
@@ -72,7 +70,7 @@ def build(
 
     Returns:
       The report, also in `index.json`: `kind`, `parameters`, `reason`, `items`, `k`, `recall_target`, `queries`,
-      `build_seconds` (of ScaNN's searcher, the last if there were two, without measuring; 0 if none was built) and
+      `build_seconds` (of ScaNN's searcher, without measuring; 0 if none was built) and
       `measured`, a list of {kind, parameters, recall, p50_ms, p99_ms}: latency at batch 1, recall as the share of what
       exact search finds. Settings after the first that reaches the target are not measured.
 
@@ -165,10 +163,10 @@ def _choose(config: IndexConfig, vectors: np.ndarray, queries: np.ndarray) -> _C
         )
     truth = _items_found(_search_function(exact, config.k), queries)
     exact_measured = _measure(exact, queries, truth, config.k)
-    candidates, measured = [], [exact_measured]
+    candidates, seconds = _scann_candidates(vectors, config.k)
+    measured = [exact_measured]
     # They are in order of work. Measured times would say the same but for noise, and noise must not choose a model.
-    for candidate, seconds in _scann_candidates(vectors, config.k):
-        candidates.append(candidate)
+    for candidate in candidates:
         measured.append(_measure(candidate, queries, truth, config.k))
         if measured[-1]["recall"] < config.recall_target:
             continue
@@ -185,8 +183,8 @@ def _choose(config: IndexConfig, vectors: np.ndarray, queries: np.ndarray) -> _C
     return _Choice(exact, f"{reason} (best: {max(recalls):.4f})", measured, seconds)
 
 
-def _scann_candidates(vectors: np.ndarray, k: int) -> Iterator[tuple[Index, float]]:
-    """Each with the seconds that its searcher took to build; those with equal codes share one."""
+def _scann_candidates(vectors: np.ndarray, k: int) -> tuple[list[Index], float]:
+    """One searcher, asked in different ways, and the seconds that it took to build."""
     from trainer.index.scann import SMALLEST_TREE, ScannIndex, ScannParameters
 
     items = len(vectors) - 1
@@ -201,17 +199,13 @@ def _scann_candidates(vectors: np.ndarray, k: int) -> Iterator[tuple[Index, floa
                 leaves=leaves,
                 leaves_to_search=max(1, round(share * leaves)),
                 reorder=max(capacity, multiple * k),
-                dimensions_per_block=dimensions,
             )
-            for dimensions, share, multiple in SETTINGS
+            for share, multiple in SETTINGS
         ]
-    for _, alike in itertools.groupby(settings, lambda parameters: parameters.dimensions_per_block):
-        first, *others = alike
-        start = time.perf_counter()
-        index = ScannIndex(vectors, first)
-        seconds = time.perf_counter() - start
-        for parameters in (first, *others):
-            yield index.with_parameters(parameters), seconds
+    start = time.perf_counter()
+    built = ScannIndex(vectors, settings[0])
+    seconds = time.perf_counter() - start
+    return [built.with_parameters(parameters) for parameters in settings], seconds
 
 
 def _items_found(search: Search, queries: np.ndarray) -> np.ndarray:

@@ -26,6 +26,11 @@ from trainer.index.base import Found, Index, pad_columns
 # Below this, partitions of some dozens of items each would cost recall and save nothing: ScaNN scores every item.
 SMALLEST_TREE = 1000
 
+# Leaves are chosen by their centres' dot products with the query, so that a centre should err less along its items than
+# across them. The threshold is the paper's, of the cosines that matter. Of a million items in distinct clusters, 6 in
+# 100 leaves then hold .969 of the best 100, and .937 with plain k-means; with a threshold of .5 they hold less again.
+_PARTITION_THRESHOLD = 0.3
+
 # Inputs of the op that restores a searcher, apart from `x` (the vectors) and the texts among them.
 _TEXT_PARTS = ("scann_config", "serialized_partitioner", "ah_codebook")
 _NUMBER_PARTS = {
@@ -46,7 +51,9 @@ class ScannParameters:
       leaves: partitions of the catalogue, about the square root of its size; 0 = no partitions, ScaNN scores all items.
       leaves_to_search: partitions looked into for a query.
       reorder: candidates whose dot product is computed exactly, at least `capacity`.
-      dimensions_per_block: dimensions that share one 4-bit code.
+      dimensions_per_block: dimensions that share one 4-bit code. With one, an item takes twice the code that it takes
+        with two, and its score is so exact that a third has to be re-scored: as fast for one query and a quarter faster
+        for batches where a tenth of the leaves is searched, and the more, the wider vectors spread.
       anisotropic_quantization_threshold: weight of the error along the vector, see the paper.
     """
 
@@ -54,7 +61,7 @@ class ScannParameters:
     leaves: int = 0
     leaves_to_search: int = 0
     reorder: int = 0
-    dimensions_per_block: int = 2
+    dimensions_per_block: int = 1
     anisotropic_quantization_threshold: float = 0.2
 
 
@@ -173,6 +180,7 @@ def _build(vectors: np.ndarray, parameters: ScannParameters) -> dict[str, np.nda
                 parameters.leaves_to_search,
                 random_init=False,  # k-means++ draws the same numbers each time, the other initialisation does not
                 training_sample_size=min(len(vectors), max(100_000, 50 * parameters.leaves)),
+                avq=_error_weight(_PARTITION_THRESHOLD, vectors.shape[1]),
             )
             .score_ah(
                 parameters.dimensions_per_block,
@@ -190,6 +198,11 @@ def _build(vectors: np.ndarray, parameters: ScannParameters) -> dict[str, np.nda
         value = getattr(tensors, part).numpy()
         parts[part] = value if value.ndim else np.zeros([], dtype)  # an absent part comes as whatever was in memory
     return parts
+
+
+def _error_weight(threshold: float, dim: int) -> float:
+    """How much more an error along a vector counts than one across it: the paper's theorem 3.4."""
+    return (dim - 1) * threshold**2 / (1 - threshold**2)
 
 
 def _as_tensor(part: str, array: np.ndarray) -> tf.Tensor:

@@ -146,26 +146,13 @@ class TestBuilder:
         assert report["parameters"] == (least_work["parameters"] if wins else {})
 
     def test_recall_that_cannot_be_reached_means_brute_force(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(builder, "SETTINGS", ((2, 0.01, 1), (1, 0.01, 1)))
-        config = IndexConfig(kind="auto", brute_force_limit=1000, recall_target=1.0)
-        report = builder.build(config, make_vectors(3000, seed=3), make_queries(40), tmp_path / "index")
+        monkeypatch.setattr(builder, "SETTINGS", ((0.1, 1), (0.2, 1)))
+        config = IndexConfig(kind="auto", k=20, brute_force_limit=1000, recall_target=1.0)
+        vectors = np.random.default_rng(3).normal(size=[3001, 32]).astype(np.float32)  # no clusters
+        report = builder.build(config, vectors, make_queries(40, 32), tmp_path / "index")
         assert report["kind"] == "brute_force"
         assert "no ScaNN setting reaches" in report["reason"]
-        assert report["measured"][1]["recall"] < 1.0
-
-    def test_where_short_codes_lose_too_much_longer_ones_are_built(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(builder, "SETTINGS", ((2, 1.0, 1), (1, 1.0, 10)))
-        config = IndexConfig(kind="scann", k=20, recall_target=0.99)
-        vectors, queries = np.random.default_rng(1).normal(size=[3001, 32]).astype(np.float32), make_queries(40, 32)
-        report = builder.build(config, vectors, queries, tmp_path / "index")
-        short, long = report["measured"][1:]
-        assert short["recall"] < 0.99 <= long["recall"]
-        assert report["parameters"] == long["parameters"]
-        assert long["parameters"]["dimensions_per_block"] == 1
-        found = searched(builder.load(tmp_path / "index"), queries, 20)[1]
-        truth = reference(vectors, queries, 20)
-        recall = np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(found, truth, strict=True)])
-        assert recall == pytest.approx(long["recall"], abs=1e-4)
+        assert all(measured["recall"] < 1.0 for measured in report["measured"][1:])
 
     def test_nothing_to_measure_with(self, tmp_path):
         with pytest.raises(TowersError, match="no held-out queries"):
