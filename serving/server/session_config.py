@@ -21,15 +21,14 @@ def session_config(
 
 
 def _prepare_quickly(options: rewriter_config_pb2.RewriterConfig) -> None:
-    """Leaves out what takes first calls, hence warm-up, half of their time and gains later calls nothing
-    (`benchmarks/serving_preparation.py`: 17.0 s against 8.8 s; later calls within 4 %).
+    """Leaves out what takes first calls, hence warm-up, a third of their time and gains later calls nothing
+    (`benchmarks/serving_preparation.py`).
 
     These are a second round of all optimisers, one that is being rewritten in another form and does nothing yet but
-    translate graphs there and back, one that saves training's memory, and constants that are computed beforehand: the
-    session does that once more by itself. Without the optimiser of layouts it were 0.8 s less, but a model with
-    convolutions needs that one on a GPU.
+    translate graphs there and back, and one that saves training's memory. Two others would save more and stay: without
+    constants that are computed beforehand fewer kernels are fused, so that the same request is not rounded as where the
+    SavedModel is loaded otherwise; and a model with convolutions needs the optimiser of layouts on a GPU.
     """
     options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     options.disable_tfg_optimizer = True
     options.memory_optimization = rewriter_config_pb2.RewriterConfig.NO_MEM_OPT
-    options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
