@@ -21,7 +21,7 @@ def session_config(
 
 
 def _prepare_quickly(options: rewriter_config_pb2.RewriterConfig) -> None:
-    """Leaves out what takes first calls, hence warm-up, a third of their time and gains later calls nothing
+    """Leaves out what takes first calls, hence warm-up, two fifths of their time and gains later calls nothing
     (`benchmarks/serving_preparation.py`).
 
     These are a second round of all optimisers, one that is being rewritten in another form and does nothing yet but
