@@ -69,7 +69,7 @@ setup(
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=["trainer*", "serving*", "tfx_pipeline*"]),
     package_data={
-        "serving": ["deploy/**/*", "protos/*"],
+        "serving": ["deploy/**/*", "wire/protos/*"],
         "trainer": ["py.typed", "evaluation/*.json", "evaluation/report/*.j2", "evaluation/report/*.js"],
         "tfx_pipeline": ["py.typed"],
     },

@@ -92,14 +92,14 @@ def main() -> None:
     arguments = parser.parse_args()
 
     use_threads(arguments.threads)
-    from trainer import config_file
+    from trainer.config import loader as config_loader
     from trainer.graphs import OneGraph
-    from trainer.precision import products_in
     from trainer.text import encoder as text_encoder
     from trainer.text import weights
     from trainer.text.cleaning import clean
+    from trainer.training.precision import products_in
 
-    config = config_file.load(ROOT / "configs" / "amazon_reviews.yaml")
+    config = config_loader.load(ROOT / "configs" / "amazon_reviews.yaml")
     max_tokens = arguments.max_tokens or config.text.max_tokens
     texts = reviews(arguments.data / config.data.interactions.path)
     order = np.random.default_rng(arguments.seed).permutation(len(texts))[: arguments.texts]

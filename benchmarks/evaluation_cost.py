@@ -24,15 +24,15 @@ use_threads(2)
 import numpy as np  # noqa: E402
 from prepared import ROOT, prepared  # noqa: E402
 
-from trainer.candidate_features import CandidateFeatures  # noqa: E402
 from trainer.config import Config  # noqa: E402
-from trainer.data import ItemTable, SequenceTable  # noqa: E402
+from trainer.data.features import has_clock  # noqa: E402
+from trainer.data.tables import ItemTable, SequenceTable  # noqa: E402
 from trainer.evaluation import detailed, stages  # noqa: E402
 from trainer.evaluation.baselines import Scorer, popularity  # noqa: E402
 from trainer.evaluation.full_ranking import rank_all, targets_of  # noqa: E402
-from trainer.features import has_clock  # noqa: E402
-from trainer.ranking import RankingModel  # noqa: E402
-from trainer.retrieval import RetrievalModel  # noqa: E402
+from trainer.ranking.candidate_features import CandidateFeatures  # noqa: E402
+from trainer.ranking.model import RankingModel  # noqa: E402
+from trainer.retrieval.model import RetrievalModel  # noqa: E402
 from trainer.towers.inputs import item_inputs, user_inputs  # noqa: E402
 
 BOUNDS = {"movielens_1m": (60.0, 3.0), "vectors": (600.0, None)}  # seconds, GiB

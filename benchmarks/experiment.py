@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 
 from tfx_pipeline.fingerprint import code_fingerprint
-from trainer import ranking, ranking_training, retrieval
 from trainer.config import Config
+from trainer.data.loading import Dataset
 from trainer.evaluation.evaluate import evaluate
-from trainer.loading import Dataset
+from trainer.ranking import model as ranking_model
+from trainer.ranking import persistence as ranking_persistence
+from trainer.ranking import training as ranking_training
+from trainer.retrieval import model as retrieval_model
+from trainer.retrieval import persistence as retrieval_persistence
+from trainer.retrieval import training as retrieval_training
 
 METRICS = ("ndcg@10", "hit_rate@10", "hit_rate@100")
 
@@ -40,7 +45,7 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
 
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch, "towers")
-        trained = retrieval.train(
+        trained = retrieval_training.train(
             config,
             dataset.items,
             dataset.train,
@@ -49,7 +54,7 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
             directory,
             on_epoch=report,
         )
-        model = retrieval.load(directory, dataset.items, dataset.texts)
+        model = retrieval_persistence.load(directory, dataset.items, dataset.texts)
         ranker, judged = (
             _ranker(config, model, dataset, Path(scratch, "ranker")) if config.ranking.enabled else (None, {})
         )
@@ -73,8 +78,8 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
 
 
 def _ranker(
-    config: Config, model: retrieval.RetrievalModel, dataset: Dataset, directory: Path
-) -> tuple[ranking.RankingModel, Result]:
+    config: Config, model: retrieval_model.RetrievalModel, dataset: Dataset, directory: Path
+) -> tuple[ranking_model.RankingModel, Result]:
     """A ranking model on top of `model`, and what training found out about it."""
     trained = ranking_training.train(
         config,
@@ -85,7 +90,7 @@ def _ranker(
         directory,
         on_epoch=lambda record: None,
     )
-    ranker = ranking.load(directory)
+    ranker = ranking_persistence.load(directory)
     ranker.attach(model.item_vectors())
     return ranker, {
         "used": trained["use_ranking"],

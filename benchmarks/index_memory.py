@@ -72,10 +72,10 @@ def _load_and_warm(directory: Path, first: str, sender: Connection) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
     tf.get_logger().setLevel("ERROR")
-    from serving.assets import WARM_UP_REQUESTS
-    from serving.server import custom_ops, servable
-    from serving.server.predict import predict
-    from serving.tensors import register_bfloat16
+    from serving.model_files import WARM_UP_REQUESTS
+    from serving.server.runtime import custom_ops, servable
+    from serving.server.runtime.predict import predict
+    from serving.wire.tensors import register_bfloat16
 
     register_bfloat16(tf.bfloat16.as_numpy_dtype)
     custom_ops.register()

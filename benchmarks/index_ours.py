@@ -53,7 +53,7 @@ class Ours:
         return report["build_seconds"], report["parameters"]
 
     def load(self, directory: Path) -> None:
-        from serving.server import servable
+        from serving.server.runtime import servable
 
         self._servable = servable.load("index", 1, directory / _MODEL)
         self.use({"signature": "search"})
@@ -63,7 +63,7 @@ class Ours:
         self._outputs = list(self._signature.outputs.values())
 
     def search(self, queries: np.ndarray, k: int) -> np.ndarray:
-        from serving.server.predict import run
+        from serving.server.runtime.predict import run
 
         return run(self._servable, self._signature, [queries], self._outputs)[0]
 
@@ -85,7 +85,7 @@ def main() -> None:
     use_threads(options["threads"])
     import tensorflow as tf
 
-    from serving.server import custom_ops
+    from serving.server.runtime import custom_ops
 
     tf.get_logger().setLevel("ERROR")
     custom_ops.register()

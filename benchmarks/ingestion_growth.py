@@ -30,9 +30,9 @@ def peak_bytes() -> int:
 def measure(data: str, small_data: str) -> dict[str, float]:
     """Ingests in this process. Returns rows, seconds (wall and CPU) and bytes beyond start-up."""
     from tfx_pipeline.ingest import dataset
-    from trainer import config_file
+    from trainer.config import loader as config_loader
 
-    config = config_file.load(Path(__file__).parent.parent / "configs" / "demo.yaml")
+    config = config_loader.load(Path(__file__).parent.parent / "configs" / "demo.yaml")
 
     def ingest(root: str) -> int:
         with tempfile.TemporaryDirectory() as out:

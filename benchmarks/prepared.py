@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfx_pipeline import trained_run
-from tfx_pipeline.run_directory import RunDirectory
-from trainer import config_file, loading
+from tfx_pipeline.runs import trained_run
+from tfx_pipeline.runs.run_directory import RunDirectory
 from trainer.config import Config
+from trainer.config import loader as config_loader
+from trainer.data import loading
+from trainer.data.loading import Dataset
 from trainer.errors import TowersError
-from trainer.loading import Dataset
-from trainer.text.vectors import load_vectors
+from trainer.text.store.vectors import load_vectors
 
 ROOT = Path(__file__).parents[1]
 # `towers run` prepares, and also trains a model to throw away, which need not be good.
@@ -39,7 +40,7 @@ def prepared(
       TowersError: the pipeline failed; it has said why.
       UsageError: the configuration does not fit.
     """
-    config = config_file.load(config_path, list(overrides))
+    config = config_loader.load(config_path, list(overrides))
     directory = RunDirectory(out_dir)
     if not _holds(directory, config):
         print(f"{config.name}: preparing in {out_dir}", file=sys.stderr, flush=True)

@@ -38,8 +38,8 @@ def main() -> None:
     use_threads(arguments.threads)
     import tensorflow as tf
 
-    from trainer.precision import products_in
     from trainer.text import encoder as text_encoder
+    from trainer.training.precision import products_in
 
     served = text_encoder.load(arguments.encoder, 128)
     half = text_encoder.load(arguments.encoder, 128, tf.bfloat16)

@@ -20,8 +20,8 @@ from prepared import ROOT, encoding_seconds, prepared
 from simple_recommenders import measure, tuned_item_knn
 
 from trainer.config import Config
+from trainer.data.loading import Dataset
 from trainer.evaluation.baselines import own_items
-from trainer.loading import Dataset
 
 COLUMNS = ("ndcg@10", "hit_rate@10", "cold ndcg@10", "cold hit_rate@10", "hit_rate@100")
 RATING_ERRORS, LIKED_ERRORS = ("rmse", "rmse_of_the_mean"), ("log_loss", "log_loss_of_the_share")

@@ -35,11 +35,11 @@ def main() -> None:
     import psutil
 
     use_tests()
-    from serving.prediction_client import PredictionClient
+    from serving.client.prediction_client import PredictionClient
     from serving.server.process import ServerProcess
-    from tests.ports import free_port
     from tests.serving.fuzz import Fuzzer
     from tests.serving.fuzz_target import Target
+    from tests.support.ports import free_port
 
     rest_port = free_port()
     flags = [f"--rest_api_port={rest_port}", *shlex.split(arguments.server_flags)]

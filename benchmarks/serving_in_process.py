@@ -12,7 +12,7 @@ from serving_model import NAME
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.config_pb2 import ConfigProto
 
-    from serving.calls.metadata import ModelMetadata
+    from serving.client.metadata import ModelMetadata
 
 
 class InProcess:
@@ -28,11 +28,11 @@ class InProcess:
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
-        from serving.server import custom_ops, servable
-        from serving.server.monitoring import Registry
-        from serving.server.text_cache import TextCache
-        from serving.server.text_reuse import TextReuse
-        from serving.tensors import register_bfloat16
+        from serving.server.monitoring.metrics import Registry
+        from serving.server.runtime import custom_ops, servable
+        from serving.server.runtime.text_cache import TextCache
+        from serving.server.runtime.text_reuse import TextReuse
+        from serving.wire.tensors import register_bfloat16
 
         register_bfloat16(tf.bfloat16.as_numpy_dtype)
         custom_ops.register()
@@ -44,14 +44,14 @@ class InProcess:
 
     def warm_up(self) -> int:
         """Answers the requests that the model was exported with, and returns how many they were."""
-        from serving.server.warmup import warm_up
+        from serving.server.runtime.warm_up import warm_up
 
         return warm_up(self._servable, self._directory)
 
     def metadata(self) -> ModelMetadata:
         """As a client's."""
-        from serving.calls.metadata import METADATA_FIELD, parse_metadata
-        from serving.protos import wire_pb2
+        from serving.client.metadata import METADATA_FIELD, parse_metadata
+        from serving.wire.protos import wire_pb2
 
         response = wire_pb2.GetModelMetadataResponse()
         response.metadata[METADATA_FIELD].value = self._servable.signature_map.value
@@ -59,7 +59,7 @@ class InProcess:
 
     def calls(self, key: str) -> Callable[[Mapping], list]:
         """What answers a request to a signature."""
-        from serving.server.predict import run
+        from serving.server.runtime.predict import run
 
         signature = self._servable.signatures[key]
         outputs = list(signature.outputs.values())

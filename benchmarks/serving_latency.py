@@ -1,12 +1,12 @@
 """Latency and throughput of a served recommender: over the wire, and beside it the same computation in this process.
 
 The embedded server runs in a process of its own on a free port of 127.0.0.1; each client is a process with a
-connection of its own and calls one call after the other, by `serving.prediction_client`: NumPy arrays in and out.
+connection of its own and calls one call after the other, by `serving.client.PredictionClient`: NumPy arrays in and out.
 In-process are as many threads, which call what the server calls after it has read a request:
-`serving.server.predict.run`, NumPy arrays in and out. Both sides of a line take turns, as do the lengths of a query,
-so that a noisy machine is noisy for all of them. Every call has texts of its own, so that the cache of texts, which
-both have, does not answer. The foot also tells what gRPC for Python adds by itself on this machine, to a handler that
-computes as long as the quickest line and does nothing else: the floor.
+`serving.server.runtime.predict.run`, NumPy arrays in and out. Both sides of a line take turns, as do the lengths of
+a query, so that a noisy machine is noisy for all of them. Every call has texts of its own, so that the cache of texts,
+which both have, does not answer. The foot also tells what gRPC for Python adds by itself on this machine, to a handler
+that computes as long as the quickest line and does nothing else: the floor.
 
 The machine should be quiet; the head and the foot tell its load.
 
@@ -91,7 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
-    from serving.prediction_client import PredictionClient
+    from serving.client.prediction_client import PredictionClient
     from serving.server.flags import parse_flags
     from serving.server.process import ServerProcess
 

@@ -124,7 +124,7 @@ class Clients:
 
 def call_repeatedly(call, requests: Iterable, seconds: float, pause: float = 0.0, stop: Event | None = None) -> Calls:
     """Calls with one request after the other for so many seconds, or until `stop` is set; pauses after each call."""
-    from serving.errors import ServingError
+    from serving.wire.errors import ServingError
 
     calls = Calls()
     began = time.perf_counter()
@@ -146,8 +146,8 @@ def call_repeatedly(call, requests: Iterable, seconds: float, pause: float = 0.0
 
 
 def _client(pipe: Connection, stop: Event, address: str, number: int) -> None:
-    from serving.calls.retry import Retry
-    from serving.prediction_client import PredictionClient
+    from serving.client.prediction_client import PredictionClient
+    from serving.client.retry import Retry
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     requests: list = []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests_package import use_tests
 
-from serving.assets import METADATA
+from serving.model_files import METADATA
 
 NAME = "recommender"
 NO_TEXT_CACHE = "--text_cache_mib=0"  # where a client's requests come round again, and should cost the same again
@@ -88,7 +88,7 @@ def _version_directory(directory: Path) -> Path:
 
 def _make(arguments: argparse.Namespace, directory: Path) -> Path:
     use_tests()  # they export without training
-    from serving import export
+    from serving.export import exporter
     from tests.serving import exported
     from trainer.config import Config
     from trainer.text import encoder as text_encoder
@@ -102,7 +102,7 @@ def _make(arguments: argparse.Namespace, directory: Path) -> Path:
     width, _ = text_encoder.describe(arguments.encoder, config.text.max_tokens)
     items = exported.make_items(arguments.items)
     towers = exported.make_towers(config, items, width=width)
-    export.export(
+    exporter.export(
         config,
         towers,
         exported.make_ranker(config, items),

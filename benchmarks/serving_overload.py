@@ -68,7 +68,7 @@ def main() -> None:
     add("--server-flags", default="", help="further flags of the server, as one argument")
     arguments = parser.parse_args()
 
-    from serving.prediction_client import PredictionClient
+    from serving.client.prediction_client import PredictionClient
     from serving.server.process import ServerProcess
 
     flags = [NO_TEXT_CACHE, *shlex.split(arguments.server_flags)]
@@ -215,8 +215,8 @@ async def _send_at(address: str, bodies: Sequence[bytes], times: Sequence[float]
 
 
 def _body(signature: str, request: Request) -> bytes:
-    from serving.protos import wire_pb2
-    from serving.tensors import fill_tensor
+    from serving.wire.protos import wire_pb2
+    from serving.wire.tensors import fill_tensor
 
     message = wire_pb2.PredictRequest()
     message.model_spec.name = NAME

@@ -1,5 +1,5 @@
 """What TensorFlow's graph optimisers cost a model's first calls and gain its later ones: the server's choice of them
-(`serving.server.session_config`) beside others.
+(`serving.server.runtime.session_config`) beside others.
 
 A session prepares the graph once for each signature, at its first call: the export's own warm-up requests are what a
 server pays for that before a version is AVAILABLE. Each choice loads the model and warms it up `--loads` times, in
@@ -82,7 +82,7 @@ def main() -> None:
 def _choices(off: list[str]) -> dict[str, ConfigProto]:
     from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
-    from serving.server.session_config import session_config
+    from serving.server.runtime.session_config import session_config
 
     one_round = config_pb2.ConfigProto()
     one_round.graph_options.rewrite_options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from serving_in_process import InProcess
 
-from serving.calls.metadata import SignatureSpec, TensorSpec
-from serving.prediction_client import PredictionClient
+from serving.client.metadata import SignatureSpec, TensorSpec
+from serving.client.prediction_client import PredictionClient
 
 Request = dict[str, np.ndarray]
 

@@ -51,7 +51,7 @@ def main() -> None:
 
     import psutil
 
-    from serving.prediction_client import PredictionClient
+    from serving.client.prediction_client import PredictionClient
     from serving.server.process import ServerProcess
 
     flags = [NO_TEXT_CACHE, *shlex.split(arguments.server_flags)]

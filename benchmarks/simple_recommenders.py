@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from trainer.config import Config
-from trainer.data import ItemTable, SequenceTable
+from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation import metrics
 from trainer.evaluation.baselines import DECAYS, Scorer, item_knn
 from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of

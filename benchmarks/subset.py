@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainer.data import take_users
-from trainer.loading import Dataset
+from trainer.data.loading import Dataset
+from trainer.data.tables import take_users
 
 
 def some_users(dataset: Dataset, count: int, seed: int = 1) -> Dataset:

@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[1]
 
 def epoch_seconds(config: Any, dataset: Any, directory: Path) -> float:
     """Of the second epoch."""
-    from trainer import retrieval
+    from trainer.retrieval import training as retrieval_training
 
     records: list[dict[str, Any]] = []
     two = {"epochs": 2, "patience": 2}
-    retrieval.train(
+    retrieval_training.train(
         config.model_copy(update={"retrieval": config.retrieval.model_copy(update=two)}),
         dataset.items,
         dataset.train,

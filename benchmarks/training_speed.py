@@ -82,17 +82,17 @@ class Reached(BaseException):
 
 
 class Ours:
-    """Our towers, so many steps at a time, each as `trainer.fitting.fit` makes it; `usual`: events of a step."""
+    """Our towers, so many steps at a time, each as `trainer.training.loop.fit` makes it; `usual`: events of a step."""
 
     def __init__(self, config: Any, dataset: Any, usual: float) -> None:
         import tensorflow as tf
 
-        from trainer.averaging import WeightAverage
-        from trainer.distribution import DistributedStep
-        from trainer.fitting import adam
-        from trainer.precision import products_in
-        from trainer.retrieval import RetrievalModel
+        from trainer.retrieval.model import RetrievalModel
         from trainer.towers.inputs import item_inputs, user_inputs
+        from trainer.training.averaging import WeightAverage
+        from trainer.training.distribution import DistributedStep
+        from trainer.training.optimizers import adam
+        from trainer.training.precision import products_in
 
         clock = config.data.interactions.time_format != "order"
         self.model = RetrievalModel(
@@ -123,17 +123,17 @@ def events_of(batch: dict[str, np.ndarray]) -> int:
 
 def steps_per_second(config: Any, dataset: Any, python: str, directory: Path, arguments: Any) -> dict[str, Times]:
     """Bounded pieces of training, in turns."""
-    from trainer.batches import Windows, sequences_per_batch, training_batches, training_windows
+    from trainer.data.batches import Windows, sequences_per_batch, training_batches, training_windows
 
     train, settings = dataset.train, config.retrieval
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     rows = sequences_per_batch(windows, settings.batch_size, settings.batch_events)
     ours = Ours(config, dataset, rows * len(train.item) / len(windows))
     pairs = Ours(config, dataset, settings.batch_size)
-    inputs = ours.model.user_tower.inputs
+    columns = ours.model.columns
 
     def some(windows: Windows, rows: int) -> list[dict[str, np.ndarray]]:
-        made = training_batches(train, inputs, windows, rows, config.seed, 1)
+        made = training_batches(train, columns, windows, rows, config.seed, 1)
         return list(itertools.islice(made, arguments.rounds * arguments.steps))
 
     together = some(windows, rows)
@@ -173,12 +173,12 @@ def steps_per_second(config: Any, dataset: Any, python: str, directory: Path, ar
 
 def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, arguments: Any) -> dict[str, str]:
     """Ours and PyTorch's SASRec on the same batches, an epoch each in turn, until both have reached the target."""
-    from trainer import retrieval
-    from trainer.batches import sequences_per_batch, training_batches, training_windows
+    from trainer.data.batches import sequences_per_batch, training_batches, training_windows
+    from trainer.retrieval import training as retrieval_training
     from trainer.towers.inputs import user_inputs
 
     clock = config.data.interactions.time_format != "order"
-    inputs = user_inputs(config.model, dataset.train, dataset.texts, clock)
+    columns = user_inputs(config.model, dataset.train, dataset.texts, clock).columns
     settings = config.retrieval
     windows = training_windows(dataset.train, config.model.max_history, settings.window_overlap)
     rows = sequences_per_batch(windows, settings.batch_size, settings.batch_events)
@@ -196,7 +196,7 @@ def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, a
 
         def torch_epoch(epoch: int) -> None:
             path = directory / f"epoch-{epoch}.npz"
-            batches = training_batches(dataset.train, inputs, windows, rows, config.seed, epoch)
+            batches = training_batches(dataset.train, columns, windows, rows, config.seed, epoch)
             write_batches(path, batches)
             answer = torch.ask(train=epoch, steps=None)
             path.unlink()
@@ -216,7 +216,7 @@ def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, a
         limits = {"epochs": arguments.epochs, "patience": arguments.epochs, "patience_steps": 10**9}
         changed = config.model_copy(update={"retrieval": settings.model_copy(update=limits)})
         with contextlib.suppress(Reached):
-            retrieval.train(
+            retrieval_training.train(
                 changed,
                 dataset.items,
                 dataset.train,

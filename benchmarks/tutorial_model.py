@@ -10,10 +10,10 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from trainer.config import Config
-from trainer.data import SequenceTable
+from trainer.data.loading import Dataset
+from trainer.data.tables import SequenceTable
 from trainer.evaluation import metrics
 from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of
-from trainer.loading import Dataset
 
 WIDTH, BATCH, LEARNING_RATE, EPOCHS = 32, 8192, 0.1, 3  # as in the tutorial
 

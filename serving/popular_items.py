@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from serving.errors import ServingError
+from serving.wire.errors import ServingError
 
 POPULAR_ITEMS = Path("assets.extra", "popular_items.txt")
 

@@ -20,13 +20,13 @@ class TextEmbeddings(artifact.Artifact):
 
 
 class Towers(artifact.Artifact):
-    """A trained retrieval model (trainer.retrieval)."""
+    """A trained retrieval model (trainer.retrieval.model)."""
 
     TYPE_NAME = "tfx_pipeline.Towers"
 
 
 class Ranker(artifact.Artifact):
-    """A trained ranking model (trainer.ranking)."""
+    """A trained ranking model (trainer.ranking.model)."""
 
     TYPE_NAME = "tfx_pipeline.Ranker"
 

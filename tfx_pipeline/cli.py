@@ -13,7 +13,7 @@ import warnings
 from importlib.metadata import version
 from types import ModuleType
 
-from serving.errors import ServerError, ServerUsageError, ServingError
+from serving.wire.errors import ServerError, ServerUsageError, ServingError
 from trainer.errors import TowersError
 
 # Command -> the line in `towers --help`.

@@ -14,25 +14,25 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, transform_pb2
 
 from tfx_pipeline.components.dataset_step import DatasetChannels
-from tfx_pipeline.components.drift_gate import DriftGate
 from tfx_pipeline.components.evaluator import Evaluator
 from tfx_pipeline.components.example_validator import StrictExampleValidator
 from tfx_pipeline.components.exporter import Exporter
 from tfx_pipeline.components.index_builder import IndexBuilder
-from tfx_pipeline.components.index_gate import IndexGate
-from tfx_pipeline.components.infra_validator import EmbeddedInfraValidator
 from tfx_pipeline.components.ingest import Ingest, sequence_splits
-from tfx_pipeline.components.last_blessed import last_blessed_model
-from tfx_pipeline.components.model_blesser import ModelBlesser
 from tfx_pipeline.components.pusher import AtomicPusher
-from tfx_pipeline.components.quality_gate import QualityGate
 from tfx_pipeline.components.ranking_trainer import RankingTrainer
 from tfx_pipeline.components.retrieval_trainer import RetrievalTrainer
 from tfx_pipeline.components.retrieval_tuner import RetrievalTuner
 from tfx_pipeline.components.schema import DatasetSchema
-from tfx_pipeline.components.skew_gate import SkewGate
 from tfx_pipeline.components.text_embedding import EmbedTexts
 from tfx_pipeline.fingerprint import code_fingerprint
+from tfx_pipeline.gates.drift.component import DriftGate
+from tfx_pipeline.gates.index.component import IndexGate
+from tfx_pipeline.gates.infrastructure.component import EmbeddedInfraValidator
+from tfx_pipeline.gates.last_blessed import last_blessed_model
+from tfx_pipeline.gates.model_blesser import ModelBlesser
+from tfx_pipeline.gates.quality.component import QualityGate
+from tfx_pipeline.gates.skew.component import SkewGate
 from trainer.config import Config
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer.config import Config
-from trainer.features import NUM_BUCKETS, item_features, sequence_features
+from trainer.data.features import NUM_BUCKETS, item_features, sequence_features
 from trainer.text.cleaning import clean
 
 

@@ -20,9 +20,9 @@ from apache_beam.utils import shared
 
 from trainer.errors import TowersError
 from trainer.text import encoder as text_encoder
-from trainer.text.keys import as_array, sort_order, text_key
-from trainer.text.store import EmbeddingStore
-from trainer.text.vectors import load_vectors, write_vectors
+from trainer.text.store.embedding_store import EmbeddingStore
+from trainer.text.store.keys import as_array, sort_order, text_key
+from trainer.text.store.vectors import load_vectors, write_vectors
 
 CHUNK = 4096  # texts sorted by length and stored as one shard; what a worker loses if it dies
 _LOOKUP = 4096  # texts looked up at once

@@ -1,11 +1,13 @@
-"""One graph for tensors of every size."""
+"""Helpers for building TensorFlow graphs: functions traced once, and branches that are seldom taken."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
+
+Result = TypeVar("Result")
 
 
 class OneGraph:
@@ -35,3 +37,12 @@ class OneGraph:
                 signature.append(specs)
             self._graphs[key] = tf.function(self._function, input_signature=signature, autograph=False)
         return self._graphs[key](*arguments)
+
+
+def apart(branch: Callable[[], Result]) -> Callable[[], Result]:
+    """A branch for `tf.cond` that stays one node of the graph, a call, until it is taken.
+
+    TensorFlow writes the ops of both branches into the graph. Those of the branch that is not taken are visited in
+    every call all the same, to be told that they have nothing to do, and are optimised when the graph is first run.
+    """
+    return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from serving.errors import ServerUsageError
+from serving.wire.errors import ServerUsageError
 
 ENGINES = ("embedded", "tensorflow_model_server")
 # tensorflow_model_server does not know these.

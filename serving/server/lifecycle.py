@@ -9,30 +9,30 @@ from pathlib import Path
 import grpc
 import tensorflow as tf
 
-from serving.errors import ServerError, ServerUsageError
-from serving.server import custom_ops, servable
-from serving.server.admission import Admission, CallPool
-from serving.server.batch_scheduler import BatchScheduler
-from serving.server.batching import BatchedServable
-from serving.server.batching_parameters import read_batching_parameters
-from serving.server.config_file import ConfigFileFollower, read_model_configs
-from serving.server.core import ServerCore
-from serving.server.gate import Gate
-from serving.server.health import HealthService
-from serving.server.model import RetryPolicy
-from serving.server.model_config import ModelConfig
-from serving.server.monitoring import Registry, RequestMetrics, read_monitoring_path
-from serving.server.reflection import enable_reflection
+from serving.server.admission.admission import Admission, CallPool
+from serving.server.batching.batched_servable import BatchedServable
+from serving.server.batching.parameters import read_batching_parameters
+from serving.server.batching.scheduler import BatchScheduler
+from serving.server.grpc.gate import Gate
+from serving.server.grpc.health import HealthService
+from serving.server.grpc.reflection import enable_reflection
+from serving.server.grpc.services import PREDICT, generic_handlers
+from serving.server.grpc.tls import server_credentials
+from serving.server.models.config_file import ConfigFileFollower, read_model_configs
+from serving.server.models.core import ServerCore
+from serving.server.models.model import RetryPolicy
+from serving.server.models.model_config import ModelConfig
+from serving.server.monitoring.metrics import Registry, RequestMetrics, read_monitoring_path
 from serving.server.rest.api import RestApi
 from serving.server.rest.http_server import HttpServer
-from serving.server.servable import Servable
-from serving.server.services import PREDICT, generic_handlers
-from serving.server.session_config import session_config
-from serving.server.text_cache import TextCache
-from serving.server.text_reuse import TextReuse
-from serving.server.tls import server_credentials
-from serving.server.warmup import warm_up
-from serving.tensors import register_bfloat16
+from serving.server.runtime import custom_ops, servable
+from serving.server.runtime.servable import Servable
+from serving.server.runtime.session_config import session_config
+from serving.server.runtime.text_cache import TextCache
+from serving.server.runtime.text_reuse import TextReuse
+from serving.server.runtime.warm_up import warm_up
+from serving.wire.errors import ServerError, ServerUsageError
+from serving.wire.tensors import register_bfloat16
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ import threading
 import warnings
 from collections.abc import Sequence
 
-from serving.errors import ServerError, ServerUsageError
 from serving.server.flags import model_server_arguments, parse_flags
-from serving.server.workers import serve_with_workers
+from serving.server.workers.parent import serve_with_workers
+from serving.wire.errors import ServerError, ServerUsageError
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from serving.errors import ServerError
+from serving.wire.errors import ServerError
 
 _LOG_TAIL_LINES = 12
 _STOP_SECONDS = 40.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests import tiny_bert
 from tests.e2e.shop import Shop, towers
+from tests.support import tiny_bert
 from tfx_pipeline import bookshop
-from tfx_pipeline.run_directory import RunDirectory
+from tfx_pipeline.runs.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfx_pipeline.run_directory import RunDirectory
+from tfx_pipeline.runs.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 

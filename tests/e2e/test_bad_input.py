@@ -22,13 +22,13 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from tests import tiny_bert
 from tests.e2e.shop import ROOT
+from tests.support import tiny_bert
 from tfx_pipeline import cli
 from tfx_pipeline.components.schema import reconcile
-from tfx_pipeline.run_directory import RunDirectory
-from trainer import config_file
-from trainer.features import item_features, sequence_features
+from tfx_pipeline.runs.run_directory import RunDirectory
+from trainer.config import loader as config_loader
+from trainer.data.features import item_features, sequence_features
 
 pytestmark = pytest.mark.slow
 
@@ -265,7 +265,7 @@ def test_before_the_first_step(odd: Place, monkeypatch: pytest.MonkeyPatch, capf
 @pytest.fixture(scope="module")
 def unfit(odd: Place) -> str:
     """What is printed when the frozen schema forbids what the data has. It is mended afterwards, under its name."""
-    data = config_file.load(odd.path / "config.yaml").data
+    data = config_loader.load(odd.path / "config.yaml").data
     for table, features in (("sequences", sequence_features(data)), ("items", item_features(data))):
         schema = reconcile(schema_pb2.Schema(), features)
         tfdv.write_schema_text(schema, str(odd.path / "schema" / f"{table}.pbtxt"))

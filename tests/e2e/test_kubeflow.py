@@ -15,8 +15,8 @@ import yaml
 from tests.e2e.kubeflow_steps import KubeflowSteps
 from tests.e2e.shop import ROOT, Shop
 from tfx_pipeline import cli
-from tfx_pipeline.run_directory import RunDirectory
 from tfx_pipeline.runners import kubeflow_step
+from tfx_pipeline.runs.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 

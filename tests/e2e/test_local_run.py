@@ -15,7 +15,8 @@ import pytest
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
 from tests.e2e.shop import Shop, towers
-from tfx_pipeline import bookshop, known_users
+from tfx_pipeline import bookshop
+from tfx_pipeline.runs import users as known_users
 from trainer.evaluation import detailed
 
 pytestmark = pytest.mark.slow

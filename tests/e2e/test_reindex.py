@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 
 from serving.client import RecommenderClient
-from serving.server import custom_ops
 from serving.server.process import ServerProcess
+from serving.server.runtime import custom_ops
 from tests.e2e.shop import Shop, towers
 from tests.serving.exported import Reloaded
-from tfx_pipeline import bookshop, catalogue_changes, known_users
+from tfx_pipeline import bookshop
 from tfx_pipeline.commands.reindex import with_settings
-from tfx_pipeline.run_directory import RunDirectory
-from tfx_pipeline.screen import Screen
+from tfx_pipeline.reindex import catalogue_changes
+from tfx_pipeline.runs import users
+from tfx_pipeline.runs.run_directory import RunDirectory
+from tfx_pipeline.terminal.screen import Screen
 from trainer.errors import TowersError
 
 pytestmark = pytest.mark.slow
@@ -77,7 +79,7 @@ def versions_of(directory: RunDirectory) -> list[int]:
 def reindexed(shop: Shop, directory: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Reindexing:
     rows = [json.loads(line) for line in (shop.data / "items.jsonl").read_text(encoding="utf-8").splitlines()]
     before = catalogue_changes.read(directory.output("Ingest", "items"))
-    user = known_users.find(directory, bookshop.example_users(shop.data)["en"])
+    user = users.find(directory, bookshop.example_users(shop.data)["en"])
     owned = {event.item_id for event in user.history}
     times = Counter(row["item_id"] for row in rows)  # the table has rows without an id, and repeated ones
     listed = [item_id for item_id, count in times.items() if count == 1 and item_id.encode() in before]
@@ -216,7 +218,7 @@ def test_the_reloaded_savedmodel_answers_as_the_server_does(reindexed: Reindexin
 
 
 def test_titles_of_new_items_are_known(reindexed: Reindexing) -> None:
-    titles = known_users.titles(reindexed.directory)
+    titles = users.titles(reindexed.directory)
     assert titles[NEW] == "a story of space"
     assert titles[reindexed.removed]  # of users' histories
 
@@ -253,7 +255,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_left(
 def test_a_failure_at_the_last_moment_leaves_nothing(
     shop: Shop, directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tfx_pipeline import reindexing
+    from tfx_pipeline.reindex import reindexing
 
     def unanswered(model: str) -> int:
         assert (Path(model) / "saved_model.pb").exists()

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.calls.requests import batch_inputs, user_row
 from serving.client import RecommenderClient, UserRequest
-from serving.export import read_metadata
-from serving.prediction_client import PredictionClient
-from serving.server import custom_ops
+from serving.client.prediction_client import PredictionClient
+from serving.client.requests import batch_inputs, user_row
+from serving.export.exporter import read_metadata
 from serving.server.process import ServerProcess
+from serving.server.runtime import custom_ops
 from tests.e2e.shop import Shop, towers
-from tests.ports import free_port
-from tfx_pipeline import known_users
+from tests.support.ports import free_port
+from tfx_pipeline.runs import users
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def predicted(shop: Shop, version: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def requests(shop: Shop, predicted: Lists) -> list[UserRequest]:
-    found = [known_users.find(shop.directory, user_id) for user_id in predicted]
+    found = [users.find(shop.directory, user_id) for user_id in predicted]
     assert any(event.text for user in found for event in user.history)
     assert any(event.rating > 0 for user in found for event in user.history)
     return [UserRequest(user.user_id, history=user.history, features=user.features) for user in found]

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.e2e.shop import Shop, towers
-from trainer import config_file
+from trainer.config import loader as config_loader
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ def test_the_best_of_two_becomes_a_configuration(shop: Shop) -> None:
     heading, *rows, path = done.stdout.splitlines()
     assert heading == "NDCG@10   on validation, with"
     assert [float(row.split()[0]) for row in rows] == sorted((float(row.split()[0]) for row in rows), reverse=True)
-    tuned = config_file.load(path.split(maxsplit=1)[1])
+    tuned = config_loader.load(path.split(maxsplit=1)[1])
     assert f"model.dropout {tuned.model.dropout:g}" in rows[0].replace("0.0", "0")
     assert tuned.model.dim == finished.model.dim
     assert shop.directory.finished_config() == finished  # of the run, which goes on to be the last one finished

@@ -2,8 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from serving.errors import ServingError
-from serving.server import servable
+from serving.server.runtime import servable
+from serving.wire.errors import ServingError
 
 LONG = 10_000_000  # microseconds: a batch that runs before was full
 

@@ -110,15 +110,15 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
 @pytest.fixture(scope="session")
 def recommender(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base path of a small but complete recommender with every kind of input, exported as version 1."""
-    from serving import export
-    from tests import tiny_bert
+    from serving.export import exporter
     from tests.serving import exported
+    from tests.support import tiny_bert
 
     directory = tmp_path_factory.mktemp("recommender")
     config = exported.make_config(tiny_bert.write(directory / "bert"), category="colour")
     items = exported.make_items(40)
     towers = exported.make_towers(config, items)
-    export.export(
+    exporter.export(
         config,
         towers,
         exported.make_ranker(config, items),
@@ -180,7 +180,7 @@ class Held:
 @pytest.fixture
 def held_loads(monkeypatch: pytest.MonkeyPatch) -> Held:
     """Holds the loads of models by servers in this process."""
-    from serving.server import servable
+    from serving.server.runtime import servable
 
     held = Held()
     monkeypatch.setattr(servable, "load", held.around(servable.load))
@@ -190,7 +190,7 @@ def held_loads(monkeypatch: pytest.MonkeyPatch) -> Held:
 @pytest.fixture
 def held_runs(monkeypatch: pytest.MonkeyPatch) -> Held:
     """Holds the runs of graphs by servers in this process."""
-    from serving.server.servable import Servable
+    from serving.server.runtime.servable import Servable
 
     held = Held()
     monkeypatch.setattr(Servable, "run", held.around(Servable.run))

@@ -11,15 +11,16 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from serving.signatures import Recommender
-from tests import tiny_bert
-from trainer.candidate_features import CandidateFeatures
+from serving.graph.recommender import Recommender
+from tests.support import tiny_bert
 from trainer.config import Config
-from trainer.data import ItemTable, Ragged, TextVectors
-from trainer.features import Feature, item_features, sequence_features
+from trainer.data.features import Feature, item_features, sequence_features
+from trainer.data.ragged import Ragged
+from trainer.data.tables import ItemTable, TextVectors
 from trainer.index import builder
-from trainer.ranking import RankingModel
-from trainer.retrieval import RetrievalModel
+from trainer.ranking.candidate_features import CandidateFeatures
+from trainer.ranking.model import RankingModel
+from trainer.retrieval.model import RetrievalModel
 from trainer.towers.inputs import ItemInputs, UserInputs
 
 K = 5

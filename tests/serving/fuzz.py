@@ -9,9 +9,9 @@ import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from serving.calls.metadata import SignatureSpec, TensorSpec
-from serving.protos import wire_pb2
-from serving.tensors import STRING, type_number
+from serving.client.metadata import SignatureSpec, TensorSpec
+from serving.wire.protos import wire_pb2
+from serving.wire.tensors import STRING, type_number
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"

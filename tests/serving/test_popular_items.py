@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.errors import ServingError
 from serving.popular_items import POPULAR_ITEMS, read_popular_items, write_popular_items
+from serving.wire.errors import ServingError
 
 ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), min_size=1)
 

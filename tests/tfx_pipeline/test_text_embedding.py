@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from tests import tiny_bert
+from tests.support import tiny_bert
 from tfx_pipeline import text_embedding
 from trainer.errors import TowersError
-from trainer.text import encoder, store
-from trainer.text.vectors import load_vectors, rows_of
+from trainer.text import encoder
+from trainer.text.store import embedding_store
+from trainer.text.store.vectors import load_vectors, rows_of
 
 MAX_TOKENS = 16
 
@@ -193,7 +194,7 @@ def test_a_full_disk_is_one_line(sources: list, bert: str, tmp_path: Path, monke
     def full(path: Path, array: np.ndarray) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store, "save_array", full)
+    monkeypatch.setattr(embedding_store, "save_array", full)
     with pytest.raises(TowersError, match=r"cannot be written \(No space left on device\)\.[^\n\[]*$"):
         embed_examples(sources, bert, tmp_path)
     assert not (tmp_path / "out").exists()

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from trainer.config import Config
-from trainer.data import ItemTable, Ragged, SequenceTable, TextVectors
+from trainer.data.ragged import Ragged
+from trainer.data.tables import ItemTable, SequenceTable, TextVectors
 
 WIDTH = 12  # of the text vectors
 

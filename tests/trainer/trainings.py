@@ -18,10 +18,11 @@ import numpy as np
 import tensorflow as tf
 
 from tests.trainer import tables
-from trainer import distribution, retrieval
-from trainer.batches import training_batches
-from trainer.checkpoints import Checkpoints
 from trainer.config import Config
+from trainer.data.batches import training_batches
+from trainer.retrieval import training as retrieval_training
+from trainer.training import distribution
+from trainer.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[2]
 KILLED_AT = (3, 5)  # epoch, batch
@@ -68,19 +69,19 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 def train(settings: Config, directory: Path, **options: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     """(`retrieval.train`'s result, the weights at the end); the model is written to DIRECTORY/model."""
     weights: list[np.ndarray] = []
-    fit = retrieval.fit
+    fit = retrieval_training.fit
 
     def fit_and_look(model: tf.keras.Model, *arguments: Any, **named: Any) -> Any:
         found = fit(model, *arguments, **named)
         weights.extend(variable.numpy() for variable in model.trainable_variables)
         return found
 
-    retrieval.fit = fit_and_look  # type: ignore[assignment]
+    retrieval_training.fit = fit_and_look  # type: ignore[assignment]
     try:
         items, events, validation, _ = tables.markov()
-        result = retrieval.train(settings, items, events, validation, None, directory / "model", **options)
+        result = retrieval_training.train(settings, items, events, validation, None, directory / "model", **options)
     finally:
-        retrieval.fit = fit
+        retrieval_training.fit = fit
     return result, weights
 
 
@@ -94,7 +95,7 @@ def _train_until_killed(directory: Path) -> None:
 
     calls = iter(range(1_000_000))
     Checkpoints.due = lambda _: next(calls) % SAVED_EVERY == SAVED_EVERY - 1  # type: ignore[method-assign]
-    retrieval.training_batches = batches  # type: ignore[assignment]
+    retrieval_training.training_batches = batches  # type: ignore[assignment]
     train(config(dropout=0.2), directory, checkpoints=directory / "checkpoints")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from trainer import config_file
+from trainer.config import loader as config_loader
 
 EPILOG = """\
 example:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = config_file.load(arguments.config, arguments.set)
+    config = config_loader.load(arguments.config, arguments.set)
     from tfx_pipeline import beam_options
     from tfx_pipeline.runners import kubeflow
 

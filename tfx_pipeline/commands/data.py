@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trainer import config_file
+from trainer.config import loader as config_loader
 
 EPILOG = """\
 example:
@@ -53,7 +53,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    config = config_file.load(arguments.config)
+    config = config_loader.load(arguments.config)
     from tfx_pipeline.ingest import dataset
 
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trainer import config_file
+from trainer.config import loader as config_loader
 from trainer.errors import TowersError
 
 EPILOG = """\
@@ -32,14 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if not _CONFIG.exists():
         raise TowersError(f"{_CONFIG}: not found. `towers demo` runs in a clone of the project.")
-    config = config_file.load(_CONFIG, arguments.set)
+    config = config_loader.load(_CONFIG, arguments.set)
     from serving.client import RecommenderClient
     from serving.server.process import ServerProcess
-    from tfx_pipeline import bookshop, known_users
+    from tfx_pipeline import bookshop
     from tfx_pipeline.commands.recommend import lines
     from tfx_pipeline.commands.run import execute
-    from tfx_pipeline.run_directory import RunDirectory
-    from tfx_pipeline.screen import Screen
+    from tfx_pipeline.runs import users
+    from tfx_pipeline.runs.run_directory import RunDirectory
+    from tfx_pipeline.terminal.screen import Screen
 
     screen = Screen()
     data, directory = Path(arguments.out, "data"), RunDirectory(Path(arguments.out, "run"))
@@ -48,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         screen.say(f"wrote a bookshop to {data}: {counts['users']:,} readers, {counts['events']:,} events")
     execute(config, data, directory.path, [], screen)
 
-    titles = known_users.titles(directory)
+    titles = users.titles(directory)
     name = config.serving.model_name
     with ServerProcess(directory.serving(name), model_name=name) as server, RecommenderClient(server.address) as client:
         print(f"\n{server.readiness}")
         for language, user_id in bookshop.example_users(data).items():
-            user = known_users.find(directory, user_id)
+            user = users.find(directory, user_id)
             print(f"\n{user_id} ({language}), of {len(user.history)} events the last:")
             for event in user.history[-_SHOWN_HISTORY:]:
                 print(f"      {event.item_id}  {titles[event.item_id]}  {event.text[:60]}")

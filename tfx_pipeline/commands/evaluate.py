@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from trainer.errors import UsageError
+from trainer.files import write_text
 
 EPILOG = """\
 example:
@@ -26,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from tfx_pipeline import trained_run
-    from tfx_pipeline.run_directory import RunDirectory, replace_file
-    from trainer import loading
+    from tfx_pipeline.runs import trained_run
+    from tfx_pipeline.runs.run_directory import RunDirectory
+    from trainer.data import loading
     from trainer.evaluation import describe
     from trainer.evaluation.detailed import evaluate_in_detail
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = evaluate_in_detail(config, loaded.towers, loaded.dataset, split, loaded.ranker, spoken)
     served = {"ranking_is_served": loaded.ranker is not None, "use_ranking": config.serving.use_ranking}
     document = {"split": split, **served, **found.document}
-    replace_file(output, json.dumps(document, indent=2, ensure_ascii=False))
+    write_text(output, json.dumps(document, indent=2, ensure_ascii=False))
     print(describe.table(document))
     print(f"evaluation  {output}")
     return 0

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import UsageError
+from trainer.files import atomic_file
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and --help none
     from collections.abc import Iterator
     from typing import Any
 
-    from tfx_pipeline.trained_run import TrainedRun
+    from tfx_pipeline.runs.trained_run import TrainedRun
 
 EPILOG = """\
 example:
@@ -49,32 +49,27 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = None if arguments.users is None else read_users(Path(arguments.users))
     from rich.progress import track
 
-    from tfx_pipeline import known_ids, trained_run
-    from tfx_pipeline.run_directory import RunDirectory
+    from tfx_pipeline.runs import original_ids, trained_run
+    from tfx_pipeline.runs.run_directory import RunDirectory
 
     directory = RunDirectory(arguments.run)
     config = directory.finished_config()
     if arguments.split == "test" and not config.data.split.test:
         raise UsageError(f"{arguments.run}: was run without a test split (data.split.test). Give --split validation.")
     held_out = ("validation", "test") if config.data.split.test else ("validation",)
-    ids = known_ids.own_ids(config.data, arguments.data) if arguments.data else {}
+    ids = original_ids.own_ids(config.data, arguments.data) if arguments.data else {}
     if wanted is not None and ids:
         pseudonyms = {own: pseudonym for pseudonym, own in ids.items()}
         wanted = [pseudonyms.get(user_id, user_id) for user_id in wanted]
     loaded = trained_run.load(directory, held_out if arguments.split == "next" else (arguments.split,))
-    aside = output.with_name(f".{output.name}.partial")
     users = 0
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            lines = predictions(loaded, arguments.split, arguments.stage, arguments.k, wanted)
-            for line in track(lines, description="recommending", transient=True, total=None):
-                line["user_id"] = ids.get(line["user_id"], line["user_id"])
-                line["item_ids"] = [ids.get(item_id, item_id) for item_id in line["item_ids"]]
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                users += 1
-        os.replace(aside, output)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic_file(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        lines = predictions(loaded, arguments.split, arguments.stage, arguments.k, wanted)
+        for line in track(lines, description="recommending", transient=True, total=None):
+            line["user_id"] = ids.get(line["user_id"], line["user_id"])
+            line["item_ids"] = [ids.get(item_id, item_id) for item_id in line["item_ids"]]
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            users += 1
     print(f"{output}  ({users:,} users, stage {arguments.stage}, split {arguments.split})")
     return 0
 
@@ -96,7 +91,7 @@ def predictions(
     """
     import numpy as np
 
-    from trainer.data import everything_known, with_newcomers
+    from trainer.data.tables import everything_known, with_newcomers
     from trainer.evaluation.full_ranking import rank_all
 
     config, splits = loaded.config, loaded.dataset.splits

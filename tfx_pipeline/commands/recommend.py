@@ -78,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     known: Mapping[str, Any] = {}
     titles: dict[str, str] = {}
     if arguments.run:
-        from tfx_pipeline import known_users
-        from tfx_pipeline.run_directory import RunDirectory
+        from tfx_pipeline.runs import users as known_users
+        from tfx_pipeline.runs.run_directory import RunDirectory
 
         directory = RunDirectory(arguments.run)
         titles = known_users.titles(directory)

@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer import config_file
+from trainer.config import loader as config_loader
 from trainer.errors import TowersError, UsageError
 
 if TYPE_CHECKING:  # importing Beam and TensorFlow takes seconds, and --help none
-    from tfx_pipeline.reindexing import Reindexed
+    from tfx_pipeline.reindex.reindexing import Reindexed
     from trainer.config import Config
 
 EPILOG = """\
@@ -43,14 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.max_removed <= 1:
         raise UsageError(f"`--max_removed` should be between 0 and 1. Received: {arguments.max_removed:g}")
     from tfx_pipeline import beam_options
-    from tfx_pipeline.run_directory import RunDirectory
-    from tfx_pipeline.screen import Screen
+    from tfx_pipeline.runs.run_directory import RunDirectory
+    from tfx_pipeline.terminal.screen import Screen
 
     directory = RunDirectory(arguments.run)
     config = with_settings(directory.finished_config(), arguments.set, arguments.items)
     beam_pipeline_args = beam_options.checked(arguments.rest)
     _check_table(config, arguments.data)
-    from tfx_pipeline import reindexing
+    from tfx_pipeline.reindex import reindexing
 
     done = reindexing.reindex(config, arguments.data, directory, beam_pipeline_args, Screen(), arguments.max_removed)
     print(describe(done, directory.reindexed / "quarantine"))
@@ -74,7 +74,7 @@ def with_settings(config: Config, overrides: list[str], items: str | None) -> Co
     if items is not None:
         place = items if "://" in items else os.path.abspath(items)
         overrides = [*overrides, f"data.items.path={json.dumps(place)}"]
-    return config_file.overridden(config, overrides)
+    return config_loader.overridden(config, overrides)
 
 
 def _check_table(config: Config, data: str) -> None:

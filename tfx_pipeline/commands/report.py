@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     output = None if arguments.out is None else Path(arguments.out)
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UsageError(f"--out {output}: should be a file in a directory that exists.")
-    from tfx_pipeline.reporting import write_comparison, write_report
-    from tfx_pipeline.run_directory import RunDirectory
+    from tfx_pipeline.runs.reporting import write_comparison, write_report
+    from tfx_pipeline.runs.run_directory import RunDirectory
     from trainer.evaluation.comparison import table
 
     if arguments.run is not None:

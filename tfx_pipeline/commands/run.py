@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer import config_file
 from trainer.config import Config
+from trainer.config import loader as config_loader
 
 if TYPE_CHECKING:  # importing TFX takes seconds, and --help none
     from tfx_pipeline.runners.local import RunResult
-    from tfx_pipeline.screen import Screen
+    from tfx_pipeline.terminal.screen import Screen
 
 EPILOG = """\
 example:
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = config_file.load(arguments.config, arguments.set)
+    config = config_loader.load(arguments.config, arguments.set)
     from tfx_pipeline import beam_options
-    from tfx_pipeline.screen import Screen
+    from tfx_pipeline.terminal.screen import Screen
 
     beam_pipeline_args = beam_options.checked(arguments.rest)
     execute(config, arguments.data, arguments.out or Path("runs") / config.name, beam_pipeline_args, Screen())
@@ -60,7 +60,7 @@ def execute(
 ) -> RunResult:
     """Runs the pipeline and prints what came of it; shared with `towers demo`."""
     from tfx_pipeline.fingerprint import fingerprint
-    from tfx_pipeline.run_directory import RunDirectory
+    from tfx_pipeline.runs.run_directory import RunDirectory
     from trainer.evaluation.describe import table
 
     fingerprint(config.data, str(data))  # a missing file is said at once: importing TFX takes longer than all of this

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from tfx_pipeline.commands.run import add_arguments as add_arguments
-from trainer import config_file
+from trainer.config import loader as config_loader
 from trainer.errors import UsageError
+from trainer.files import write_text
 
 EPILOG = """\
 example:
@@ -36,7 +37,7 @@ _SHOWN = 10  # trials in the table
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = config_file.load(arguments.config, arguments.set)
+    config = config_loader.load(arguments.config, arguments.set)
     if not config.tuning.space:
         raise UsageError(
             f"{arguments.config}: has no `tuning.space`. Name what to search, such as {{model.dropout: [0.2, 0.5]}}; "
@@ -44,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from tfx_pipeline import beam_options
     from tfx_pipeline.components import retrieval_tuner
-    from tfx_pipeline.run_directory import RunDirectory, replace_file
     from tfx_pipeline.runners import local
-    from tfx_pipeline.screen import Screen
-    from trainer import tuning
+    from tfx_pipeline.runs.run_directory import RunDirectory
+    from tfx_pipeline.terminal.screen import Screen
+    from trainer.retrieval import tuning
 
     tuning.check(config)
     directory = RunDirectory(arguments.out or Path("runs") / config.name)
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = local.tune(config, arguments.data, directory, beam_pipeline_args, Screen())
     trials = json.loads((found / retrieval_tuner.TRIALS).read_text(encoding="utf-8"))
     path = directory.path / "tuned.yaml"
-    replace_file(path, tuned(arguments.config, arguments.set, trials))
+    write_text(path, tuned(arguments.config, arguments.set, trials))
     print(table(trials))
     print(f"tuned   {path}")
     return 0
@@ -64,9 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
 def tuned(config_path: str, overrides: list[str], trials: list[dict[str, Any]]) -> str:
     """The configuration, `--set` included, with the best values; comments are lost."""
     best = trials[0]
-    document = config_file.document(config_path, overrides)
+    document = config_loader.document(config_path, overrides)
     for key, value in best["values"].items():
-        config_file.put(document, key, value)
+        config_loader.put(document, key, value)
     found = f"validation NDCG@10 {best['score']:.4f}, the best of {len(trials)} trials"
     written = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     return f"# {Path(config_path).name}, tuned: {found}.\n{written}"
@@ -74,7 +75,7 @@ def tuned(config_path: str, overrides: list[str], trials: list[dict[str, Any]]) 
 
 def table(trials: list[dict[str, Any]]) -> str:
     """The best trials, at most 100 columns wide."""
-    from trainer.tuning import said
+    from trainer.retrieval.tuning import said
 
     lines = [f"{'NDCG@10':<10}on validation, with"]
     for trial in trials[:_SHOWN]:

@@ -10,13 +10,19 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from serving.client import UserRequest
-from tfx_pipeline import known_users, progress
 from tfx_pipeline.artifacts import TextEmbeddings
 from tfx_pipeline.fingerprint import code_fingerprint
-from trainer import loading, ranking, ranking_training, retrieval
-from trainer.checkpoints import key_of
+from tfx_pipeline.runs import users
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
-from trainer.loading import Dataset, DatasetPaths
+from trainer.data import loading
+from trainer.data.loading import Dataset, DatasetPaths
+from trainer.ranking import model as ranking_model
+from trainer.ranking import persistence as ranking_persistence
+from trainer.ranking import training as ranking_training
+from trainer.retrieval import model as retrieval_model
+from trainer.retrieval import persistence as retrieval_persistence
+from trainer.training.checkpoints import key_of
 
 DATASET_INPUTS = {
     "sequences": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -56,12 +62,12 @@ class Step:
     def dataset(self, *splits: str, with_texts: bool = False) -> Dataset:
         return loading.load(self.config, self.paths, splits, with_texts=with_texts)
 
-    def towers(self, dataset: Dataset) -> retrieval.RetrievalModel:
-        return retrieval.load(self.inputs["towers"], dataset.items, dataset.texts)
+    def towers(self, dataset: Dataset) -> retrieval_model.RetrievalModel:
+        return retrieval_persistence.load(self.inputs["towers"], dataset.items, dataset.texts)
 
-    def ranker(self, towers: retrieval.RetrievalModel) -> ranking.RankingModel:
+    def ranker(self, towers: retrieval_model.RetrievalModel) -> ranking_model.RankingModel:
         """The ranking model, on top of these towers."""
-        ranker = ranking.load(self.inputs["ranker"])
+        ranker = ranking_persistence.load(self.inputs["ranker"])
         ranker.attach(towers.item_vectors())
         return ranker
 
@@ -87,7 +93,7 @@ class Step:
     def requests(self, split: str, user_ids: list[str]) -> list[UserRequest]:
         """What users would ask just before what is held out of them, as raw as clients send it."""
         settings = self.config.evaluation
-        return known_users.held_out(
+        return users.held_out(
             self.inputs["ingested"],
             split,
             user_ids,

@@ -11,18 +11,19 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from tfx_pipeline import progress, rating_slices
 from tfx_pipeline.artifacts import Ranker, Towers
+from tfx_pipeline.components import rating_slices
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
-from tfx_pipeline.reporting import RATING_SLICES
-from tfx_pipeline.run_directory import replace_file
-from trainer import loading
+from tfx_pipeline.runs.reporting import RATING_SLICES
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
+from trainer.data import loading
+from trainer.data.features import has_clock
+from trainer.data.loading import Dataset
 from trainer.evaluation import describe, document, examples, per_user
 from trainer.evaluation.detailed import Evaluated, evaluate_in_detail
 from trainer.evaluation.slices import slices
-from trainer.features import has_clock
-from trainer.loading import Dataset
+from trainer.files import write_text
 
 
 class EvaluatorExecutor(DatasetExecutor):
@@ -37,7 +38,7 @@ class EvaluatorExecutor(DatasetExecutor):
         result = {"split": split, **used, **found.document}
         output = Path(step.outputs["evaluation"])
         per_user.write(output, step.config, found.stages, dataset.items, dataset.splits[split])
-        replace_file(
+        write_text(
             output / RATING_SLICES,
             json.dumps(_of_ratings(step.config, dataset, split, found, spoken, output / "tfma")),
         )
@@ -50,8 +51,8 @@ class EvaluatorExecutor(DatasetExecutor):
             spoken,
             lambda rows: loading.load_some_texts(step.config, step.paths, rows),
         )
-        replace_file(output / "examples.json", json.dumps(shown, indent=1, ensure_ascii=False))
-        replace_file(output / document.FILE, json.dumps(result, indent=1, ensure_ascii=False))
+        write_text(output / "examples.json", json.dumps(shown, indent=1, ensure_ascii=False))
+        write_text(output / document.FILE, json.dumps(result, indent=1, ensure_ascii=False))
         progress.summary(describe.line(result))
 
 

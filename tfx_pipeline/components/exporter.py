@@ -9,12 +9,12 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from serving import export
-from tfx_pipeline import progress
+from serving.export import exporter
 from tfx_pipeline.artifacts import Ranker, Towers, VectorIndex
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
-from trainer import ranking
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
+from trainer.ranking import persistence as ranking_persistence
 
 
 class ExporterExecutor(DatasetExecutor):
@@ -22,10 +22,10 @@ class ExporterExecutor(DatasetExecutor):
         dataset = step.dataset()
         directory = path_utils.serving_model_dir(step.outputs["model"])
         os.makedirs(os.path.dirname(directory), exist_ok=True)
-        report = export.export(
+        report = exporter.export(
             step.config,
             step.towers(dataset),
-            ranking.load(step.inputs["ranker"]) if step.ranking_is_served() else None,
+            ranking_persistence.load(step.inputs["ranker"]) if step.ranking_is_served() else None,
             index_directory=step.inputs["index"],
             dataset=dataset,
             sequence_transform=step.inputs["sequence_transform"],
@@ -33,7 +33,7 @@ class ExporterExecutor(DatasetExecutor):
             ingested_items=step.inputs["ingested_items"],
             directory=directory,
         )
-        progress.summary(export.describe(report))
+        progress.summary(exporter.describe(report))
 
 
 class ExporterSpec(component_spec.ComponentSpec):

@@ -6,9 +6,9 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec
 
-from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Towers, VectorIndex
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.index import builder
 from trainer.index.queries import user_vectors

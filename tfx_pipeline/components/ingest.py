@@ -13,9 +13,9 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils
 
-from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Quarantine
 from tfx_pipeline.ingest import dataset
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.errors import TowersError
 

@@ -16,7 +16,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.utils import proto_utils
 
-from tfx_pipeline import progress
+from tfx_pipeline.terminal import progress
 
 
 class AtomicPusherExecutor(pusher_executor.Executor):

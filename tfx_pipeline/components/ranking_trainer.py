@@ -6,11 +6,11 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Ranker, Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
-from trainer import ranking_training
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
+from trainer.ranking import training as ranking_training
 
 
 class RankingTrainerExecutor(DatasetExecutor):

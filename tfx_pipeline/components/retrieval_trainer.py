@@ -1,4 +1,4 @@
-"""Trains the two-tower retrieval model. The training itself is trainer.retrieval; it runs outside TFX just as well."""
+"""Trains the two-tower retrieval model. `trainer.retrieval.training` does it, outside TFX just as well."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from tfx_pipeline import progress
 from tfx_pipeline.artifacts import Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
-from trainer import retrieval
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
+from trainer.retrieval import training as retrieval_training
 
 
 class RetrievalTrainerExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
         dataset = step.dataset("validation", with_texts=step.config.text.trainable_layers != 0)
-        result = retrieval.train(
+        result = retrieval_training.train(
             step.config,
             dataset.items,
             dataset.train,

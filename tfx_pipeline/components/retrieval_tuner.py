@@ -9,12 +9,12 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from tfx_pipeline import progress
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
-from tfx_pipeline.run_directory import replace_file
-from trainer import tuning
-from trainer.checkpoints import key_of
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
+from trainer.files import write_text
+from trainer.retrieval import tuning
+from trainer.training.checkpoints import key_of
 
 # TFX's Tuner has its result under this name.
 FILE = "best_hyperparameters.txt"
@@ -31,8 +31,8 @@ class RetrievalTunerExecutor(DatasetExecutor):
         directory = Path(step.trials_directory, key_of(searched.to_json(), inputs)[:32])
         trials = tuning.search(config, dataset, directory, progress.update)
         output = Path(step.outputs["best_hyperparameters"])
-        replace_file(output / TRIALS, json.dumps([vars(trial) for trial in trials], indent=1))
-        replace_file(output / FILE, json.dumps(trials[0].values, indent=1))
+        write_text(output / TRIALS, json.dumps([vars(trial) for trial in trials], indent=1))
+        write_text(output / FILE, json.dumps(trials[0].values, indent=1))
         best = trials[0]
         progress.summary(f"{len(trials)} trials, validation NDCG@10 {best.score:.4f} with {tuning.said(best.values)}")
 

@@ -13,7 +13,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from trainer.config import Config
-from trainer.features import Feature, item_features, sequence_features
+from trainer.data.features import Feature, item_features, sequence_features
 
 _TYPES = {"bytes": schema_pb2.BYTES, "int": schema_pb2.INT, "float": schema_pb2.FLOAT}
 _TABLES = {"sequences": (sequence_features, "train"), "items": (item_features, "all")}

@@ -8,11 +8,12 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from tfx_pipeline import progress, text_embedding
+from tfx_pipeline import text_embedding
 from tfx_pipeline.artifacts import TextEmbeddings
+from tfx_pipeline.terminal import progress
 from trainer.config import Config
-from trainer.features import item_features, sequence_features
-from trainer.precision import products_in
+from trainer.data.features import item_features, sequence_features
+from trainer.training.precision import products_in
 
 _TEXT_NAMES = ("text", "query")
 

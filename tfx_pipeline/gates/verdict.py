@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfx_pipeline.run_directory import replace_file
+from trainer.files import write_text
 
 FILE = "verdict.json"
 _SHOWN = 2  # checks in a line; all are in the file and the report
@@ -79,7 +79,7 @@ def _first(reasons: list[str], what: str) -> list[str]:
 def write(directory: str | Path, verdict: Verdict) -> None:
     """Writes `FILE` into a directory that exists."""
     record = {**dataclasses.asdict(verdict), "passed": verdict.passed}
-    replace_file(Path(directory) / FILE, json.dumps(record, indent=1, ensure_ascii=False))
+    write_text(Path(directory) / FILE, json.dumps(record, indent=1, ensure_ascii=False))
 
 
 def read(directory: str | Path) -> Verdict:

@@ -6,7 +6,6 @@ Features are the contract between ingestion and Transform; see `SequenceEncoder`
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from tfx_pipeline.ingest import splits, user_sequence
 from tfx_pipeline.ingest.records import Feature
+from trainer.files import atomic_remote_file
 
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # higher levels cost more than all the rest
 
@@ -115,9 +115,7 @@ def _write(element: tuple[str, int, list[bytes]], directory: str, shards: int) -
     folder = os.path.join(directory, f"Split-{split}")
     tf.io.gfile.makedirs(folder)
     path = os.path.join(folder, f"data_tfrecord-{shard:05d}-of-{shards:05d}.gz")
-    aside = f"{path}.{uuid.uuid4().hex}.tmp"
-    with tf.io.TFRecordWriter(aside, _GZIP) as writer:
+    with atomic_remote_file(path) as temporary, tf.io.TFRecordWriter(temporary, _GZIP) as writer:
         for example in serialized:
             writer.write(example)
-    tf.io.gfile.rename(aside, path, overwrite=True)
     return path

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import uuid
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ import tensorflow as tf
 
 from tfx_pipeline.ingest import blocks
 from tfx_pipeline.ingest.tags import QUARANTINE_BLOCK
+from trainer.files import atomic_remote_file
 
 LONGEST_ROW = 10_000  # characters; file and position lead to the rest
 _POSITIONS_PER_SHARD = 4096  # neighbours stay together
@@ -94,9 +94,9 @@ def _write(element: tuple[int, Iterable[bytes]], directory: str, shards: int) ->
     records = [record for _, rows in blocks.unpack(grouped) for record in rows]
     records.sort()
     path = os.path.join(directory, f"quarantine-{shard:05d}-of-{shards:05d}.jsonl.gz")
-    aside = f"{path}.{uuid.uuid4().hex}.tmp"
     with (
-        tf.io.gfile.GFile(aside, "wb") as file,
+        atomic_remote_file(path) as temporary,
+        tf.io.gfile.GFile(temporary, "wb") as file,
         gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed,  # no name, no time: same rows, same bytes
     ):
         for table, _, position, reason, source, row in records:
@@ -104,5 +104,4 @@ def _write(element: tuple[int, Iterable[bytes]], directory: str, shards: int) ->
                 dict(zip(_FIELDS, (table, source, position, reason, row), strict=True)), ensure_ascii=False
             )
             compressed.write(line.encode("utf-8") + b"\n")
-    tf.io.gfile.rename(aside, path, overwrite=True)
     return path

@@ -29,6 +29,7 @@ from tfx_pipeline.ingest.reasons import (
     UNCLOSED_QUOTE,
     WRONG_NUMBER_OF_FIELDS,
 )
+from trainer.errors import first_line
 
 LONGEST_FIELD = 16 << 20  # characters; also bounds what an unclosed quote can swallow before it is noticed
 _LONGEST_LINE = 4 * LONGEST_FIELD
@@ -58,9 +59,7 @@ class Reader:
             # gzip.BadGzipFile is an OSError without a number.
             raise UnreadableFileError(f"{self._file.path}: damaged or cut-short gzip file ({error})") from None
         except pa.ArrowException as error:
-            raise UnreadableFileError(
-                f"{self._file.path}: not a readable Parquet file ({_first_line(error)})"
-            ) from None
+            raise UnreadableFileError(f"{self._file.path}: not a readable Parquet file ({first_line(error)})") from None
 
     def text(self) -> str:
         raise NotImplementedError
@@ -270,7 +269,3 @@ def _after_byte_order_mark(binary: io.BufferedReader, path: str) -> io.BufferedR
     if start == b"\xef\xbb\xbf":
         binary.read(3)
     return binary
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

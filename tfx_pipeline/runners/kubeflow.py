@@ -15,10 +15,10 @@ from tfx.orchestration.pipeline import Pipeline
 
 from tfx_pipeline.fingerprint import code_fingerprint
 from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
-from tfx_pipeline.run_directory import replace_file
 from tfx_pipeline.runners import kubeflow_step
 from trainer.config import Config, KubeflowConfig, StepResources
 from trainer.errors import UsageError
+from trainer.files import write_text
 
 _ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
 _GIGABYTES = {
@@ -82,9 +82,9 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
     spec = job["pipelineSpec"]
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root  # TFX states it to Vertex AI alone
     if output.suffix == ".json":
-        replace_file(output, json.dumps(job, indent=2, sort_keys=True))
+        write_text(output, json.dumps(job, indent=2, sort_keys=True))
     else:
-        replace_file(output, yaml.safe_dump(spec))
+        write_text(output, yaml.safe_dump(spec))
     return output
 
 

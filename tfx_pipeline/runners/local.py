@@ -19,17 +19,18 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
-from tfx_pipeline import failures
 from tfx_pipeline.fingerprint import fingerprint, schema_fingerprint
 from tfx_pipeline.gates import verdict
-from tfx_pipeline.interruption import Interruption
 from tfx_pipeline.pipeline import PipelinePaths, create_pipeline, create_tuning_pipeline
-from tfx_pipeline.reporting import write_report
-from tfx_pipeline.run_directory import RunDirectory, replace_file
-from tfx_pipeline.screen import Screen, captured
+from tfx_pipeline.runs.reporting import write_report
+from tfx_pipeline.runs.run_directory import RunDirectory
+from tfx_pipeline.terminal import failures
+from tfx_pipeline.terminal.interruption import Interruption
+from tfx_pipeline.terminal.screen import Screen, captured
 from trainer.config import Config
-from trainer.errors import TowersError
+from trainer.errors import TowersError, first_line
 from trainer.evaluation import document
+from trainer.files import write_text
 
 _KEPT = "finished steps are kept"
 
@@ -220,7 +221,7 @@ def _clear_unfinished(directory: RunDirectory, config: metadata_store_pb2.Connec
                 f"{directory.metadata}: cannot be written ({full}). Make room, then try again."
             ) from error
         raise TowersError(
-            f"{directory.metadata}: cannot be used as ML Metadata's file ({failures.first_line(error)}). Restore it, "
+            f"{directory.metadata}: cannot be used as ML Metadata's file ({first_line(error)}). Restore it, "
             "or give --out another directory."
         ) from error
 
@@ -228,10 +229,10 @@ def _clear_unfinished(directory: RunDirectory, config: metadata_store_pb2.Connec
 def _publish(directory: RunDirectory, outputs: dict[str, dict], command: str) -> dict:
     """Puts what people look for where they look for it: report/ and schema/."""
     evaluation = document.read(_uri(outputs, "Evaluator", "evaluation"))
-    replace_file(directory.report / document.FILE, json.dumps(evaluation, indent=2, ensure_ascii=False))
+    write_text(directory.report / document.FILE, json.dumps(evaluation, indent=2, ensure_ascii=False))
     counts = os.path.join(_uri(outputs, "Ingest", "quarantine"), "counts.json")
     with open(counts, encoding="utf-8") as file:
-        replace_file(directory.report / "data.json", file.read())
+        write_text(directory.report / "data.json", file.read())
     directory.record_outputs(
         {
             step: {key: artifacts[0].uri for key, artifacts in found.items() if artifacts}
@@ -242,7 +243,7 @@ def _publish(directory: RunDirectory, outputs: dict[str, dict], command: str) ->
     for table in ("sequences", "items"):
         source = os.path.join(_uri(outputs, f"{table.capitalize()}Schema", "schema"), "schema.pbtxt")
         with open(source, encoding="utf-8") as file:
-            replace_file(directory.schema / f"{table}.pbtxt", file.read())
+            write_text(directory.schema / f"{table}.pbtxt", file.read())
     write_report(directory)
     return evaluation
 

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse
 
 from trainer.config import Config
-from trainer.data import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
-from trainer.features import has_clock
-from trainer.neighbours import SHRINKAGE, going_together
+from trainer.data.cooccurrence import SHRINKAGE, going_together
+from trainer.data.features import has_clock
+from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 
 # Scores of every item for some users: (sequences, int64 [B] rows of it) -> float32 [B, n + 1]. Column 0 is not read.
 # A scorer may look at the events before a user's targets only.
@@ -76,7 +76,7 @@ def item_knn(
     Args:
       items: the catalogue.
       train: what the similarities are of.
-      neighbours, shrinkage: of the similarities, see `trainer.neighbours.going_together`.
+      neighbours, shrinkage: of the similarities, see `trainer.data.cooccurrence.going_together`.
       decay: an event followed by k others of the user counts decay^k.
       keep_own: whether an item is its own nearest neighbour: where what was taken may be taken again.
     """

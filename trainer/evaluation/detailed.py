@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 
 from trainer.config import Config
-from trainer.data import ItemTable, SequenceTable
+from trainer.config.names import METRICS
+from trainer.data.features import has_clock
+from trainer.data.loading import Dataset
+from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation import lists, metrics
 from trainer.evaluation.baselines import Scorer, tuned_baselines, written_of_items
-from trainer.evaluation.document import FORMAT, METRICS, MODELS
+from trainer.evaluation.document import FORMAT, MODELS
 from trainer.evaluation.evaluate import cold_targets, means
 from trainer.evaluation.full_ranking import candidate_mask, rank_all, ranks_in, targets_of
 from trainer.evaluation.per_user import headline, headline_figures
+from trainer.evaluation.protocols import Ranker, Retriever
 from trainer.evaluation.ratings import rating_metrics, said_of_targets
 from trainer.evaluation.slices import COLD, Slice, slices
 from trainer.evaluation.stages import Stages, rank_stages
 from trainer.evaluation.uncertainty import CONFIDENCE, FEWEST, Figure, differences, holm, intervals, verdict
-from trainer.features import has_clock
-from trainer.loading import Dataset
-from trainer.ranking import RankingModel
-from trainer.retrieval import RetrievalModel
 
 _CHOOSING_USERS = 2_000  # of validation, that baselines are tuned by
 
@@ -46,10 +46,10 @@ class Evaluated:
 
 def evaluate_in_detail(
     config: Config,
-    model: RetrievalModel,
+    model: Retriever,
     dataset: Dataset,
     split: str,
-    ranking: RankingModel | None,
+    ranking: Ranker | None,
     languages: np.ndarray | None = None,
 ) -> Evaluated:
     """Evaluates the run's models and every baseline that the data allows, which are tuned on validation.

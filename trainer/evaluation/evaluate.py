@@ -7,21 +7,20 @@ from typing import Any
 import numpy as np
 
 from trainer.config import Config
-from trainer.data import ItemTable, SequenceTable
+from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation import metrics
 from trainer.evaluation.baselines import popularity
+from trainer.evaluation.protocols import Ranker, Retriever
 from trainer.evaluation.slices import COLD
 from trainer.evaluation.stages import Stages, rank_stages
-from trainer.ranking import RankingModel
-from trainer.retrieval import RetrievalModel
 
 
 def evaluate(
     config: Config,
-    model: RetrievalModel,
+    model: Retriever,
     items: ItemTable,
     sequences: SequenceTable,
-    ranking: RankingModel | None = None,
+    ranking: Ranker | None = None,
 ) -> dict[str, Any]:
     """Metrics of the retrieval model, of the ranking model on top of it if there is one, and of popularity.
 

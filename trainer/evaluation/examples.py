@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.batches import request_batch
 from trainer.config import Config
-from trainer.data import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, take_users
+from trainer.data.batches import request_batch
+from trainer.data.features import has_clock
+from trainer.data.loading import Dataset
+from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, take_users
 from trainer.evaluation.full_ranking import rank_all, targets_of
-from trainer.features import has_clock
-from trainer.loading import Dataset
-from trainer.ranking import RankingModel
-from trainer.reasons import heaviest_events
-from trainer.retrieval import RetrievalModel
+from trainer.evaluation.protocols import Ranker, Retriever
+from trainer.explanations.leave_one_out import heaviest_events
 
 SHOWN_EVENTS = 8  # the latest of a history
 _EVENT_FEATURES = ("item_index", "text", "event", "rating", "timestamp")
@@ -27,10 +26,10 @@ TextsOf = Callable[[np.ndarray], dict[int, str]]
 
 def example_users(
     config: Config,
-    model: RetrievalModel,
+    model: Retriever,
     dataset: Dataset,
     split: str,
-    ranking: RankingModel | None,
+    ranking: Ranker | None,
     languages: np.ndarray | None,
     texts_of: TextsOf,
 ) -> list[dict[str, Any]]:
@@ -106,7 +105,7 @@ def _chosen(config: Config, sequences: SequenceTable, languages: np.ndarray | No
 
 def _reasons(
     config: Config,
-    model: RetrievalModel,
+    model: Retriever,
     table: SequenceTable,
     start: np.ndarray,
     stop: np.ndarray,
@@ -117,7 +116,7 @@ def _reasons(
     settings = config.evaluation
     batch = request_batch(
         table,
-        model.user_tower.inputs,
+        model.columns,
         np.arange(len(table)),
         start,
         stop,

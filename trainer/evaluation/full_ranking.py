@@ -4,38 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.batches import request_batches
 from trainer.config import Config
-from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable
+from trainer.data.batches import request_batches
+from trainer.data.tables import UNKNOWN_ITEM, ItemTable, SequenceTable
 from trainer.evaluation.baselines import Scorer
+from trainer.evaluation.protocols import Ranker, Retriever
 from trainer.graphs import OneGraph
 
 LOGITS = 8_000_000  # scores alive at once
-
-
-class Retriever(Protocol):
-    """What `trainer.retrieval.RetrievalModel` is to this module."""
-
-    user_tower: Any
-
-    def item_vectors(self) -> tf.Tensor: ...
-
-    def search(
-        self, batch: Any, item_vectors: tf.Tensor, allowed: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]: ...
-
-
-class Reranker(Protocol):
-    """What `trainer.ranking.RankingModel` is to this module."""
-
-    def reorder(
-        self, batch: Any, user_vector: tf.Tensor, scores: tf.Tensor, candidates: tf.Tensor, count: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +70,7 @@ def rank_all(
     k: int,
     users: np.ndarray | None = None,
     among: np.ndarray | None = None,
-    ranking: Reranker | None = None,
+    ranking: Ranker | None = None,
     item_vectors: tf.Tensor | None = None,
 ) -> Iterator[Ranked]:
     """Ranks the catalogue for each user as of just before its targets (or after all it did, where there are none).
@@ -138,7 +119,7 @@ def rank_all(
         settings = config.evaluation
         for rows, batch in request_batches(
             sequences,
-            model.user_tower.inputs,
+            model.columns,
             config.model.max_history,
             batch_size,
             with_query=settings.with_query,

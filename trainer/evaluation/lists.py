@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data import UNKNOWN_ITEM, ItemTable, SequenceTable
+from trainer.data.tables import UNKNOWN_ITEM, ItemTable, SequenceTable
 from trainer.evaluation.uncertainty import Figure, interval_of
 
 _AT_ONCE = 4_096

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.config import Config
-from trainer.data import ItemTable, SequenceTable
+from trainer.data.tables import ItemTable, SequenceTable
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
 from trainer.evaluation.document import MODELS
+from trainer.files import atomic_file
 
 if TYPE_CHECKING:  # readers of a file need no TensorFlow
     from trainer.evaluation.stages import Stages
@@ -66,9 +67,8 @@ def write(directory: Path, config: Config, stages: Stages, items: ItemTable, seq
     for name in (name for name in MODELS if name in stages.of):
         for metric, values in headline_figures(config, stages, name).items():
             columns[f"{name}/{metric}"] = values.astype(np.float32)
-    aside = directory / f".{FILE}.partial.npz"
-    np.savez_compressed(aside, **columns)
-    aside.replace(directory / FILE)
+    with atomic_file(directory / FILE) as temporary:
+        np.savez_compressed(temporary, **columns)
 
 
 def read(directory: Path) -> PerUser:

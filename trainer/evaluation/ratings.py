@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.batches import request_batches
 from trainer.config import Config
-from trainer.data import UNKNOWN_ITEM, SequenceTable
+from trainer.data.batches import request_batches
+from trainer.data.tables import UNKNOWN_ITEM, SequenceTable
+from trainer.evaluation.protocols import Ranker, Retriever
 from trainer.evaluation.uncertainty import FEWEST, Figure, interval_of, intervals
 from trainer.graphs import OneGraph
-from trainer.ranking import RankingModel
-from trainer.retrieval import RetrievalModel
 
 THRESHOLD = 0.5  # of the probability, for what counts labels
 PARTS = 10  # of the reliability curve, equally many ratings each
@@ -22,7 +21,7 @@ _BATCH, _TARGETS = 512, 8  # users and held-out items of each, scored at once
 
 
 def said_of_targets(
-    config: Config, model: RetrievalModel, ranking: RankingModel, sequences: SequenceTable
+    config: Config, model: Retriever, ranking: Ranker, sequences: SequenceTable
 ) -> dict[str, np.ndarray]:
     """What is said of each held-out event that has a rating, from what came before all of its user's.
 
@@ -39,7 +38,7 @@ def said_of_targets(
     usable = np.isfinite(sequences.rating) & (sequences.item != UNKNOWN_ITEM)
     for rows, batch in request_batches(
         sequences,
-        model.user_tower.inputs,
+        model.columns,
         config.model.max_history,
         _BATCH,
         with_query=config.evaluation.with_query,

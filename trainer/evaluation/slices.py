@@ -9,8 +9,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from trainer.data import NO_TEXT, ItemTable, SequenceTable
-from trainer.evaluation.document import (
+from trainer.config.names import (
     BY_HISTORY,
     BY_LANGUAGE,
     BY_OWN_TEXT,
@@ -20,6 +19,7 @@ from trainer.evaluation.document import (
     by_context,
     by_profile,
 )
+from trainer.data.tables import NO_TEXT, ItemTable, SequenceTable
 from trainer.evaluation.full_ranking import Targets
 
 COLD = 5  # a target with at most so many train events counts as cold

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.config import Config
-from trainer.data import ItemTable, SequenceTable
+from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation.baselines import Scorer
 from trainer.evaluation.full_ranking import Ranked, Targets, rank_all, ranks_in, targets_of
-from trainer.ranking import RankingModel
-from trainer.retrieval import RetrievalModel
+from trainer.evaluation.protocols import Ranker, Retriever
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ class Stages:
 
 def rank_stages(
     config: Config,
-    model: RetrievalModel,
+    model: Retriever,
     items: ItemTable,
     sequences: SequenceTable,
-    ranking: RankingModel | None,
+    ranking: Ranker | None,
     baselines: Mapping[str, Scorer],
 ) -> Stages:
     """Ranks the whole catalogue by each recommender.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data import UNKNOWN_ITEM
+from trainer.data.tables import UNKNOWN_ITEM
 
 Found = tuple[tf.Tensor, tf.Tensor]  # scores, items
 

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import IndexConfig
-from trainer.directories import written_aside
 from trainer.errors import TowersError
+from trainer.files import atomic_directory
 from trainer.index.base import Index, check_vectors
 from trainer.index.brute_force import BruteForceIndex
 
@@ -247,7 +247,7 @@ def _search_function(index: Index, k: int) -> Search:
 
 def _write(index: Index, report: dict[str, Any], directory: str | os.PathLike[str]) -> None:
     described = {"format": FORMAT, "kind": index.kind, "parameters": index.parameters, "report": report}
-    with written_aside(Path(directory)) as aside:
+    with atomic_directory(Path(directory)) as aside:
         np.save(aside / "vectors.npy", index.vectors.numpy())
         index.save(aside)
         (aside / "index.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

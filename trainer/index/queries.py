@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from trainer.batches import request_batches
 from trainer.config import Config
-from trainer.data import SequenceTable
-from trainer.retrieval import RetrievalModel
+from trainer.data.batches import request_batches
+from trainer.data.tables import SequenceTable
+from trainer.retrieval.model import RetrievalModel
 
 _BATCH = 256
 
@@ -28,7 +28,7 @@ def user_vectors(config: Config, model: RetrievalModel, sequences: SequenceTable
     settings = config.evaluation
     batches = request_batches(
         sequences,
-        model.user_tower.inputs,
+        model.columns,
         config.model.max_history,
         _BATCH,
         with_query=settings.with_query,

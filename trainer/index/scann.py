@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
-from trainer.branches import apart
-from trainer.data import UNKNOWN_ITEM
+from trainer.data.tables import UNKNOWN_ITEM
+from trainer.graphs import apart
 from trainer.index.base import Found, Index, pad_columns
 
 # Below this, partitions of some dozens of items each would cost recall and save nothing: ScaNN scores every item.

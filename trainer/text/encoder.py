@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import TowersError, UsageError
-from trainer.precision import FLOAT32
 from trainer.text import weights
 from trainer.text.cleaning import CLEANING_VERSION, clean
 from trainer.text.forward import Forward
 from trainer.text.quiet_keras_nlp import keras_nlp
 from trainer.text.tokenizer import Packer
+from trainer.training.precision import FLOAT32
 
 ENCODING_VERSION = "1"  # part of every fingerprint: raise it when packing, pooling or normalisation changes
 _CHUNK = 4096  # texts tokenized at once in `encode_texts`
@@ -256,7 +256,7 @@ def load(
       name: `all-MiniLM-L6-v2`, a BERT directory (see `trainer.text.weights`), or a KerasNLP preset of a BERT
         (`bert_base_zh`, `bert_base_multi`, ...), which is downloaded on first use.
       max_tokens: longest sequence read, [CLS] and [SEP] included.
-      products: type of the matrix products; see `trainer.precision`.
+      products: type of the matrix products; see `trainer.training.precision`.
       tokens_per_pass: see `TextEncoder`.
 
     Raises:

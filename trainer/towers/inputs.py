@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.config import ModelConfig
-from trainer.data import ItemTable, SequenceTable, TextVectors
+from trainer.data.batches import BatchColumns
+from trainer.data.tables import ItemTable, SequenceTable, TextVectors
 from trainer.towers.clock import period_ends
 
 
@@ -49,6 +50,19 @@ class UserInputs:
     def request(self) -> bool:
         """Whether anything is known of a request apart from the history and the time."""
         return bool(self.query_width or self.context or self.profile)
+
+    @property
+    def columns(self) -> BatchColumns:
+        """The columns that batches for the user tower have."""
+        return BatchColumns(
+            text=bool(self.text_width),
+            event=bool(self.events),
+            rating=self.rating,
+            timestamp=self.clock,
+            query=bool(self.query_width),
+            context=tuple(self.context),
+            profile=tuple(self.profile),
+        )
 
 
 def item_inputs(config: ModelConfig, items: ItemTable, texts: TextVectors | None) -> ItemInputs:

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import ModelConfig
-from trainer.data import NO_TEXT, UNKNOWN_ITEM, ItemTable, TextVectors
-from trainer.text.current import CurrentTexts
+from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, TextVectors
+from trainer.text.fine_tuning.current_vectors import CurrentTexts
 from trainer.towers.inputs import ItemInputs
-from trainer.towers.transformer import RandomStream
 from trainer.towers.whitening import Whitening
+from trainer.training.randomness import RandomStream
 
 # Of an embedding, and of what dense features contribute: no part drowns another at the start. Text has variance 1 in
 # each of its directions and contributes the root of their number times that: it speaks before ids have learnt to.

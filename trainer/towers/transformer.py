@@ -6,84 +6,9 @@ import math
 
 import tensorflow as tf
 
-from trainer.precision import FLOAT32, Dense, matmul
-
-FEW_EVENTS, MANY_EVENTS = 200_000, 1_000_000
-
-
-class RandomStream(tf.Module):
-    """Randomness as a function of (seed, step): the same step of the same run always draws the same numbers.
-
-    That makes training repeatable without TensorFlow's slower deterministic mode, and lets a resumed run go on with
-    the numbers the undisturbed one would have drawn.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(name="random_stream")
-        self._seed = seed
-        self._uses = 0
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-
-    def place(self) -> int:
-        """A number for one place in the model that draws; places are numbered in the order of construction."""
-        self._uses += 1
-        return self._uses
-
-    def initializer_seed(self) -> int:
-        """The seed of one weight's initial value."""
-        return (self._seed * 7919 + self.place()) % (2**31 - 1)
-
-    def seed(self, place: int) -> tf.Tensor:
-        """The seed, int64 [2], of a `tf.random.stateless_*` operation at this place in the current step.
-
-        Replicas of a distributed training draw different numbers; the first one those that a single device draws.
-        """
-        key = (self._seed * 1_000_003 + place) & 0x7FFFFFFFFFFFFFFF
-        replica = tf.distribute.get_replica_context()
-        number = tf.cast(replica.replica_id_in_sync_group if replica else 0, tf.int64)
-        return tf.stack([tf.constant(key, tf.int64), self.step.read_value() + number * 2**48])
-
-
-def dropout_rate(setting: float | str, events: int) -> float:
-    """The configured rate; `auto`: half of everything is dropped where data is little, a fifth where it is plenty.
-
-    SASRec's authors set 0.5 on their sparse data and 0.2 on MovieLens-1M (Kang & McAuley, 2018). In between, the rate
-    falls with the logarithm of the number of events.
-
-    Args:
-      setting: `model.dropout`.
-      events: of the train split.
-    """
-    if setting != "auto":
-        return float(setting)
-    share = math.log(max(events, 1) / FEW_EVENTS) / math.log(MANY_EVENTS / FEW_EVENTS)
-    return 0.5 - 0.3 * min(max(share, 0.0), 1.0)
-
-
-class Dropout(tf.keras.layers.Layer):
-    """Dropout that draws from a `RandomStream`.
-
-    The rate is rounded to a multiple of 1/256, so that one 32-bit random number decides four elements: drawing is what
-    dropout costs on a processor.
-    """
-
-    def __init__(self, rate: float, stream: RandomStream, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.rate = rate
-        self._threshold = round(rate * 256)
-        self._stream = stream
-        self._place = stream.place()
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if not training or self._threshold == 0:
-            return inputs
-        count = tf.size(inputs)
-        words = tf.random.stateless_uniform(
-            [(count + 3) // 4], self._stream.seed(self._place), minval=None, maxval=None, dtype=tf.uint32
-        )
-        octets = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count]
-        keep = tf.cast(tf.reshape(octets, tf.shape(inputs)) >= self._threshold, inputs.dtype)
-        return inputs * (keep * (256.0 / (256 - self._threshold)))  # so bracketed, the gradient is one product less
+from trainer.towers.dropout import Dropout
+from trainer.training.precision import FLOAT32, Dense, matmul
+from trainer.training.randomness import RandomStream
 
 
 class CausalTransformer(tf.keras.layers.Layer):

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from trainer.config import ModelConfig
-from trainer.precision import FLOAT32, Dense
 from trainer.towers.clock import GAP_BUCKETS, at_time, gap_bucket
+from trainer.towers.dropout import Dropout, dropout_rate
 from trainer.towers.inputs import UserInputs
 from trainer.towers.item import INITIAL_STDDEV
-from trainer.towers.transformer import CausalTransformer, Dropout, RandomStream, dropout_rate
+from trainer.towers.transformer import CausalTransformer
 from trainer.towers.whitening import Whitening
+from trainer.training.precision import FLOAT32, Dense
+from trainer.training.randomness import RandomStream
 
 Features = Mapping[str, tf.Tensor]
 

@@ -15,9 +15,9 @@ from tornado import httputil
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from serving.errors import ServerError
-from serving.server.admission import Admission, CallPool
+from serving.server.admission.admission import Admission, CallPool
 from serving.server.rest.api import Reply, RestApi, error_reply
+from serving.wire.errors import ServerError
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from serving.server.signature import Input
+from serving.server.runtime.signature import Input
 from serving.server.statuses import RequestError, invalid_argument, unimplemented
-from serving.tensors import numpy_dtype, type_name
+from serving.wire.tensors import numpy_dtype, type_name
 
 _SHOWN = 200  # characters of a JSON value in a message
 _MAX_RANK = 32  # of a NumPy array

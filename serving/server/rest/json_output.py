@@ -9,7 +9,7 @@ from json.encoder import encode_basestring
 import numpy as np
 
 from serving.server.statuses import invalid_argument
-from serving.tensors import type_name, type_number
+from serving.wire.tensors import type_name, type_number
 
 _BYTES_SUFFIX = "_bytes"
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}

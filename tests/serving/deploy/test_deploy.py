@@ -21,13 +21,14 @@ from setuptools import Distribution
 from setuptools.command.build_py import build_py
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.prediction_client import PredictionClient
-from serving.protos import flag_files_pb2  # with the originals' fields, which tensorflow-serving-api leaves out
-from serving.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from serving.server import flags, health, main
-from serving.server.batching_parameters import read_batching_parameters
-from serving.server.model_config import model_configs
-from tests.ports import free_port
+from serving.client.prediction_client import PredictionClient
+from serving.server import flags, main
+from serving.server.batching.parameters import read_batching_parameters
+from serving.server.grpc import health
+from serving.server.models.model_config import model_configs
+from serving.wire.protos import flag_files_pb2  # with the originals' fields, which tensorflow-serving-api leaves out
+from serving.wire.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "serving" / "deploy"

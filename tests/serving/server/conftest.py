@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.prediction_client import PredictionClient
+from serving.client.prediction_client import PredictionClient
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 FLOATS = np.array([1.0, 2.0], np.float32)
 
@@ -261,7 +261,7 @@ def test_a_call_without_a_deadline_or_with_a_far_one(stub, timeout):
 
 
 def test_server_says_that_the_deadline_passed(server):
-    from serving.server.predict import predict
+    from serving.server.runtime.predict import predict
     from serving.server.statuses import RequestError
 
     with server.core.models["tiny"].acquire() as servable, pytest.raises(RequestError) as caught:

@@ -1,8 +1,8 @@
 import pytest
 
-from serving.errors import ServerUsageError
 from serving.server.flags import model_server_arguments, parse_flags
 from serving.server.main import main
+from serving.wire.errors import ServerUsageError
 
 
 def test_defaults_are_those_of_tensorflow_model_server():

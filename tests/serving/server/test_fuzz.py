@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from serving.prediction_client import PredictionClient
-from tests.ports import free_port
+from serving.client.prediction_client import PredictionClient
 from tests.serving import exported
 from tests.serving.fuzz import Fuzzer
 from tests.serving.fuzz_target import Target
+from tests.support.ports import free_port
 
 SEED = 4
 REQUESTS = 400

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.errors import ServerError, ServingError
-from serving.prediction_client import PredictionClient
+from serving.client.prediction_client import PredictionClient
 from serving.server.process import ServerProcess
+from serving.wire.errors import ServerError, ServingError
 
 
 def test_serves_says_so_and_answers_what_is_in_flight_before_it_stops(publish):

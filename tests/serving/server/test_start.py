@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from tests.ports import free_port
-from tests.serving.server.test_models import Client, config, entry
-from tests.waiting import wait_until
+from tests.serving.server.models.test_models import Client, config, entry
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 
 def test_ports_open_only_after_the_first_loads(publish, start, held_loads):

@@ -10,12 +10,12 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
 from tfx.types import standard_artifacts
 
-from tfx_pipeline import progress
 from tfx_pipeline.artifacts import GateVerdict
-from tfx_pipeline.components import kept_statistics, model_blesser
-from tfx_pipeline.components.last_blessed import EarlierBlessedModelStrategy
-from tfx_pipeline.gates import verdict
+from tfx_pipeline.gates import model_blesser, verdict
+from tfx_pipeline.gates.drift import reference_statistics
+from tfx_pipeline.gates.last_blessed import EarlierBlessedModelStrategy
 from tfx_pipeline.gates.verdict import Check, Verdict
+from tfx_pipeline.terminal import progress
 
 ALL = ("quality", "index", "skew", "drift", "infra")
 
@@ -30,7 +30,7 @@ def blessed_by(
     refusing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[types.Artifact, list[str]]:
     statistics = statistics_pb2.DatasetFeatureStatisticsList()
-    monkeypatch.setattr(kept_statistics, "present", lambda table, inputs: statistics)
+    monkeypatch.setattr(reference_statistics, "present", lambda table, inputs: statistics)
     said: list[str] = []
     monkeypatch.setattr(progress, "summary", said.append)
     inputs: dict[str, Any] = {"model": [artifact(standard_artifacts.Model, tmp_path / "model", 7)]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfx_pipeline.components import infra_validator
+from tfx_pipeline.gates.infrastructure import component as infra_validator
 
 
 @pytest.mark.slow

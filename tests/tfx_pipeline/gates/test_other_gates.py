@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 import tensorflow_data_validation as tfdv
 
-from serving.exported_model import Answer
-from tfx_pipeline.gates import drift, index, skew, verdict
+from serving.export.exported_model import Answer
+from tfx_pipeline.gates import verdict
+from tfx_pipeline.gates.drift import judgement as drift
+from tfx_pipeline.gates.index import judgement as index
+from tfx_pipeline.gates.skew import judgement as skew
 from tfx_pipeline.gates.verdict import Check, Verdict
-from trainer.features import Feature
+from trainer.data.features import Feature
 
 FEATURES = [
     Feature("event", "bytes"),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfx_pipeline.components import quality_gate
 from tfx_pipeline.components.dataset_step import Step
-from tfx_pipeline.gates import quality
-from tfx_pipeline.gates.quality import Compared
+from tfx_pipeline.gates.quality import component as quality_gate
+from tfx_pipeline.gates.quality import judgement as quality
+from tfx_pipeline.gates.quality.judgement import Compared
 from trainer.config import Config, GatesConfig
 from trainer.errors import UsageError
 from trainer.evaluation.full_ranking import Targets

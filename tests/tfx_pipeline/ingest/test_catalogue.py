@@ -10,9 +10,9 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tests.tfx_pipeline.ingest.conftest import Shop, examples, quarantined
-from tfx_pipeline import catalogue_changes
 from tfx_pipeline.ingest.catalogue import CataloguePaths, ingest_items
 from tfx_pipeline.ingest.counts import IngestReport
+from tfx_pipeline.reindex import catalogue_changes
 from trainer.errors import TowersError
 
 ITEMS = {

@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from serving.categories import Categories
+from serving.graph.categories import Categories
 from tests.tfx_pipeline.ingest.conftest import Shop
 from tests.trainer import tables
 from tfx_pipeline.ingest.catalogue import CataloguePaths, ingest_items
-from trainer import category_names
+from trainer.data import category_names
 
 ITEMS = {"path": "items.jsonl", "item_id": "id", "categorical": ["kind"], "multi_valued": ["tags"]}
 KINDS = [" novel\u3000", "two\nlines", 5.0, True, "", None, "科幻", "novel"]

@@ -11,7 +11,7 @@ from serving.pseudonyms import pseudonym
 from tfx_pipeline import bookshop
 from tfx_pipeline.ingest import dataset
 from tfx_pipeline.ingest.counts import IngestReport
-from trainer import config_file
+from trainer.config import loader as config_loader
 
 ITEMS = {"path": "items.jsonl", "item_id": "id"}
 KEY = "a key of some length, for tests"
@@ -188,7 +188,7 @@ def test_pseudonyms_in_every_output_and_the_key_in_none(shop, monkeypatch, event
 
 def test_the_bookshops_broken_rows_are_found_one_by_one(tmp_path, shop):
     made = bookshop.write(tmp_path / "bookshop", users=200, items=400, events=4000, seed=3)
-    config = config_file.load("configs/demo.yaml")
+    config = config_loader.load("configs/demo.yaml")
     shop.directory = tmp_path / "bookshop"
     report = shop.ingest(config, output="../out")
     names = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.trainer import tables
-from trainer.data import ItemTable, SequenceTable, TextVectors
+from trainer.data.tables import ItemTable, SequenceTable, TextVectors
 from trainer.evaluation import baselines
 from trainer.evaluation.baselines import Scorer
 

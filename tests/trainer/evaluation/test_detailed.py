@@ -14,7 +14,7 @@ import tensorflow as tf
 from sklearn import metrics as sk
 
 from tests.trainer import tables
-from trainer import ranking, ranking_training, retrieval
+from trainer.data.loading import Dataset
 from trainer.errors import TowersError
 from trainer.evaluation import describe, detailed, per_user
 from trainer.evaluation.detailed import evaluate_in_detail
@@ -25,7 +25,12 @@ from trainer.evaluation.ratings import said_of_targets
 from trainer.evaluation.report.page import Report, render
 from trainer.evaluation.stages import Stages
 from trainer.evaluation.uncertainty import verdict
-from trainer.loading import Dataset
+from trainer.ranking import model as ranking_model
+from trainer.ranking import persistence as ranking_persistence
+from trainer.ranking import training as ranking_training
+from trainer.retrieval import model as retrieval_model
+from trainer.retrieval import persistence as retrieval_persistence
+from trainer.retrieval import training as retrieval_training
 
 CONFIG = tables.make_config(
     "order",
@@ -49,25 +54,25 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def model(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> retrieval.RetrievalModel:
+def model(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> retrieval_model.RetrievalModel:
     directory = tmp_path_factory.mktemp("towers") / "towers"
-    retrieval.train(CONFIG, dataset.items, dataset.train, dataset.splits["validation"], None, directory)
-    return retrieval.load(directory, dataset.items, None)
+    retrieval_training.train(CONFIG, dataset.items, dataset.train, dataset.splits["validation"], None, directory)
+    return retrieval_persistence.load(directory, dataset.items, None)
 
 
 @pytest.fixture(scope="module")
 def ranker(
-    dataset: Dataset, model: retrieval.RetrievalModel, tmp_path_factory: pytest.TempPathFactory
-) -> ranking.RankingModel:
+    dataset: Dataset, model: retrieval_model.RetrievalModel, tmp_path_factory: pytest.TempPathFactory
+) -> ranking_model.RankingModel:
     directory = tmp_path_factory.mktemp("ranking") / "ranking"
     ranking_training.train(CONFIG, model, dataset.items, dataset.train, dataset.splits["validation"], directory)
-    found = ranking.load(directory)
+    found = ranking_persistence.load(directory)
     found.attach(model.item_vectors())
     return found
 
 
 @pytest.fixture(scope="module")
-def evaluated(dataset: Dataset, model: Any, ranker: ranking.RankingModel) -> tuple[dict[str, Any], Stages]:
+def evaluated(dataset: Dataset, model: Any, ranker: ranking_model.RankingModel) -> tuple[dict[str, Any], Stages]:
     found = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
     result, stages = found.document, found.stages
     return {"split": "test", "ranking_is_served": False, "use_ranking": "auto", **result}, stages
@@ -127,7 +132,7 @@ def test_a_verdict_needs_more_than_a_difference() -> None:
     assert verdict(0.1, 0.05) == UNDECIDED
 
 
-def test_a_seed_repeats(dataset: Dataset, model: Any, ranker: ranking.RankingModel, evaluated: tuple) -> None:
+def test_a_seed_repeats(dataset: Dataset, model: Any, ranker: ranking_model.RankingModel, evaluated: tuple) -> None:
     again = evaluate_in_detail(CONFIG, model, dataset, "test", ranker).document
     assert again == {name: value for name, value in evaluated[0].items() if name in again}
 
@@ -166,7 +171,7 @@ def test_shares_of_exposure_add_up(dataset: Dataset, evaluated: tuple) -> None:
     assert parts[-1]["shown"]["popularity"] > parts[-1]["shown"]["retrieval"]
 
 
-def test_ratings_as_defined(dataset: Dataset, model: Any, ranker: ranking.RankingModel, evaluated: tuple) -> None:
+def test_ratings_as_defined(dataset: Dataset, model: Any, ranker: ranking_model.RankingModel, evaluated: tuple) -> None:
     """Each held-out rating on its own, out of what came before it."""
     test, vectors, given = dataset.splits["test"], model.item_vectors(), []
     said: dict[str, list[float]] = {"rating": [], "liked": []}
@@ -209,7 +214,7 @@ def test_ratings_as_defined(dataset: Dataset, model: Any, ranker: ranking.Rankin
     assert sum(part["ratings"] for part in found["reliability"]) == found["ratings"]
 
 
-def test_examples_tell_what_counted(dataset: Dataset, model: Any, ranker: ranking.RankingModel) -> None:
+def test_examples_tell_what_counted(dataset: Dataset, model: Any, ranker: ranking_model.RankingModel) -> None:
     found = example_users(CONFIG, model, dataset, "test", ranker, None, lambda rows: {})
     assert len(found) == CONFIG.evaluation.example_users
     assert found == example_users(CONFIG, model, dataset, "test", ranker, None, lambda rows: {})
@@ -292,6 +297,6 @@ def test_validation_alone(dataset: Dataset, model: Any) -> None:
 
 
 def _some(split: Any) -> Any:
-    from trainer.data import take_users
+    from trainer.data.tables import take_users
 
     return take_users(split, np.arange(5))

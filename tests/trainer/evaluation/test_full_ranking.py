@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.trainer import tables
 from trainer.config import Config
-from trainer.data import SequenceTable
+from trainer.data.tables import SequenceTable
 from trainer.evaluation import full_ranking
 from trainer.evaluation.baselines import popularity
 

@@ -8,8 +8,8 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.config.names import METRICS
 from trainer.evaluation import metrics
-from trainer.evaluation.document import METRICS
 
 
 def naive(ranked: list[int], wanted: set[int], k: int) -> dict[str, float]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.trainer import tables
-from trainer.data import SequenceTable
+from trainer.data.tables import SequenceTable
 from trainer.evaluation.full_ranking import targets_of
 from trainer.evaluation.slices import Slice, slices
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.python.saved_model import loader_impl
 
-from tests import tiny_bert
+from tests.support import tiny_bert
 from tests.trainer.text.reference_bert import embed, wordpiece
 from trainer.errors import TowersError, UsageError
 from trainer.text import encoder, weights

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny_bert
+from tests.support import tiny_bert
 from trainer.text import encoder
 from trainer.text.encoder import TextEncoder
 from trainer.text.forward import Forward

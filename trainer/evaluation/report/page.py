@@ -8,7 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from trainer.evaluation.document import BETTER, BY_POPULARITY, MODELS, WORSE, main_metric, served
+from trainer.config.names import BY_POPULARITY
+from trainer.evaluation.document import BETTER, MODELS, WORSE, main_metric, served
 from trainer.evaluation.report.charts import Dot, dots, lines, reliability
 
 # Metric -> what it says, in a line under the table that shows it.

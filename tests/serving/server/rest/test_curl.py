@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from serving.prediction_client import PredictionClient
-from tests.ports import free_port
-from tests.waiting import wait_until
+from serving.client.prediction_client import PredictionClient
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("curl") is None, reason="the program `curl` is not there: `apt-get install curl`"
@@ -397,8 +397,8 @@ def test_a_full_batching_queue_and_an_output_that_is_not_batched(tiny_models, st
 def test_rest_stays_in_the_clear_where_grpc_has_tls(tiny_models, start_rest, tmp_path):
     from google.protobuf import text_format
 
-    from serving.calls.connection import Tls
-    from serving.protos.ssl_config_pb2 import SSLConfig
+    from serving.client.connection import Tls
+    from serving.wire.protos.ssl_config_pb2 import SSLConfig
     from tests.serving.certificates import Authority
 
     authority = Authority("servers")

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as hnp
 
 from serving.server.rest.json_input import arrays_of, parse_body
 from serving.server.rest.json_output import write_error, write_outputs, write_predictions
-from serving.server.signature import Input
+from serving.server.runtime.signature import Input
 from serving.server.statuses import RequestError
-from serving.tensors import type_number
+from serving.wire.tensors import type_number
 
 DTYPES = [np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)

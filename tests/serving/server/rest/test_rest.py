@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving.errors import ServerError, ServerUsageError
-from serving.prediction_client import PredictionClient
+from serving.client.prediction_client import PredictionClient
 from serving.server.flags import parse_flags
 from serving.server.process import ServerProcess
 from serving.server.rest import http_server
-from tests.ports import free_port
-from tests.waiting import wait_until
+from serving.wire.errors import ServerError, ServerUsageError
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 PREDICT = "/v1/models/tiny:predict"
 

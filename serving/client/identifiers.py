@@ -1,0 +1,35 @@
+"""Ids on their way to the model and back."""
+
+from collections.abc import Iterable
+
+from serving.client.requests import check_strings
+from serving.pseudonyms import PseudonymKeyError, pseudonym, read_key
+from serving.wire.errors import ServingError
+
+
+class Identifiers:
+    """Replaces ids by pseudonyms where there is a key; without one, ids stay as they are.
+
+    Args:
+        key_env: environment variable that holds the key.
+        key_file: file that holds it.
+        known_item_ids: ids to recognise in answers.
+    """
+
+    def __init__(self, key_env: str | None, key_file: str | None, known_item_ids: Iterable[str]) -> None:
+        self._key: bytes | None = None
+        if key_env is not None or key_file is not None:
+            try:
+                self._key = read_key(key_env, key_file)
+            except PseudonymKeyError as error:
+                raise ServingError("FAILED_PRECONDITION", str(error)) from None
+        known = check_strings("known_item_ids", known_item_ids)
+        self._known = {self.sent(item_id): item_id for item_id in known} if self._key else {}
+
+    def sent(self, identifier: str) -> str:
+        """The model's id for the caller's. "" means nobody, or nothing, to both."""
+        return pseudonym(self._key, identifier) if self._key is not None and identifier else identifier
+
+    def returned(self, identifier: str) -> str:
+        """The caller's id for the model's, where it is known."""
+        return self._known.get(identifier, identifier)

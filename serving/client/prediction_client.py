@@ -1,0 +1,68 @@
+"""Clients of any model server that speaks TensorFlow Serving's gRPC API, without TensorFlow.
+
+`serving.client` builds the recommender's clients on them.
+"""
+
+from types import TracebackType
+from typing import TypeVar
+
+from serving.client.prediction_calls import PredictionCalls
+from serving.client.transport import AsyncTransport, BlockingTransport, blocking
+
+Client = TypeVar("Client", bound="PredictionClient")
+AsyncClient = TypeVar("AsyncClient", bound="AsyncPredictionClient")
+
+
+class PredictionClient(PredictionCalls):
+    """Calls one model of one server, over one connection.
+
+    Safe to share between threads. Every method raises ServingError: with the server's code and message, or with
+    INVALID_ARGUMENT for what the client refuses by itself.
+
+    Args:
+        address: `host:port`.
+        model_name: the name the server has the model under.
+        timeout: seconds until a call fails with DEADLINE_EXCEEDED, whatever it needs within: the model's metadata at
+            the first call, and tries after UNAVAILABLE.
+        version: of the model; the latest if left out.
+        version_label: the label of a version, in place of its number.
+        retry: how often, and after what waits, a call is tried again that ends with UNAVAILABLE.
+        tls: certificates; without, the connection is in the clear.
+        keep_alive: pings by which a dead connection is noticed.
+    """
+
+    _transport_type = BlockingTransport
+
+    predict = blocking(PredictionCalls._predict)
+    status = blocking(PredictionCalls._status)
+    metadata = blocking(PredictionCalls._metadata)
+    wait_until_available = blocking(PredictionCalls._wait_until_available)
+    close = blocking(PredictionCalls._close)
+
+    def __enter__(self: Client) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncPredictionClient(PredictionCalls):
+    """`PredictionClient` for asyncio: its methods are coroutines. It belongs to the event loop of its first call."""
+
+    _transport_type = AsyncTransport
+
+    predict = PredictionCalls._predict
+    status = PredictionCalls._status
+    metadata = PredictionCalls._metadata
+    wait_until_available = PredictionCalls._wait_until_available
+    close = PredictionCalls._close
+
+    async def __aenter__(self: AsyncClient) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,1 @@
+"""Towers, ranking model and index -> one SavedModel, its checks and its warm-up requests."""

@@ -1,0 +1,1 @@
+"""What is built into the SavedModel: from raw request to recommended items."""

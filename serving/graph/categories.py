@@ -1,0 +1,56 @@
+"""Which items each category has: what allow-lists are held against."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.ragged import Ragged
+
+# What `str.strip` takes from a cell of the items table: a name is found as it is written there, too.
+_BLANK = r"[\x{9}-\x{D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]+"
+_MARGINS = f"^{_BLANK}|{_BLANK}$"
+
+
+class Categories(tf.Module):
+    """The items of each category of one column of the items table.
+
+    The names are the served catalogue's. The item tower's vocabulary is no place to find them: it lacks those that came
+    after the training, and whatever Transform leaves out.
+
+    Args:
+      names: object (bytes) lists, one an item of the catalogue; "" is none.
+    """
+
+    def __init__(self, names: Ragged) -> None:
+        super().__init__(name="categories")
+        self._catalogue = len(names.offsets) - 1
+        item = np.repeat(np.arange(1, self._catalogue + 1, dtype=np.int32), np.diff(names.offsets))
+        present = names.values != b""
+        known, category = np.unique(names.values[present], return_inverse=True)
+        counts = np.bincount(category + 1, minlength=len(known) + 1)
+        self._count = len(counts)
+        # Category c has the items from splits[c] to splits[c + 1]; 0, which stands for an unknown one, has no items.
+        ordered = item[present][np.argsort(category, kind="stable")]
+        self._items = tf.Variable(ordered, trainable=False, name="items")
+        splits = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._splits = tf.Variable(splits, trainable=False, name="splits")
+        keys, ids = [b"", *known], np.arange(self._count, dtype=np.int32)  # TensorFlow refuses a table without keys
+        self._ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), 0)
+
+    def ids(self, names: tf.Tensor) -> tf.Tensor:
+        """Ids of categories, as `items` takes them: string [B, C] -> int32 [B, C], -1 for "", 0 for an unknown one."""
+        # A blank name is not "": who sends one does not mean that everything is allowed.
+        return tf.where(names != "", self._ids.lookup(tf.strings.regex_replace(names, _MARGINS, "")), -1)
+
+    def items(self, ids: tf.Tensor) -> tf.Tensor:
+        """Which items have one of a row's categories: int32 [R, C] -> bool [R, n + 1], column 0 the unknown item."""
+        rows = tf.shape(ids)[0]
+        row = tf.repeat(tf.range(rows), tf.shape(ids)[1])
+        place = tf.stack([row, tf.maximum(tf.reshape(ids, [-1]), 0)], axis=1)
+        named = tf.scatter_nd(place, tf.ones_like(row), [rows, self._count])  # however often a request repeats a name
+        pairs = tf.where(named > 0)  # [P, 2]: row, category
+        lists = tf.RaggedTensor.from_row_splits(self._items.read_value(), self._splits.read_value(), validate=False)
+        lists = tf.gather(lists, pairs[:, 1])  # [P, (items)]
+        place = tf.stack([tf.gather(pairs[:, 0], lists.value_rowids()), tf.cast(lists.values, tf.int64)], axis=1)
+        return tf.scatter_nd(place, tf.ones_like(lists.values), tf.cast([rows, self._catalogue + 1], tf.int64)) > 0

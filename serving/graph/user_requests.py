@@ -1,0 +1,180 @@
+"""What a request says of a user, and how the user tower is told.
+
+Inputs are those that the tower reads, no more: a model that was trained without event texts does not ask for them. Rows
+are padded on the right with "" and 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from serving.graph.histories import Histories, last_events
+from serving.graph.input_checks import Tensors
+from trainer.config import Config
+from trainer.data.tables import UNKNOWN_ITEM
+from trainer.data.transform_graph import TransformGraph
+from trainer.text.store.vectors import as_stored
+from trainer.towers.inputs import UserInputs
+
+Specs = dict[str, tf.TensorSpec]
+
+ONE, MANY = [None], [None, None]  # shapes of inputs: a value a row, a list a row
+
+
+class RequestReader:
+    """Makes the user tower's features of raw inputs.
+
+    Args:
+      config: the configuration.
+      inputs: what the user tower reads.
+      transform: the sequences' transform graph; needed if the tower reads event kinds, context or profile.
+      encode: texts string [N] -> vectors float32 [N, width]; needed if the tower reads texts.
+
+    Attributes:
+      kept: so many last events of a history are read.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        inputs: UserInputs,
+        transform: TransformGraph | None,
+        encode: Callable[[tf.Tensor], tf.Tensor],
+    ) -> None:
+        self._config, self._inputs = config, inputs
+        self._transform = transform
+        self._encode = lambda texts: as_stored(encode(texts))
+        self.kept = min(config.serving.max_history, config.model.max_history)
+
+    def specs(self, *, embedded: bool = False) -> Specs:
+        """The inputs that describe a user.
+
+        Args:
+          embedded: with vectors from `encode_text` in place of texts, zeros for none.
+        """
+        inputs = self._inputs
+        specs = {"user_id": tf.TensorSpec(ONE, tf.string), "history_item_id": tf.TensorSpec(MANY, tf.string)}
+        if inputs.text_width and embedded:
+            specs["history_text_embedding"] = tf.TensorSpec([*MANY, inputs.text_width], tf.float32)
+        elif inputs.text_width:
+            specs["history_text"] = tf.TensorSpec(MANY, tf.string)
+        if inputs.events:
+            specs["history_event"] = tf.TensorSpec(MANY, tf.string)
+        if inputs.rating:
+            specs["history_rating"] = tf.TensorSpec(MANY, tf.float32)
+        if inputs.clock or self._config.data.exclude_recent_seconds:
+            specs["history_timestamp"] = tf.TensorSpec(MANY, tf.int64)
+            specs["timestamp"] = tf.TensorSpec(ONE, tf.int64)
+        if inputs.query_width and embedded:
+            specs["query_text_embedding"] = tf.TensorSpec([None, inputs.query_width], tf.float32)
+        elif inputs.query_width:
+            specs["query_text"] = tf.TensorSpec(ONE, tf.string)
+        specs |= {f"context_{name}": tf.TensorSpec(ONE, tf.string) for name in inputs.context}
+        for name in inputs.profile:
+            specs[f"profile_{name}"] = tf.TensorSpec(ONE, tf.float32 if self._is_numeric(name) else tf.string)
+        return specs
+
+    def read(self, inputs: Tensors) -> Tensors:
+        """The user tower's features of a request.
+
+        Args:
+          inputs: those in `specs`, and `history_item_index` int64 [B, H]; others are not looked at.
+        """
+        histories = self._events(inputs, self.kept)
+        features = self._event_features(histories) | self._request_features(inputs)
+        if "query_text_embedding" in inputs:
+            features["query"] = as_stored(inputs["query_text_embedding"])
+        return features | self._texts(histories, inputs.get("query_text"))
+
+    def with_one_more_event(self, inputs: Tensors, features: Tensors) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """The events of a request and, where its history is longer than what is read, the one before them.
+
+        Without one of its events, a request would be read with that one in front.
+
+        Args:
+          inputs: `history_*`, as for `read`.
+          features: what `read` made of them; texts that it has are not encoded again.
+
+        Returns:
+          features of the events alone, [B, H, ...], and `length`; int32 [B], 1 where the first event is the one more;
+          int32 [B, H], columns of the inputs where the events stand.
+        """
+        ids = inputs["history_item_id"]
+        column = tf.broadcast_to(tf.range(tf.shape(ids)[1]), tf.shape(ids))
+        histories = self._events({**inputs, "history_column": column}, self.kept + 1)
+        wider = self._event_features(histories)
+        more = wider["length"] > self.kept  # [B]
+        if "history_text" in inputs:
+            oldest = self._encode(tf.where(more, histories.columns["history_text"][:, 0], ""))
+            text = features["text"]  # [B, H or one less, width]
+            before = tf.concat([oldest[:, tf.newaxis], text], axis=1)
+            text = tf.where(more[:, tf.newaxis, tf.newaxis], before, tf.pad(text, [[0, 0], [0, 1], [0, 0]]))
+            wider["text"] = text[:, : tf.shape(histories.valid)[1]]
+        return wider, tf.cast(more, tf.int32), histories.columns["history_column"]
+
+    def _is_numeric(self, profile: str) -> bool:
+        users = self._config.data.users
+        return users is not None and profile in users.numeric
+
+    def _events(self, inputs: Tensors, keep: int) -> Histories:
+        columns = {name: value for name, value in inputs.items() if name.startswith("history_")}
+        return last_events(columns, inputs["history_item_id"] != "", keep)
+
+    def _event_features(self, histories: Histories) -> Tensors:
+        columns, valid = histories.columns, histories.valid  # each [B, H]
+        item_index = tf.where(valid, tf.cast(columns["history_item_index"], tf.int32), UNKNOWN_ITEM)
+        features = {"item_index": item_index, "length": histories.length}
+        if self._inputs.events:
+            flat = tf.reshape(columns["history_event"], [-1])
+            assert self._transform is not None
+            features["event"] = tf.reshape(self._transform.ids({"event": flat})["event"], tf.shape(valid))
+        if self._inputs.rating:
+            features["rating"] = self._ratings(columns["history_rating"], valid)
+        if self._inputs.clock:
+            features["timestamp"] = columns["history_timestamp"]
+        if "history_text_embedding" in columns:
+            features["text"] = tf.where(valid[..., tf.newaxis], as_stored(columns["history_text_embedding"]), 0.0)
+        return features
+
+    def _ratings(self, given: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """As training has them, NaN for none. Clients may say so too; and with 0, as everywhere, unless that is one."""
+        none = [] if self._inputs.rating_zero else [0.0]
+        if self._config.data.interactions.missing_rating is not None:
+            none.append(self._config.data.interactions.missing_rating)
+        present = valid
+        for value in none:
+            present &= given != value
+        return tf.where(present, given, np.nan)
+
+    def _request_features(self, inputs: Tensors) -> Tensors:
+        features = {}
+        if self._inputs.clock:
+            features["request_timestamp"] = inputs["timestamp"]
+        raw = {name: value for name, value in inputs.items() if name.startswith(("context_", "profile_"))}
+        if raw:
+            assert self._transform is not None
+            features |= self._transform.ids(raw)
+        return features
+
+    def _texts(self, histories: Histories, query: tf.Tensor | None) -> Tensors:
+        """Vectors of what was written with events and of the query, encoded together: a repeated text costs once."""
+        flat = []
+        if "history_text" in histories.columns:
+            written = tf.where(histories.valid, histories.columns["history_text"], "")  # [B, H]
+            flat.append(tf.reshape(written, [-1]))
+        if query is not None:
+            flat.append(query)
+        if not flat:
+            return {}
+        vectors = self._encode(tf.concat(flat, axis=0))
+        parts = tf.split(vectors, [tf.size(part) for part in flat], num=len(flat))
+        features = {}
+        if "history_text" in histories.columns:
+            shape = tf.concat([tf.shape(histories.valid), [self._inputs.text_width]], axis=0)
+            features["text"] = tf.reshape(parts[0], shape)
+        if query is not None:
+            features["query"] = tf.ensure_shape(parts[-1], [None, self._inputs.query_width])
+        return features

@@ -1,0 +1,1 @@
+"""Which calls are refused because the server has too many."""

@@ -1,0 +1,1 @@
+"""The served models: their versions, loading and swaps."""

@@ -1,0 +1,69 @@
+"""`--model_config_file`: what is to be served, read at the start and followed while the server runs."""
+
+import logging
+import threading
+from pathlib import Path
+
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.server.models.core import ServerCore
+from serving.server.models.model_config import ModelConfig, model_configs
+from serving.server.statuses import RequestError
+from serving.server.text_format_file import read_message
+from serving.wire.errors import ServerError
+
+logger = logging.getLogger(__name__)
+
+
+def read_model_configs(path: Path) -> dict[str, ModelConfig]:
+    """The models that the file lists.
+
+    Raises:
+        ServerError: it cannot be read, parsed or served; one line with the file and what is wrong in it.
+    """
+    config = read_message(path, model_server_config_pb2.ModelServerConfig)
+    try:
+        return model_configs(config)
+    except RequestError as error:
+        raise ServerError(f"{path}: {' '.join(error.message.split())}") from None
+
+
+class ConfigFileFollower:
+    """Reads the file again every `seconds` and serves what it lists. What cannot be served is logged, once.
+
+    The file is applied whether it changed or not, as in TensorFlow Serving: a label may name a version that has become
+    available since, and what HandleReloadConfigRequest changed is set back.
+    """
+
+    def __init__(self, path: Path, core: ServerCore, seconds: float) -> None:
+        self._path = path
+        self._core = core
+        self._seconds = seconds
+        self._problem = ""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="model-config-file", daemon=True)
+
+    def start(self) -> None:
+        """Starts to follow, after a first wait."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when the file is not applied any more."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            problem = ""
+            try:
+                self._core.reload(read_model_configs(self._path))
+            except ServerError as error:
+                problem = str(error)
+            except RequestError as error:
+                problem = f"{self._path}: {error.message}"
+            except Exception:  # a defect here must not end the following: what is being served goes on
+                logger.exception("following %s failed", self._path)
+            if problem and problem != self._problem:
+                logger.error("%s; what is being served goes on", problem)
+            self._problem = problem

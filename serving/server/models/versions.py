@@ -1,0 +1,45 @@
+"""The versions of a model as they lie on disk: numbered directories below a base path."""
+
+import logging
+import os
+from pathlib import Path
+
+from serving.server.runtime.servable import GRAPH_FILE
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_VERSION = 2**63 - 1
+
+
+def find_versions(base_path: Path) -> dict[int, Path]:
+    """The version directories below `base_path`, by number.
+
+    A directory without its graph file is still being copied and no version yet.
+
+    Raises:
+        OSError: the base path is missing or cannot be read.
+    """
+    versions: dict[int, Path] = {}
+    for directory in sorted(base_path.iterdir()):
+        if not (directory.name.isascii() and directory.name.isdigit() and (directory / GRAPH_FILE).is_file()):
+            continue
+        version = int(directory.name)
+        if version > _LARGEST_VERSION:
+            logger.warning("%s is no version: the number is too large", directory)
+            continue
+        versions[version] = directory
+    return versions
+
+
+def contents(directory: Path) -> tuple[tuple[str, int, int], ...]:
+    """(path, bytes, time of change) of every file below `directory`: equal while nothing was written there."""
+    found = []
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                status = os.stat(path)
+            except OSError:  # removed meanwhile
+                continue
+            found.append((path, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(found))

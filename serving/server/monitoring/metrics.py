@@ -1,0 +1,219 @@
+"""Counters, histograms and gauges, and the text Prometheus reads them in, as TensorFlow Serving's exporter writes it.
+
+`prometheus_client` is not used: it ends every counter's name in `_total`, and TensorFlow Serving does not.
+
+A part that has something to count makes its metric once, at the start, from the server's `Registry`, and keeps it:
+`registry.counter("/towers/serving/text_cache/lookups", ("result",))`, `registry.gauge("/towers/...", cache.__len__)`.
+"""
+
+import re
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from serving.server.statuses import RequestError
+from serving.server.text_format_file import read_message
+from serving.wire.errors import ServerUsageError
+from serving.wire.protos import flag_files_pb2
+
+DEFAULT_PATH = "/monitoring/prometheus/metrics"
+
+# Labels come from requests, and memory should not grow with what clients make up.
+_MOST_CELLS = 1000
+_OTHER = "other"
+
+
+class Metric(Protocol):
+    kind: str
+
+    def lines(self, name: str) -> list[str]:
+        """What Prometheus reads, without the line of the type."""
+
+
+class Counter:
+    """A number that only grows, for each combination of label values."""
+
+    kind = "counter"
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._lock = threading.Lock()
+        self._cells: dict[tuple[str, ...], int] = {}
+
+    def add(self, *values: str, by: int = 1) -> None:
+        """Counts under these label values."""
+        with self._lock:
+            if values not in self._cells:
+                values = _cell(self._cells, values)
+            self._cells[values] = self._cells.get(values, 0) + by
+
+    def lines(self, name: str) -> list[str]:
+        with self._lock:
+            cells = sorted(self._cells.items())
+        return [f"{name}{{{_label_text(self._labels, values)}}} {count}" for values, count in cells]
+
+
+class Histogram:
+    """How often values fell below each of `limits`, for each combination of label values."""
+
+    kind = "histogram"
+
+    def __init__(self, labels: Sequence[str], limits: Sequence[float]) -> None:
+        self._labels = tuple(labels)
+        self._limits = list(limits)
+        self._lock = threading.Lock()
+        self._cells: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}  # counts by bucket, and [sum]
+
+    def add(self, value: float, *values: str) -> None:
+        """Counts `value` under these label values."""
+        bucket = bisect_right(self._limits, value)
+        with self._lock:
+            cell = self._cells.get(values)
+            if cell is None:
+                new: tuple[list[int], list[float]] = ([0] * (len(self._limits) + 1), [0.0])
+                cell = self._cells.setdefault(_cell(self._cells, values), new)
+            cell[0][bucket] += 1
+            cell[1][0] += value
+
+    def lines(self, name: str) -> list[str]:
+        with self._lock:
+            cells = sorted((values, list(counts), total[0]) for values, (counts, total) in self._cells.items())
+        written = []
+        for values, counts, total in cells:
+            labels = _label_text(self._labels, values)
+            before = f"{labels}," if labels else ""
+            cumulative = 0
+            for limit, count in zip([*(f"{limit:g}" for limit in self._limits), "+Inf"], counts, strict=True):
+                cumulative += count
+                written.append(f'{name}_bucket{{{before}le="{limit}"}} {cumulative}')
+            written += [f"{name}_sum{{{labels}}} {total!r}", f"{name}_count{{{labels}}} {cumulative}"]
+        return written
+
+
+class Gauge:
+    """A number that is read when it is asked for."""
+
+    kind = "gauge"
+
+    def __init__(self, read: Callable[[], float]) -> None:
+        self._read = read
+
+    def lines(self, name: str) -> list[str]:
+        return [f"{name}{{}} {self._read()}"]
+
+
+class Registry:
+    """The metrics of one server, by name: a path, as TensorFlow's are."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Metric] = {}
+
+    def counter(self, name: str, labels: Sequence[str] = ()) -> Counter:
+        metric = Counter(labels)
+        self._add(name, metric)
+        return metric
+
+    def histogram(self, name: str, labels: Sequence[str], limits: Sequence[float]) -> Histogram:
+        """`limits` ascend; the last bucket is for all above them."""
+        metric = Histogram(labels, limits)
+        self._add(name, metric)
+        return metric
+
+    def gauge(self, name: str, read: Callable[[], float]) -> Gauge:
+        metric = Gauge(read)
+        self._add(name, metric)
+        return metric
+
+    def _add(self, name: str, metric: Metric) -> None:
+        if name in self._metrics:
+            raise ValueError(f"the metric {name} exists already")
+        self._metrics[name] = metric
+
+    def text(self) -> str:
+        """Every metric in Prometheus' text format."""
+        lines = []
+        for path, metric in sorted(self._metrics.items()):
+            name = re.sub(r"[^a-zA-Z0-9_]", ":", path)
+            lines += [f"# TYPE {name} {metric.kind}", *metric.lines(name)]
+        return "\n".join(lines) + "\n"
+
+
+class RequestMetrics:
+    """TensorFlow Serving's own two: how many requests ended how, and how long those took that were answered."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.count = registry.counter("/tensorflow/serving/request_count", ("model_name", "status"))
+        self.latency = registry.histogram(
+            "/tensorflow/serving/request_latency",
+            ("model_name", "API", "entrypoint"),
+            [10 * 1.8**exponent for exponent in range(33)],  # microseconds, to about 20 minutes
+        )
+
+    def measure(self, model_name: str, api: str, entrypoint: str) -> "Measurement":
+        """`with request_metrics.measure("recommender", "Predict", "GRPC"): answer`."""
+        return Measurement(self, model_name, api, entrypoint)
+
+
+class Measurement:
+    """Counts what happens inside its `with` block as one request."""
+
+    __slots__ = ("_api", "_entrypoint", "_metrics", "_model_name", "_started")
+
+    def __init__(self, metrics: RequestMetrics, model_name: str, api: str, entrypoint: str) -> None:
+        self._metrics = metrics
+        self._model_name = model_name
+        self._api = api
+        self._entrypoint = entrypoint
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            microseconds = (time.perf_counter() - self._started) * 1e6
+            self._metrics.latency.add(microseconds, self._model_name, self._api, self._entrypoint)
+            status = "OK"
+        else:
+            status = error.code.name if isinstance(error, RequestError) else "INTERNAL"
+        self._metrics.count.add(self._model_name, status)
+
+
+def read_monitoring_path(path: Path | None) -> str | None:
+    """The path that a file of text-format `MonitoringConfig` gives the metrics; None where it does not enable them.
+
+    Raises:
+        ServerError: the file cannot be read, or its path does not start with a slash.
+    """
+    if path is None:
+        return None
+    config = read_message(path, flag_files_pb2.MonitoringConfig).prometheus_config
+    if not config.enable:
+        return None
+    served = config.path or DEFAULT_PATH
+    if not served.startswith("/"):
+        raise ServerUsageError(f"{path}: `path` should start with a slash. Received: {served!r}")
+    return served
+
+
+def model_label(name: str, models: Collection[str]) -> str:
+    """What to count a call under: names that callers make up share one, or they would take all the cells there are."""
+    return name if name in models else _OTHER
+
+
+def _cell(cells: dict, values: tuple[str, ...]) -> tuple[str, ...]:
+    """The label values to count a new combination under."""
+    return values if len(cells) < _MOST_CELLS else (_OTHER,) * len(values)
+
+
+def _label_text(labels: Sequence[str], values: Sequence[str]) -> str:
+    return ",".join(f'{label}="{_escaped(value)}"' for label, value in zip(labels, values, strict=True))
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

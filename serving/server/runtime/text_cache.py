@@ -1,0 +1,69 @@
+"""Vectors of recent texts: what was just encoded is not encoded again."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from serving.server.monitoring.metrics import Registry
+
+_ENTRY_OVERHEAD = 400  # bytes of a key, an array's head and a place in the table
+
+
+class TextCache:
+    """Vectors by encoder and text, for all models and versions of a server; what was not asked for longest goes first.
+
+    Texts themselves are not kept: a key is a hash of 128 bits.
+
+    Args:
+        capacity: bytes that the vectors and their keys may take.
+        registry: of the metrics `/towers/serving/text_cache/lookups` by result, hit or miss, where a text that a call
+            repeats counts once; and `/towers/serving/text_cache/bytes`.
+    """
+
+    def __init__(self, capacity: int, registry: Registry) -> None:
+        self._capacity = capacity
+        self._lookups = registry.counter("/towers/serving/text_cache/lookups", ("result",))
+        registry.gauge("/towers/serving/text_cache/bytes", lambda: self._bytes)
+        self._lock = threading.Lock()
+        self._vectors: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._bytes = 0
+
+    def find(self, encoder: str, texts: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """The vectors that are known, by text.
+
+        Args:
+            encoder: fingerprint of what encodes.
+            texts: distinct.
+        """
+        keys = {text: _key(encoder, text) for text in texts}
+        found = {}
+        with self._lock:
+            for text, key in keys.items():
+                vector = self._vectors.get(key)
+                if vector is not None:
+                    self._vectors.move_to_end(key)
+                    found[text] = vector
+        # Both, so that both lines are there from the first call on.
+        self._lookups.add("hit", by=len(found))
+        self._lookups.add("miss", by=len(keys) - len(found))
+        return found
+
+    def add(self, encoder: str, vectors: Mapping[bytes, np.ndarray]) -> None:
+        """Keeps vectors by text, as far as the capacity goes."""
+        # Copies: a row would keep the whole batch it is a part of.
+        new = {_key(encoder, text): vector.copy() for text, vector in vectors.items()}
+        with self._lock:
+            for key, vector in new.items():
+                if key not in self._vectors:
+                    self._bytes += vector.nbytes + _ENTRY_OVERHEAD
+                self._vectors[key] = vector
+            while self._bytes > self._capacity:
+                _, oldest = self._vectors.popitem(last=False)
+                self._bytes -= oldest.nbytes + _ENTRY_OVERHEAD
+
+
+def _key(encoder: str, text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16, key=encoder.encode()[:64]).digest()

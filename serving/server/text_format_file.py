@@ -1,0 +1,43 @@
+"""Configuration files: protocol buffers in text format, as tensorflow_model_server reads them."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from serving.wire.errors import ServerError
+
+Config = TypeVar("Config", bound=Message)
+
+
+def read_message(path: Path, message: type[Config], *, secret: bool = False) -> Config:
+    """The message that the file holds.
+
+    Args:
+        secret: the file holds keys, so that an error tells the place only and not what stands there.
+
+    Raises:
+        ServerError: it cannot be read or parsed; one line with the file, the line and the column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ServerError(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ServerError(f"{path} is not UTF-8 text, at byte {error.start}") from None
+    try:
+        return text_format.Parse(text, message())
+    except (text_format.ParseError, RecursionError) as error:
+        raise ServerError(f"{path} is not a {message.DESCRIPTOR.name}: {_place(error, secret)}") from None
+
+
+def _place(error: Exception, secret: bool) -> str:
+    if not isinstance(error, text_format.ParseError):
+        return "it is nested too deeply"
+    line, column = error.GetLine(), error.GetColumn()
+    problem = " ".join(str(error).split())
+    if line is None:
+        return "a field cannot be parsed" if secret else problem
+    place = f"line {line}, column {column}"
+    return place if secret else f"{place}: {problem.partition(' : ')[2]}"

@@ -1,0 +1,1 @@
+"""What server and client share: tensors, protocol buffers, errors. Imports no TensorFlow."""

@@ -1,0 +1,289 @@
+"""Training the encoder with the towers, on a tiny BERT and texts that only one word tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving.export import exporter
+from tests.serving import exported
+from tests.support import tiny_bert
+from tests.trainer import tables
+from trainer.config import Config
+from trainer.data.batches import Batch
+from trainer.data.loading import Dataset
+from trainer.data.tables import ItemTable, SequenceTable, TextVectors
+from trainer.errors import TowersError, UsageError
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.full_ranking import rank_all
+from trainer.retrieval import model as retrieval_model
+from trainer.retrieval import persistence as retrieval_persistence
+from trainer.retrieval import training as retrieval_training
+from trainer.text import encoder, weights
+from trainer.text.encoder import TextEncoder
+from trainer.text.fine_tuning import encoder_training
+
+MAX_TOKENS = 24
+ITEMS = 8
+SETTINGS = {"learning_rate": 0.01, "epochs": 10, "batch_size": 16}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_bert.write(tmp_path_factory.mktemp("bert"), seed=3)
+
+
+def make_config(bert: str, layers: int | str = 1, text: dict | None = None, **sections: Any) -> Config:
+    model = {"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.0, "side_dropout": 0.0}
+    return tables.make_config(
+        "order",
+        text={
+            "encoder": bert,
+            "max_tokens": MAX_TOKENS,
+            "trainable_layers": layers,
+            "learning_rate": 1e-3,
+            **(text or {}),
+        },
+        model=model | sections.pop("model", {}),
+        retrieval=SETTINGS | sections.pop("retrieval", {}),
+        evaluation={"with_query": True},
+        **sections,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(bert: str) -> tuple[ItemTable, SequenceTable, SequenceTable, TextVectors]:
+    """A query names the next item by one word among many that all queries share; nothing else says what comes next."""
+    generator = np.random.default_rng(0)
+    filler = "this is a good old story of the night and the day in the city with {} and a"
+    words = tiny_bert.WORDS[-2 * ITEMS :]
+    texts = np.array([filler.format(word).encode() for word in words], object)
+    items = tables.item_table(ITEMS, text_row=np.arange(ITEMS, dtype=np.int32))
+    chosen = [list(generator.integers(1, ITEMS + 1, 6)) for _ in range(80)]
+    query = np.array([ITEMS + item - 1 for sequence in chosen for item in sequence], np.int32)
+    sequences = tables.sequence_table(chosen, query_row=query)
+    vectors = encoder.load(bert, MAX_TOKENS).encode_texts(list(texts)).astype(np.float16)
+    return items, sequences, replace(sequences, target_count=np.ones(80, np.int32)), TextVectors(vectors, bert, texts)
+
+
+@pytest.fixture(scope="module")
+def tuned(bert: str, data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    items, train, validation, texts = data
+    directory = tmp_path_factory.mktemp("tuned") / "towers"
+    return directory, retrieval_training.train(make_config(bert), items, train, validation, texts, directory)
+
+
+def loaded(directory: Path) -> TextEncoder:
+    return encoder.load(str(directory / encoder_training.ENCODER), MAX_TOKENS)
+
+
+def changed_layers(before: TextEncoder, after: TextEncoder) -> dict[str, float]:
+    """Greatest change of a weight in each part."""
+    changes: dict[str, float] = {}
+    pairs = zip(weights._pairs(before.backbone), weights._pairs(after.backbone), strict=True)
+    for (old, name), (new, _) in pairs:
+        part = "embeddings" if name.startswith("embeddings") else name.split(".")[2]
+        changes[part] = max(changes.get(part, 0.0), float(tf.reduce_max(tf.abs(old - new))))
+    return changes
+
+
+def test_what_is_trained_changes_and_what_is_frozen_does_not(bert: str, tuned: tuple) -> None:
+    changes = changed_layers(encoder.load(bert, MAX_TOKENS), loaded(tuned[0]))
+    assert changes["embeddings"] == changes["0"] == 0
+    assert changes["1"] > 1e-3
+
+
+def test_it_learns_what_a_frozen_encoder_hardly_tells(bert: str, data: tuple, tuned: tuple, tmp_path: Path) -> None:
+    items, train, validation, texts = data
+    # Whitening all directions would tell even these texts apart; the two first ones hardly do.
+    config = make_config(bert, 0, model={"text_dim": 2})
+    frozen = retrieval_training.train(config, items, train, validation, texts, tmp_path / "frozen")
+    assert min(e["loss"] for e in tuned[1]["epochs"]) < 0.5 * min(e["loss"] for e in frozen["epochs"])
+    assert not (tmp_path / "frozen" / encoder_training.ENCODER).exists()
+    assert retrieval_persistence.load(tmp_path / "frozen", items, texts).encoder is None
+
+
+def test_stored_vectors_are_the_trained_encoders(bert: str, data: tuple, tuned: tuple) -> None:
+    directory, texts = tuned[0], data[3]
+    stored = np.load(directory / encoder_training.VECTORS)
+    assert stored.dtype == np.float16
+    after = loaded(directory)
+    np.testing.assert_allclose(stored, after(tf.constant(list(texts.texts))), atol=1e-3)
+    assert np.abs(stored - texts.vectors).max() > 0.05
+    assert after.fingerprint != encoder.load(bert, MAX_TOKENS).fingerprint, "or the store would mix up their vectors"
+
+
+def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple, tuned: tuple) -> None:
+    """Given the untrained vectors, as the pipeline's steps have them, a loaded model does what it did in training."""
+    items, _, validation, texts = data
+    directory, result = tuned
+    model = retrieval_persistence.load(directory, items, texts)
+    assert model.encoder == str(directory / encoder_training.ENCODER)
+    np.testing.assert_allclose(np.load(directory / "item_vectors.npy"), model.item_vectors(), atol=1e-6)
+    values = evaluate(make_config(bert), model, items, validation)
+    assert values["stages"]["retrieval"]["ndcg@10"] == pytest.approx(result["ndcg@10"], abs=1e-6)
+    garbled = replace(texts, vectors=np.zeros_like(texts.vectors))
+    lists = []
+    for given in (texts, garbled):
+        one = retrieval_persistence.load(directory, items, given)
+        lists.append(list(rank_all(model.config, one, items, validation, k=3)))
+    np.testing.assert_array_equal(lists[0][0].items, lists[1][0].items)
+
+
+def start(config: Config, data: tuple) -> tuple[retrieval_model.RetrievalModel, encoder_training.FineTuning, dict]:
+    """A model about to be trained, and its first batch."""
+    items, train, _, texts = data
+    model = retrieval_model.RetrievalModel(
+        config,
+        retrieval_training.item_inputs(config.model, items, texts),
+        retrieval_training.user_inputs(config.model, train, texts, False),
+    )
+    tuning = encoder_training.start(config, items, texts, model.reads_texts)
+    assert tuning is not None
+    model.tune(items, tuning)
+    windows = retrieval_training.training_windows(train, config.model.max_history, 0.5)
+    batches = retrieval_training.training_batches(train, model.columns, windows, 4, 1, 1)
+    return model, tuning, next(iter(tuning.batches(batches, 1)))
+
+
+@pytest.mark.parametrize("layers", [1, 2, "all"])
+def test_gradients_reach_the_trained_layers_and_no_others(bert: str, data: tuple, layers: int | str) -> None:
+    model, tuning, batch = start(make_config(bert, layers), data)
+    all_weights = {name: variable for variable, name in weights._pairs(tuning._encoder.backbone)}
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss({name: tf.constant(value) for name, value in batch.items()}, training=True)
+    gradients = tape.gradient(loss, all_weights)
+    reached = {name for name, gradient in gradients.items() if gradient is not None}
+    wanted = {1: ("encoder.layer.1.",), 2: ("encoder.layer.",), "all": ("encoder.layer.", "embeddings.")}[layers]
+    assert reached == {name for name in all_weights if name.startswith(wanted)}
+    trained = {variable.ref() for variable in model.trainable_variables}
+    assert {name for name, variable in all_weights.items() if variable.ref() in trained} == reached
+
+
+def test_a_step_encodes_what_fits_and_reads_the_rest(bert: str, data: tuple) -> None:
+    texts = data[3]
+    tokens = len(encoder.load(bert, MAX_TOKENS).tokenize([texts.texts[0]])[0])
+    _, tuning, batch = start(make_config(bert, text={"tokens_per_step": 3 * tokens}), data)
+    assert batch[encoder_training.ROWS].shape == (3,)
+    assert batch[encoder_training.TOKENS].shape == (3, tokens)
+    assert (np.diff(batch[encoder_training.ROWS]) > 0).all()
+    again = next(iter(tuning.batches([batch], 1)))
+    np.testing.assert_array_equal(
+        again[encoder_training.ROWS], batch[encoder_training.ROWS], "a resumed run draws the same"
+    )
+    tuning._blocks[0]._feedforward_output_dense.bias.assign_add(tf.range(tiny_bert.WIDTH, dtype=tf.float32))
+    before = tuning.texts.stored.numpy().astype(np.float32)
+    anew = tuning.embed(tf.constant(batch[encoder_training.TOKENS])).numpy()
+    rows = np.array([[-1, *range(len(texts.texts))]], np.int32)
+    with tuning.texts.encoded(tf.constant(batch[encoder_training.ROWS]), tf.constant(anew)):
+        read = tuning.texts.gather(tf.constant(rows)).numpy()[0]
+    assert not read[0].any()
+    expected = before.copy()
+    expected[batch[encoder_training.ROWS]] = anew
+    np.testing.assert_array_equal(read[1:], expected)
+    np.testing.assert_allclose(tuning.texts.gather(tf.constant(rows))[0, 1:], expected, atol=1e-3)
+    tuning.refresh()
+    after = tuning.texts.stored.numpy()
+    assert (np.abs(after - before).max(axis=1) > 1e-3).all()
+    np.testing.assert_allclose(after[batch[encoder_training.ROWS]], anew, atol=1e-3)
+
+
+def test_a_batch_without_texts_is_trained_on(bert: str, data: tuple) -> None:
+    items, _, _, texts = data
+    none = replace(items, text_row=np.full(ITEMS, -1, np.int32))
+    none.text_row[0] = 0
+    few = tables.sequence_table([[2, 3], [3, 4]], query_row=np.full(4, -1, np.int32))
+    few = replace(few, query_row=np.array([-1, -1, -1, 8], np.int32))
+    config = make_config(bert, retrieval={"batch_size": 1, "epochs": 1})
+    model = retrieval_model.RetrievalModel(
+        config,
+        retrieval_training.item_inputs(config.model, none, texts),
+        retrieval_training.user_inputs(config.model, few, texts, False),
+    )
+    tuning = encoder_training.FineTuning(config, none, texts)
+    model.tune(none, tuning)
+    model.compile(optimizer=tuning.adam(0.01, 0.0))
+    windows = retrieval_training.training_windows(few, 8, 0.5)
+    batches = list(tuning.batches(retrieval_training.training_batches(few, model.columns, windows, 1, 1, 1), 1))
+    assert sorted(len(batch[encoder_training.ROWS]) for batch in batches) == [1, 1]
+    assert sorted(int(batch[encoder_training.ROWS][0]) for batch in batches) == [-2, 8]
+    for batch in batches:
+        assert np.isfinite(model.train_step({name: tf.constant(value) for name, value in batch.items()})["loss"])
+
+
+def test_the_encoder_has_its_own_learning_rate(bert: str, data: tuple) -> None:
+    """Adam's first step moves a weight by the learning rate."""
+    model, tuning, batch = start(make_config(bert, text={"learning_rate": 1e-4}), data)
+    model.compile(optimizer=tuning.adam(0.01, 0.0))
+    before = [variable.numpy() for variable in model.trainable_variables]
+    model.train_step({name: tf.constant(value) for name, value in batch.items()})
+    own = {variable.ref() for layer in tuning.layers for variable in layer.trainable_variables}
+    moved: dict[bool, float] = {True: 0.0, False: 0.0}
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        moved[variable.ref() in own] = max(moved[variable.ref() in own], float(np.abs(variable - old).max()))
+    assert moved[True] == pytest.approx(1e-4, rel=0.02)
+    assert moved[False] == pytest.approx(0.01, rel=0.02)
+
+
+def test_a_killed_training_resumes_to_the_same_encoder(
+    bert: str, data: tuple, tuned: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In mid-epoch: not only the weights are as they were, but also the vectors that no step since encoded."""
+    items, train, validation, texts = data
+    config = make_config(bert, retrieval={"checkpoint_minutes": 1e-9})
+    made = encoder_training.FineTuning.batches
+
+    def killed(self: encoder_training.FineTuning, batches: Any, epoch: int) -> Iterator[Batch]:
+        for number, batch in enumerate(made(self, batches, epoch)):
+            if (epoch, number) == (6, 2):
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(encoder_training.FineTuning, "batches", killed)
+    arguments = (config, items, train, validation, texts, tmp_path / "towers")
+    with pytest.raises(KeyboardInterrupt):
+        retrieval_training.train(*arguments, checkpoints=tmp_path / "checkpoints")
+    monkeypatch.undo()
+    result = retrieval_training.train(*arguments, checkpoints=tmp_path / "checkpoints")
+    assert [e["loss"] for e in result["epochs"]] == [e["loss"] for e in tuned[1]["epochs"]]
+    vectors = [np.load(path / encoder_training.VECTORS) for path in (tuned[0], tmp_path / "towers")]
+    np.testing.assert_array_equal(*vectors)
+
+
+def test_the_export_holds_the_trained_encoder(bert: str, data: tuple, tuned: tuple, tmp_path: Path) -> None:
+    items, _, _, texts = data
+    config = make_config(bert)
+    towers = retrieval_persistence.load(tuned[0], items, texts)
+    report = exporter.export(
+        config,
+        towers,
+        None,
+        index_directory=exported.make_index(config, towers, tmp_path / "index", "brute_force"),
+        dataset=Dataset(items=items, splits={}, texts=texts),
+        sequence_transform="unread",
+        directory=tmp_path / "model",
+    )
+    words = np.array([texts.texts[0], b"a cat and a dog"], object)
+    served = exported.Reloaded(tmp_path / "model")("encode_text", {"text": words})["embedding"]
+    np.testing.assert_allclose(served, loaded(tuned[0])(tf.constant(list(words))), atol=1e-5)
+    assert np.abs(served - encoder.load(bert, MAX_TOKENS)(tf.constant(list(words)))).max() > 0.05
+    np.testing.assert_allclose(served[0], np.load(tuned[0] / encoder_training.VECTORS)[0], atol=1e-3)
+    assert report["encoder"] == {"name": bert, "fine_tuned": True, "fingerprint": loaded(tuned[0]).fingerprint}
+
+
+def test_user_errors_are_one_line(bert: str, data: tuple, tuned: tuple, tmp_path: Path) -> None:
+    items, train, _, texts = data
+    with pytest.raises(UsageError, match="at most the 2 layers"):
+        retrieval_training.train(make_config(bert, 3), items, train, None, texts, tmp_path / "deep")
+    unread = make_config(bert, model={"use_item_text": False, "use_query": False})
+    with pytest.raises(UsageError, match="where no tower reads texts"):
+        retrieval_training.train(unread, items, train, None, texts, tmp_path / "unread")
+    with pytest.raises(TowersError, match="holds 16 texts, here there are 3"):
+        retrieval_persistence.load(tuned[0], items, replace(texts, vectors=texts.vectors[:3]))
+    assert list(tmp_path.iterdir()) == []

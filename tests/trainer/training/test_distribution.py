@@ -1,0 +1,80 @@
+"""The same training on several devices and in several processes."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainer import tables, trainings
+from trainer.config import Config
+from trainer.errors import TowersError, UsageError
+from trainer.retrieval import persistence as retrieval_persistence
+from trainer.retrieval import training as retrieval_training
+from trainer.training.distribution import strategy_for
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[np.ndarray]]:
+    result, weights = trainings.train(trainings.shared_out("none"), tmp_path_factory.mktemp("alone"))
+    return result["epochs"], weights
+
+
+def check_equal(got: tuple[list[dict], list[np.ndarray]], wanted: tuple[list[dict], list[np.ndarray]]) -> None:
+    for record, expected in zip(got[0], wanted[0], strict=True):
+        assert record["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+        assert record["ndcg@10"] == pytest.approx(expected["ndcg@10"], abs=2e-3)
+    for weights, expected_weights in zip(got[1], wanted[1], strict=True):
+        np.testing.assert_allclose(weights, expected_weights, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_two_devices_learn_what_one_does(alone: tuple, tmp_path: Path) -> None:
+    trainings.finish(trainings.start("mirrored", tmp_path))
+    check_equal(trainings.told(tmp_path), alone)
+    items, *_ = tables.markov()
+    assert retrieval_persistence.load(tmp_path / "model", items, None).item_vectors().shape == (41, 16)
+
+
+@pytest.mark.slow
+def test_two_workers_learn_what_one_does_and_the_first_writes(alone: tuple, tmp_path: Path) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{held.getsockname()[1]}" for held in (one, other)]
+    places = [tmp_path / "first", tmp_path / "second"]
+    processes = []
+    for index, place in enumerate(places):
+        place.mkdir()
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        processes.append(trainings.start("worker", place, TF_CONFIG=json.dumps(task)))
+    for process in processes:
+        trainings.finish(process)
+    first, second = (trainings.told(place) for place in places)
+    check_equal(first, alone)
+    for got, wanted in zip(second[1], first[1], strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert sorted(path.name for path in places[0].iterdir()) == ["logs", "model", "told"]
+    assert sorted(path.name for path in places[1].iterdir()) == ["told"]
+
+
+def test_workers_without_tf_config_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("", "no JSON", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'):
+        monkeypatch.setenv("TF_CONFIG", text)
+        with pytest.raises(TowersError, match="TF_CONFIG should name the workers") as error:
+            strategy_for("multi_worker")
+        assert "\n" not in str(error.value)
+
+
+def test_a_trained_encoder_is_not_distributed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Two:
+        num_replicas_in_sync = 2
+
+    monkeypatch.setattr(retrieval_training.distribution, "strategy_for", lambda _: Two())
+    items, train, validation, _ = tables.markov()
+    config = Config.model_validate(trainings.config().model_dump() | {"text": {"trainable_layers": 1}})
+    with pytest.raises(UsageError, match="should be none where the text encoder is trained"):
+        retrieval_training.train(config, items, train, validation, None, tmp_path / "model")

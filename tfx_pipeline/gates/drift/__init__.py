@@ -1,0 +1,1 @@
+"""The drift gate: have the features changed since the last blessed run?"""

@@ -1,0 +1,1 @@
+"""The index gate: does the index reach its recall and latency?"""

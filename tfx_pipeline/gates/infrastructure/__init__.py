@@ -1,0 +1,1 @@
+"""The infrastructure gate: does the export load and answer in the server?"""

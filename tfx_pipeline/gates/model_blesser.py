@@ -1,0 +1,91 @@
+"""One blessing out of all gates' verdicts, which the Pusher obeys."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from tfx_pipeline.artifacts import GateVerdict
+from tfx_pipeline.gates import verdict
+from tfx_pipeline.gates.drift import reference_statistics
+from tfx_pipeline.gates.verdict import Check, Verdict
+from tfx_pipeline.terminal import progress
+
+GATES = ("quality", "index", "skew", "drift")
+_INFRA = "infra"
+
+
+class ModelBlesserExecutor(base_executor.BaseExecutor):
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        found = [verdict.read(artifact_utils.get_single_uri(input_dict[gate])) for gate in (*GATES, _INFRA)]
+        checks = tuple(Check(one.gate, one.passed, f"{one.gate}: {one.why}") for one in found)
+        notes = [f"{one.gate}: {one.note}" for one in found if one.note]
+        whole = Verdict("all", checks, "; ".join(notes))
+        verdict.write(blessing.uri, whole)
+        for table in reference_statistics.TABLES:
+            reference_statistics.write(blessing.uri, table, reference_statistics.present(table, input_dict))
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(whole.passed))
+        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+        with fileio.open(os.path.join(blessing.uri, "BLESSED" if whole.passed else "NOT_BLESSED"), "w") as file:
+            file.write("")
+        passed = f"passed {', '.join(one.gate for one in found)}"
+        progress.summary("; ".join([passed, *notes]) if whole.passed else whole.line())
+
+
+class ModelBlesserSpec(component_spec.ComponentSpec):
+    PARAMETERS: dict = {}
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        **{gate: component_spec.ChannelParameter(type=GateVerdict) for gate in GATES},
+        _INFRA: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        **{
+            f"{table}_statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics)
+            for table in reference_statistics.TABLES
+        },
+    }
+    OUTPUTS = {"blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing)}
+
+
+class ModelBlesser(base_component.BaseComponent):
+    """Blesses a model that passed every gate, as TFX's Evaluator would; keeps the statistics of its data with that.
+
+    Args:
+      model: the export.
+      verdicts: of each of GATES.
+      infra_blessing: of the EmbeddedInfraValidator.
+      statistics: table -> its statistics.
+    """
+
+    SPEC_CLASS = ModelBlesserSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ModelBlesserExecutor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        verdicts: dict[str, types.BaseChannel],
+        infra_blessing: types.BaseChannel,
+        statistics: dict[str, types.BaseChannel],
+    ):
+        super().__init__(
+            ModelBlesserSpec(
+                model=model,
+                **verdicts,
+                infra=infra_blessing,
+                **{f"{table}_statistics": channel for table, channel in statistics.items()},
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

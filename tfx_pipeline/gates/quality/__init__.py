@@ -1,0 +1,1 @@
+"""The quality gate: limits, baselines and the last blessed model."""

@@ -1,0 +1,1 @@
+"""The skew gate: does the export answer as the batch path does?"""

@@ -1,0 +1,1 @@
+"""Another catalogue for a trained model, without training."""

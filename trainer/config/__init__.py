@@ -1,0 +1,54 @@
+"""Typed, frozen configuration of one dataset and the model trained on it.
+
+A configuration is one YAML file (see `configs/`). Unknown keys are errors, every default is written here once, and
+`Config.to_yaml` echoes the whole of it, defaults included, into each run.
+
+One module a section; `loader` reads files.
+"""
+
+from trainer.config.base import FEATURE_NAME, Columns
+from trainer.config.data import (
+    DataConfig,
+    InteractionsConfig,
+    ItemsConfig,
+    PseudonymiseConfig,
+    SplitConfig,
+    TableConfig,
+    UsersConfig,
+)
+from trainer.config.evaluation import EvaluationConfig
+from trainer.config.gates import GatesConfig
+from trainer.config.index import IndexConfig
+from trainer.config.kubeflow import KubeflowConfig, StepResources
+from trainer.config.model import ModelConfig
+from trainer.config.ranking import RankingConfig
+from trainer.config.retrieval import RetrievalConfig
+from trainer.config.schema import Config
+from trainer.config.serving import ServingConfig
+from trainer.config.text import TextConfig
+from trainer.config.tuning import RangeConfig, TuningConfig
+
+__all__ = [
+    "FEATURE_NAME",
+    "Columns",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "GatesConfig",
+    "IndexConfig",
+    "InteractionsConfig",
+    "ItemsConfig",
+    "KubeflowConfig",
+    "ModelConfig",
+    "PseudonymiseConfig",
+    "RangeConfig",
+    "RankingConfig",
+    "RetrievalConfig",
+    "ServingConfig",
+    "SplitConfig",
+    "StepResources",
+    "TableConfig",
+    "TextConfig",
+    "TuningConfig",
+    "UsersConfig",
+]

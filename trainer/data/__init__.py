@@ -1,0 +1,1 @@
+"""What models are trained on: tables of items and sequences, how they are read, and batches made of them."""

@@ -1,0 +1,103 @@
+"""Files and directories that are whole or absent: written under another name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainer.errors import TowersError
+
+_PARTIAL = ".partial"
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; renamed to `path` when the block ends, removed when it fails.
+
+    The temporary name keeps the suffix of `path`, because NumPy appends its own suffix to other names. Missing parent
+    directories are made.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Replaces a file by UTF-8 text: a reader sees the old file or the new one.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def is_partial(name: str, of: str) -> bool:
+    """Whether `name` is a temporary file that a killed process left of the file `of`."""
+    return name.startswith(f".{of}.") and name.endswith(_PARTIAL + Path(of).suffix)
+
+
+@contextmanager
+def atomic_remote_file(path: str) -> Iterator[str]:
+    """As `atomic_file`, on any file system that TensorFlow knows; the directory should exist.
+
+    Raises:
+      tf.errors.OpError, OSError: the file cannot be written.
+    """
+    import tensorflow as tf
+
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{uuid.uuid4().hex[:8]}{_PARTIAL}")
+    try:
+        yield temporary
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except BaseException:
+        with contextlib.suppress(tf.errors.OpError, OSError):
+            tf.io.gfile.remove(temporary)
+        raise
+
+
+@contextmanager
+def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new directory beside `directory`; renamed to `directory` when the block ends, removed when it fails.
+
+    Raises:
+      TowersError: `directory` exists and is not empty, or cannot be written.
+    """
+    target = Path(directory)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise TowersError(f"{target}: already there and not empty. Give another directory or remove it.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise TowersError(f"{target}: cannot be written ({error.strerror}). Give another directory.") from None
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+        os.replace(temporary, target)  # replaces an empty directory of that name
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise TowersError(f"{target}: could not be written ({error.strerror or error}).") from error
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""The ranking model, which re-orders what retrieval returns."""

@@ -1,0 +1,307 @@
+"""The ranking model: puts what retrieval returns into a better order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from trainer.config import Config
+from trainer.graphs import OneGraph
+from trainer.ranking.candidate_features import NAMES, CandidateFeatures
+from trainer.towers.dropout import Dropout
+from trainer.training.randomness import RandomStream
+
+CONFIG, INPUTS, WEIGHTS, HISTORY = "config.json", "inputs.json", "weights", "history.json"
+RECENCY_STEPS = 64  # history events further back than this share one attention bias
+RATING_PARTS = ("rating_head", "liked_head", "rating_weights", "liked_weights")
+RATING_WEIGHT = 0.1  # of the rating's two losses beside the softmax over candidates
+
+
+class RankingModel(tfrs.Model):
+    """Scores what retrieval returns: a network over vectors, then a linear model over its logit and counts.
+
+    The network's logit = retrieval score * learned scale + residual. The residual starts at zero, so that an untrained
+    model ranks as retrieval does. It is made from the vectors of user and candidate, what the candidate attends to in
+    the history (Zhou et al., 2018, with scaled dot products), the retrieval score and popularity, through DCN-v2 cross
+    layers (Wang et al., 2021). With ratings in the data, two more heads read the candidate's from the same layers: its
+    value, and the probability that it is at least `ranking.liked_rating`.
+
+    The list is ordered by a linear combination of that logit, the retrieval score and `CandidateFeatures`. The network
+    learns from train events, which retrieval has learnt by heart and the features were counted over; the combination's
+    weights come from held-out events (`combine`), and so do those of what is said of ratings, out of the network's
+    heads and how item and user are rated and rate otherwise (`say_ratings`). Until then it is the network alone.
+
+    Args:
+      config: the configuration.
+      dim: width of the retrieval model's vectors.
+      features: of candidates.
+      rated: whether the data has ratings.
+      rating_mean, rating_std: of the train split.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        dim: int,
+        features: CandidateFeatures,
+        rated: bool,
+        rating_mean: float,
+        rating_std: float,
+    ) -> None:
+        super().__init__()
+        self.config, self.dim, self.rated = config, dim, rated
+        self.rating_mean, self.rating_std = rating_mean, rating_std
+        self.stream = RandomStream(config.seed)
+        self._item_vectors: tf.Tensor | None = None
+        self.candidate_features = features
+        self._reorder_graph, self._held_out_graph = OneGraph(self._reorder), OneGraph(self._held_out)
+
+        def dense(units: int, name: str, width: int, zeros: bool = False) -> tf.keras.layers.Dense:
+            seed = self.stream.initializer_seed()
+            initializer = "zeros" if zeros else tf.keras.initializers.GlorotUniform(seed)
+            layer = tf.keras.layers.Dense(units, kernel_initializer=initializer, name=name)
+            layer.build([None, width])
+            return layer
+
+        self.score_scale = tf.Variable(1.0 / config.retrieval.temperature, name="score_scale")
+        self.attention_query, self.attention_key = dense(dim, "attention_query", dim), dense(dim, "attention_key", dim)
+        self.recency = tf.Variable(tf.zeros([RECENCY_STEPS]), name="recency")
+        width = 4 * dim + 2
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
+        self.norm.build([None, None, 4 * dim])
+        self.cross = []
+        for i in range(2):
+            seed = self.stream.initializer_seed()
+            layer = tfrs.layers.dcn.Cross(
+                projection_dim=max(1, dim // 2),
+                kernel_initializer=tf.keras.initializers.GlorotUniform(seed),
+                name=f"cross_{i}",
+            )
+            layer(tf.zeros([1, width]), tf.zeros([1, width]))
+            self.cross.append(layer)
+        self.hidden = dense(dim, "hidden", width)
+        self.dropout = Dropout(config.ranking.dropout, self.stream, name="dropout")
+        self.residual = dense(1, "residual", dim, zeros=True)
+        if rated:
+            self.rating_head = dense(1, "rating_head", dim, zeros=True)
+            self.liked_head = dense(1, "liked_head", dim, zeros=True)
+            of_head_alone = [0.0, 1.0, 0.0, 0.0]
+            self.rating_weights = tf.Variable(of_head_alone, trainable=False, name="rating_weights")
+            self.liked_weights = tf.Variable(of_head_alone, trainable=False, name="liked_weights")
+        self.combination = tf.Variable([1.0] + [0.0] * (1 + len(NAMES)), trainable=False, name="combination")
+
+    def attach(self, item_vectors: tf.Tensor) -> None:
+        """Gives the model the catalogue's vectors [n + 1, dim] for `compute_loss` and `reorder`."""
+        self._item_vectors = tf.convert_to_tensor(item_vectors)
+        self._reorder_graph, self._held_out_graph = OneGraph(self._reorder), OneGraph(self._held_out)
+
+    def score(self, inputs: Mapping[str, tf.Tensor], item_vectors: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores candidates.
+
+        Args:
+          inputs: `user_vector` float32 [B, dim]; `item_index` int32 [B, H], the history, oldest first, padded on the
+            right; `length` int32 [B], valid events of it; `candidate` int32 [B, N], item indices; `retrieval_score`
+            float32 [B, N], -inf for a place without a candidate; where the history's are known, `rating` float32
+            [B, H], on the data's own scale, NaN for none.
+          item_vectors: float32 [n + 1, dim].
+
+        Returns:
+          `logits` float32 [B, N], -inf where the retrieval score is; with ratings also `rating` float32 [B, N], on the
+          data's own scale, and `liked` float32 [B, N], a probability.
+        """
+        hidden = self._hidden(inputs, item_vectors, training=False)
+        logits = tf.linalg.matvec(self._scalars(inputs, hidden), self.combination)
+        outputs = {"logits": tf.where(tf.math.is_finite(inputs["retrieval_score"]), logits, -float("inf"))}
+        if self.rated:
+            rating = tf.linalg.matvec(self._signs(inputs, self.rating_head(hidden)), self.rating_weights)
+            outputs["rating"] = rating * self.rating_std + self.rating_mean
+            outputs["liked"] = tf.sigmoid(
+                tf.linalg.matvec(self._signs(inputs, self.liked_head(hidden)), self.liked_weights)
+            )
+        return outputs
+
+    def held_out(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `combine` is fitted to: `scalars` float32 [B, N, 2 + features], which the combination weighs, NaN where
+        there is no candidate; with ratings also what `say_ratings` weighs for the first candidate, `rating` and
+        `liked` float32 [B, 4]. The batch as for `compute_loss`.
+        """
+        return self._held_out_graph(dict(batch))
+
+    def _held_out(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        hidden = self._hidden(batch, self._attached(), training=False)
+        present = tf.math.is_finite(batch["retrieval_score"])[..., tf.newaxis]
+        outputs = {"scalars": tf.where(present, self._scalars(batch, hidden), np.nan)}
+        if self.rated:
+            first = {**batch, "candidate": batch["candidate"][:, :1]}
+            outputs["rating"] = self._signs(first, self.rating_head(hidden[:, :1]))[:, 0]
+            outputs["liked"] = self._signs(first, self.liked_head(hidden[:, :1]))[:, 0]
+        return outputs
+
+    def combine(self, weights: np.ndarray) -> None:
+        """Sets what orders a list: weights [2 + features] of `held_out`'s scalars."""
+        self.combination.assign(weights.astype(np.float32))
+
+    def say_ratings(self, rating: np.ndarray, liked: np.ndarray) -> None:
+        """Sets what is said of ratings: weights [4] of `held_out`'s `rating`, which sum up to a rating in standard
+        deviations from the mean, and of its `liked`, which sum up to a logit.
+        """
+        self.rating_weights.assign(rating.astype(np.float32))
+        self.liked_weights.assign(liked.astype(np.float32))
+
+    def _signs(self, inputs: Mapping[str, tf.Tensor], head: tf.Tensor) -> tf.Tensor:
+        """What speaks for a rating: 1, what a head [B, N, 1] says of it, and two biases: [B, N, 4]."""
+        rating = inputs.get("rating")
+        if rating is not None:
+            rating = (rating - self.rating_mean) / self.rating_std
+        biases = self.candidate_features.rating_biases(
+            inputs["item_index"], rating, inputs["length"], inputs["candidate"]
+        )
+        return tf.concat([tf.ones_like(head), head, biases], axis=-1)
+
+    def _scalars(self, inputs: Mapping[str, tf.Tensor], hidden: tf.Tensor) -> tf.Tensor:
+        """[B, N, 2 + features]: the network's logit, the retrieval score, the features."""
+        score = _finite(inputs["retrieval_score"])
+        scores = tf.stack([self._network_logits(score, hidden), score], axis=-1)
+        features = self.candidate_features(inputs["item_index"], inputs["length"], inputs["candidate"])
+        return tf.concat([scores, features], axis=-1)
+
+    def _network_logits(self, score: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
+        return score * self.score_scale + self.residual(hidden)[..., 0]
+
+    def _hidden(self, inputs: Mapping[str, tf.Tensor], item_vectors: tf.Tensor, training: bool) -> tf.Tensor:
+        """What the heads read: [B, N, dim]."""
+        candidate = tf.gather(item_vectors, inputs["candidate"])  # [B, N, dim]
+        history = tf.gather(item_vectors, inputs["item_index"])  # [B, H, dim]
+        user = tf.ensure_shape(inputs["user_vector"], [None, self.dim])
+        user = tf.broadcast_to(user[:, tf.newaxis], tf.shape(candidate))
+        read = self._attend(candidate, history, inputs["length"])  # [B, N, dim]
+        popularity = self.candidate_features.popularity(inputs["candidate"])
+        scalars = tf.stack([_finite(inputs["retrieval_score"]), popularity], axis=-1)  # [B, N, 2]
+        vectors = self.norm(tf.concat([user, candidate, user * candidate, read * candidate], axis=-1))
+        x = first = tf.concat([vectors, scalars], axis=-1)  # [B, N, 4 dim + 2]
+        for layer in self.cross:
+            x = layer(first, x)
+        return self.dropout(tf.nn.gelu(self.hidden(x), approximate=True), training=training)
+
+    def _attend(self, candidate: tf.Tensor, history: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        """What each candidate reads from the history; zeros from an empty one."""
+        query, key = self.attention_query(candidate), self.attention_key(history)
+        logits = tf.matmul(query, key, transpose_b=True) / self.dim**0.5  # [B, N, H]
+        back = length[:, tf.newaxis] - 1 - tf.range(tf.shape(history)[1])  # [B, H], 0 = the last event
+        bias = tf.gather(self.recency, tf.clip_by_value(back, 0, RECENCY_STEPS - 1))
+        valid = (back >= 0)[:, tf.newaxis]  # [B, 1, H]
+        logits = tf.where(valid, logits + bias[:, tf.newaxis], -1e9)
+        weights = tf.where(valid, tf.nn.softmax(logits), 0.0)
+        return tf.matmul(weights, history)
+
+    def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Listwise softmax over the network's logits, and what the first candidate's rating adds to it.
+
+        The first candidate is the one that was chosen. `inputs` as for `score`, and with ratings `target_rating`
+        float32 [B], the first candidate's, NaN for none: squared error of the value, cross-entropy of whether it was
+        liked.
+        """
+        hidden = self._hidden(inputs, self._attached(), training)
+        present = tf.math.is_finite(inputs["retrieval_score"])
+        # A finite mask: the softmax's gradient of -inf is not a number.
+        logits = tf.where(present, self._network_logits(_finite(inputs["retrieval_score"]), hidden), -1e9)
+        first = tf.zeros([tf.shape(logits)[0]], tf.int32)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(first, logits))
+        if self.rated:
+            rated = tf.math.is_finite(inputs["target_rating"])
+            rating = tf.where(rated, inputs["target_rating"], 0.0)
+            squares = (self.rating_head(hidden[:, 0])[:, 0] - (rating - self.rating_mean) / self.rating_std) ** 2
+            liked = tf.cast(rating >= self.config.ranking.liked_rating, tf.float32)
+            entropy = tf.nn.sigmoid_cross_entropy_with_logits(liked, self.liked_head(hidden[:, 0])[:, 0])
+            count = tf.reduce_sum(tf.cast(rated, tf.float32))
+            total = tf.reduce_sum(tf.where(rated, squares + entropy, 0.0))
+            loss += RATING_WEIGHT * tf.math.divide_no_nan(total, count)
+        return loss
+
+    def _attached(self) -> tf.Tensor:
+        if self._item_vectors is None:
+            raise ValueError("`attach` should be called before candidates are scored by index")
+        return self._item_vectors
+
+    def reorder(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        user_vector: tf.Tensor,
+        scores: tf.Tensor,
+        candidates: tf.Tensor,
+        count: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Re-orders the first `count` of each list; the rest keep their order and come after them.
+
+        Args:
+          batch: `item_index` int32 [B, H] and `length` int32 [B].
+          user_vector: float32 [B, dim].
+          scores, candidates: what retrieval returned, float32 and int32 [B, K].
+          count: int32 scalar.
+
+        Returns:
+          (float32 [B, K] logits, int32 [B, K] item indices), best first.
+        """
+        return self._reorder_graph(dict(batch), user_vector, scores, candidates, count)
+
+    def _reorder(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        user_vector: tf.Tensor,
+        scores: tf.Tensor,
+        candidates: tf.Tensor,
+        count: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        head, tail = candidates[:, :count], candidates[:, count:]
+        inputs = {"user_vector": user_vector, "candidate": head, "retrieval_score": scores[:, :count]}
+        logits = self.score({**batch, **inputs}, self._attached())["logits"]
+        order = tf.argsort(logits, direction="DESCENDING", stable=True)
+        logits = tf.gather(logits, order, batch_dims=1)
+        head = tf.gather(head, order, batch_dims=1)
+        # Logits of what was not scored: below the last one that was, as far as retrieval puts them below it.
+        behind = logits[:, -1:] + (scores[:, count:] - scores[:, :count][:, -1:])
+        behind = tf.where(tf.math.is_finite(scores[:, count:]), behind, -float("inf"))
+        return tf.concat([logits, behind], axis=1), tf.concat([head, tail], axis=1)
+
+    def over(self, rows: np.ndarray) -> RankingModel:
+        """The same model over another catalogue, with weights of its own; see `CandidateFeatures.over`."""
+        features = self.candidate_features.over(rows)
+        moved = RankingModel(self.config, self.dim, features, self.rated, self.rating_mean, self.rating_std)
+        given = self._parts()
+        for name, part in moved._parts().items():
+            if isinstance(part, tf.Variable):
+                part.assign(given[name])
+            else:
+                for variable, value in zip(part.variables, given[name].variables, strict=True):
+                    variable.assign(value)
+        return moved
+
+    def save(self, directory: Path, history: list[dict[str, Any]]) -> None:
+        """Writes what `load` and the export read. `directory` should exist and be empty."""
+        (directory / CONFIG).write_text(self.config.to_json(), encoding="utf-8")
+        inputs = {
+            "dim": self.dim,
+            "rated": self.rated,
+            "rating_mean": self.rating_mean,
+            "rating_std": self.rating_std,
+        }
+        (directory / INPUTS).write_text(json.dumps(inputs, indent=1), encoding="utf-8")
+        (directory / HISTORY).write_text(json.dumps(history, indent=1), encoding="utf-8")
+        self.candidate_features.save(directory)
+        tf.train.Checkpoint(**self._parts()).write(str(directory / WEIGHTS))
+
+    def _parts(self) -> dict[str, Any]:
+        names = ["score_scale", "attention_query", "attention_key", "recency", "norm", "hidden", "residual"]
+        names += ["combination", *(RATING_PARTS if self.rated else [])]
+        parts = {name: getattr(self, name) for name in names}
+        return parts | {f"cross_{i}": layer for i, layer in enumerate(self.cross)}
+
+
+def _finite(retrieval_score: tf.Tensor) -> tf.Tensor:
+    return tf.where(tf.math.is_finite(retrieval_score), retrieval_score, 0.0)

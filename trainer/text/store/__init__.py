@@ -1,0 +1,1 @@
+"""The store of text embeddings, shared by all runs, and the table of one run."""

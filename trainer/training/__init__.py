@@ -1,0 +1,1 @@
+"""Training loops, independent of the model: epochs, checkpoints, optimizers, precision, distribution."""

@@ -1,0 +1,10 @@
+"""What a training loop passes to a model: one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Batch = dict[str, np.ndarray]  # feature -> [rows, ...], the same number of rows in each
+CountExamples = Callable[[Batch], int]  # how many examples a batch has

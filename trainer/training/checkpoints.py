@@ -1,0 +1,154 @@
+"""The state of an unfinished training, kept so that a killed one goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.errors import TowersError, first_line
+from trainer.files import atomic_remote_file
+from trainer.training.averaging import WeightAverage
+
+_STATE = "state.json"
+
+
+@dataclass
+class TrainingState:
+    """Where a training is, besides the values of its variables."""
+
+    epoch: int = 1
+    step: int = 0  # batches of this epoch that are done
+    loss: float = 0.0  # sum over them, exactly as the loop has it
+    examples: int = 0  # in them
+    seconds: float = 0.0  # spent on them
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)
+    best_weights: list[np.ndarray] = field(default_factory=list)  # of the best epoch, like `trainable_variables`
+
+    def next_epoch(self) -> None:
+        self.epoch += 1
+        self.step, self.loss, self.examples, self.seconds = 0, 0.0, 0, 0.0
+
+
+class Checkpoints:
+    """Keeps the newest state of one training in a directory, which may be on any file system that TensorFlow knows.
+
+    Variables and best weights go into files of new names; then `state.json`, which names them, is written aside and
+    renamed. Whenever the process dies, a whole state is there.
+
+    Args:
+      directory: of this training alone.
+      minutes: between two writes.
+      key: stands for everything the training depends on. A state with another key is not taken up.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], minutes: float, key: str) -> None:
+        self._directory, self._seconds, self._key = os.fspath(directory), minutes * 60, key
+        self._last = time.monotonic()
+        self._kept: set[str] = set()
+
+    def due(self) -> bool:
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, model: tf.keras.Model, average: WeightAverage | None, state: TrainingState) -> None:
+        """Writes the model's variables, its optimizer's, their average, and `state`.
+
+        Raises:
+          TowersError: the directory cannot be written.
+        """
+        variables = f"variables-{time.time_ns()}"  # never the name of files that the state on disk speaks of
+        best = f"best-{state.best['best_epoch']}.npz" if state.best_weights else None
+        record = {**asdict(state), "key": self._key, "variables": variables, "best_weights": best}
+        try:
+            tf.io.gfile.makedirs(self._directory)
+            _variables(model, average).write(self._path(variables))
+            if best and best not in self._kept:
+                buffer = io.BytesIO()
+                np.savez(buffer, *state.best_weights)
+                self._replace(best, buffer.getbuffer())
+            self._replace(_STATE, json.dumps(record).encode())
+            self._tidy(record)
+        except (OSError, tf.errors.OpError) as error:
+            raise TowersError(
+                f"{self._directory}: the checkpoint cannot be written ({first_line(error)}). Make room or give another "
+                "place; retrieval.checkpoint_minutes=0 does without."
+            ) from error
+        self._last = time.monotonic()
+
+    def restore(self, model: tf.keras.Model, average: WeightAverage | None) -> TrainingState | None:
+        """Puts the saved values into the variables of a model whose optimizer is built; None if nothing was saved.
+
+        Raises:
+          TowersError: what is there belongs to another training, or cannot be read.
+        """
+        remedy = "Remove it to train from the start, or give another directory."
+        try:
+            if not tf.io.gfile.exists(self._path(_STATE)):
+                return None
+            with tf.io.gfile.GFile(self._path(_STATE), "rb") as file:
+                record = json.loads(file.read())
+            key, variables, best = record.pop("key"), record.pop("variables"), record.pop("best_weights")
+            if key != self._key:
+                raise TowersError(
+                    f"{self._directory}: holds the checkpoint of a training with another configuration or other data. "
+                    f"{remedy}"
+                )
+            state = TrainingState(**record)
+            if best:
+                with tf.io.gfile.GFile(self._path(best), "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
+                    state.best_weights = [arrays[name] for name in arrays.files]
+            _variables(model, average).read(self._path(variables)).assert_consumed()
+            self._tidy({"variables": variables, "best_weights": best})
+        except (OSError, ValueError, KeyError, TypeError, AssertionError, tf.errors.OpError) as error:
+            raise TowersError(
+                f"{self._directory}: the checkpoint cannot be read ({first_line(error)}). {remedy}"
+            ) from error
+        return state
+
+    def remove(self) -> None:
+        """Removes the directory, when the training is done and its result written."""
+        if tf.io.gfile.exists(self._directory):
+            tf.io.gfile.rmtree(self._directory)
+
+    def _path(self, name: str) -> str:
+        return f"{self._directory.rstrip('/')}/{name}"
+
+    def _replace(self, name: str, content: bytes | memoryview) -> None:
+        with atomic_remote_file(self._path(name)) as temporary, tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(bytes(content))
+
+    def _tidy(self, record: dict[str, Any]) -> None:
+        """Removes files that the state on disk does not speak of: older ones, and half of one that a kill cut off."""
+        self._kept = set()
+        for name in tf.io.gfile.listdir(self._directory):
+            if name == _STATE:
+                continue
+            if name == record["best_weights"] or name.startswith(f"{record['variables']}."):
+                self._kept.add(name)
+            else:
+                tf.io.gfile.remove(self._path(name))
+
+
+def _variables(model: tf.keras.Model, average: WeightAverage | None) -> tf.train.Checkpoint:
+    parts = {"average": average} if average else {}
+    return tf.train.Checkpoint(model=model, optimizer=model.optimizer, **parts)
+
+
+def key_of(*parts: Any) -> str:
+    """A digest of strings and of arrays' contents, in this order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray) and part.dtype != object:
+            content = f"{part.dtype} {part.shape} ".encode() + np.ascontiguousarray(part).tobytes()
+        else:
+            content = json.dumps(part.tolist() if isinstance(part, np.ndarray) else part).encode()
+        digest.update(f"{len(content)} ".encode() + content)
+    return digest.hexdigest()
