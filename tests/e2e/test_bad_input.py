@@ -369,7 +369,7 @@ def test_no_id_and_no_key_is_written(odd: Place, finished: subprocess.CompletedP
     assert not secret.search((finished.stdout + finished.stderr).encode())
 
 
-def test_predictions_come_back_with_own_ids(
+def test_predictions_have_original_ids(
     odd: Place,
     finished: subprocess.CompletedProcess[str],
     tmp_path: Path,

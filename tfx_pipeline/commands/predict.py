@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = None if arguments.users is None else read_users(Path(arguments.users))
     from rich.progress import track
 
-    from tfx_pipeline.runs import original_ids, trained_run
+    from tfx_pipeline.runs import trained_run
+    from tfx_pipeline.runs.original_ids import original_ids
     from tfx_pipeline.runs.run_directory import RunDirectory
 
     directory = RunDirectory(arguments.run)
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.split == "test" and not config.data.split.test:
         raise UsageError(f"{arguments.run}: was run without a test split (data.split.test). Give --split validation.")
     held_out = ("validation", "test") if config.data.split.test else ("validation",)
-    ids = original_ids.own_ids(config.data, arguments.data) if arguments.data else {}
+    ids = original_ids(config.data, arguments.data) if arguments.data else {}
     if wanted is not None and ids:
         pseudonyms = {own: pseudonym for pseudonym, own in ids.items()}
         wanted = [pseudonyms.get(user_id, user_id) for user_id in wanted]

@@ -1,4 +1,4 @@
-"""The callers' own ids behind a run's pseudonyms, which only who has the key and the raw tables can find again."""
+"""Original ids of a run whose users and items are pseudonyms: read from the raw tables, with the key."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from trainer.config import DataConfig
 from trainer.errors import UsageError
 
 
-def own_ids(data: DataConfig, data_root: str) -> dict[str, str]:
-    """Pseudonym -> id, for every user and item of the raw tables; empty where the configuration makes no pseudonyms.
+def original_ids(data: DataConfig, data_root: str) -> dict[str, str]:
+    """Pseudonym -> original id, for all users and items of the raw tables.
+
+    Args:
+      data: the run's `data` section.
+      data_root: directory that the tables' relative paths start from.
+
+    Returns:
+      A dictionary, empty if the configuration makes no pseudonyms.
 
     Raises:
       UsageError: the key cannot be read.
@@ -22,16 +29,16 @@ def own_ids(data: DataConfig, data_root: str) -> dict[str, str]:
         raise UsageError(str(error)) from None
     if to_pseudonym is None:
         return {}
-    wanted = [("interactions", ["user_id", "item_id"])]
+    id_fields = {"interactions": ["user_id", "item_id"]}
     if data.items:
-        wanted.append(("items", ["item_id"]))
-    found: dict[str, str] = {}
-    for table, fields in wanted:
+        id_fields["items"] = ["item_id"]
+    ids: dict[str, str] = {}
+    for table, fields in id_fields.items():
         config = getattr(data, table)
         columns = [getattr(config, field) for field in fields]
         for file in files.find(table, config, data_root):
             for row in readers.open_reader(file, columns, config.delimiter):
-                if isinstance(row, tuple):  # a broken row is a reason instead
+                if isinstance(row, tuple):  # a row that cannot be read is a quarantine reason instead
                     for value in map(str, row):
-                        found.setdefault(to_pseudonym(value), value)
-    return found
+                        ids.setdefault(to_pseudonym(value), value)
+    return ids
