@@ -93,7 +93,7 @@ def main() -> None:
 
     use_threads(arguments.threads)
     from trainer.config import loader as config_loader
-    from trainer.graphs import OneGraph
+    from trainer.graphs import AnyShapeFunction
     from trainer.text import encoder as text_encoder
     from trainer.text import weights
     from trainer.text.cleaning import clean
@@ -108,7 +108,7 @@ def main() -> None:
     products = products_in(config.text.precision)
     encoder = text_encoder.load(config.text.encoder, max_tokens, products)
     plain = text_encoder.load(config.text.encoder, max_tokens)
-    embed = OneGraph(encoder.embed_tokens)
+    embed = AnyShapeFunction(encoder.embed_tokens)
     budget = config.text.tokens_per_batch
 
     def ours(texts: list[str]) -> np.ndarray:

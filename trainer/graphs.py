@@ -10,7 +10,7 @@ import tensorflow as tf
 Result = TypeVar("Result")
 
 
-class OneGraph:
+class AnyShapeFunction:
     """A function compiled once for each set of argument names and ranks, whatever the tensors' sizes.
 
     `tf.function` traces anew for each combination of sizes until it gives up on them one by one; a trace costs seconds,
@@ -39,7 +39,7 @@ class OneGraph:
         return self._graphs[key](*arguments)
 
 
-def apart(branch: Callable[[], Result]) -> Callable[[], Result]:
+def outlined_branch(branch: Callable[[], Result]) -> Callable[[], Result]:
     """A branch for `tf.cond` that stays one node of the graph, a call, until it is taken.
 
     TensorFlow writes the ops of both branches into the graph. Those of the branch that is not taken are visited in

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer.graphs import apart
+from trainer.graphs import outlined_branch
 
 
 def best(
@@ -36,7 +36,7 @@ def best(
         values, places = tf.math.top_k(scores, count)
         return values, places
 
-    values, places = tf.cond(tf.reduce_any(diversity > 0.0), apart(diverse), undiversified)
+    values, places = tf.cond(tf.reduce_any(diversity > 0.0), outlined_branch(diverse), undiversified)
     return tf.ensure_shape(values, [None, count]), tf.ensure_shape(places, [None, count])
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from serving.graph.categories import Categories
 from trainer.data.tables import UNKNOWN_ITEM
-from trainer.graphs import apart
+from trainer.graphs import outlined_branch
 from trainer.index.base import Found, Index, pad_columns
 
 
@@ -74,7 +74,7 @@ def search_within(
         scores, items = (tf.gather(tf.concat(parts, axis=0), place) for parts in zip(found, exact, strict=True))
         return scores, items
 
-    return tf.cond(some, apart(merged), lambda: found)
+    return tf.cond(some, outlined_branch(merged), lambda: found)
 
 
 def best_without(scores: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> Found:

@@ -20,7 +20,7 @@ from serving.wire.scores import NO_SCORE
 from trainer.config import Config
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.data.transform_graph import TransformGraph
-from trainer.graphs import apart
+from trainer.graphs import outlined_branch
 from trainer.index.base import Found, Index
 from trainer.text.encoder import TextEncoder
 from trainer.towers.inputs import UserInputs
@@ -317,7 +317,7 @@ class Recommender(tf.Module):
             )
             return tf.tensor_scatter_nd_update(none, rows, columns)
 
-        return tf.ensure_shape(tf.cond(tf.reduce_any(explain), apart(explained), lambda: none), items.shape)
+        return tf.ensure_shape(tf.cond(tf.reduce_any(explain), outlined_branch(explained), lambda: none), items.shape)
 
     def _rank(self, found: Tensors) -> tf.Tensor:
         """Logits [B, N] of what was retrieved; what lies beyond `ranking.candidates` stays behind, in its order."""

@@ -114,7 +114,7 @@ def reindex(
             run = trained_run.load(directory, ("validation",), config)
             items, texts = _load_items(run, directory, aside, make_pipeline)
         with steps.next():
-            towers = new_catalogue.over(run.towers, run.dataset.items, items, texts)
+            towers = new_catalogue.model_for_catalogue(run.towers, run.dataset.items, items, texts)
             unread = _check_new(towers, items, changes)
             queries = user_vectors(config, run.towers, run.dataset.splits["validation"], limit=MAX_QUERIES)
             index = builder.describe(

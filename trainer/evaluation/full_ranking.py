@@ -14,7 +14,7 @@ from trainer.data.batches import request_batches
 from trainer.data.tables import UNKNOWN_ITEM, ItemTable, SequenceTable
 from trainer.evaluation.baselines import Scorer
 from trainer.evaluation.protocols import Ranker, Retriever
-from trainer.graphs import OneGraph
+from trainer.graphs import AnyShapeFunction
 
 LOGITS = 8_000_000  # scores alive at once
 
@@ -159,7 +159,7 @@ def top_k(scores: tf.Tensor, allowed: tf.Tensor, excluded: tf.Tensor, k: tf.Tens
     return best, tf.where(tf.math.is_finite(best), index, UNKNOWN_ITEM)
 
 
-_top_k = OneGraph(top_k)
+_top_k = AnyShapeFunction(top_k)
 
 
 def ranks_in(ranked: Iterator[Ranked], targets: Targets) -> np.ndarray:

@@ -13,7 +13,7 @@ from trainer.data.batches import request_batches
 from trainer.data.tables import UNKNOWN_ITEM, SequenceTable
 from trainer.evaluation.protocols import Ranker, Retriever
 from trainer.evaluation.uncertainty import FEWEST, Figure, interval_of, intervals
-from trainer.graphs import OneGraph
+from trainer.graphs import AnyShapeFunction
 
 THRESHOLD = 0.5  # of the probability, for what counts labels
 PARTS = 10  # of the reliability curve, equally many ratings each
@@ -31,7 +31,7 @@ def said_of_targets(
       `liked` float64 [m] the probability that it is at least `ranking.liked_rating`.
     """
     vectors = model.item_vectors()
-    score = OneGraph(ranking.score, widths={1: ranking.dim})
+    score = AnyShapeFunction(ranking.score, widths={1: ranking.dim})
     stop = sequences.offsets[1:] - sequences.target_count
     found: dict[str, list[np.ndarray]] = {"user": [], "place": [], "given": [], "rating": [], "liked": []}
     assert sequences.rating is not None

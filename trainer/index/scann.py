@@ -20,7 +20,7 @@ import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
 from trainer.data.tables import UNKNOWN_ITEM
-from trainer.graphs import apart
+from trainer.graphs import outlined_branch
 from trainer.index.base import Found, Index, pad_columns
 
 # Below this, partitions of some dozens of items each would cost recall and save nothing: ScaNN scores every item.
@@ -126,7 +126,7 @@ class ScannIndex(Index):
                 tf.tensor_scatter_nd_update(items, rows, exact_items),
             )
 
-        return tf.cond(tf.reduce_any(short), apart(completed), lambda: (scores, items))
+        return tf.cond(tf.reduce_any(short), outlined_branch(completed), lambda: (scores, items))
 
     def _approximate(self, queries: tf.Tensor) -> Found:
         """[B, dim] -> [B, found], [B, found], where found is as many as the luckiest row has."""

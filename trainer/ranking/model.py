@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from trainer.config import Config
-from trainer.graphs import OneGraph
+from trainer.graphs import AnyShapeFunction
 from trainer.ranking.candidate_features import NAMES, CandidateFeatures
 from trainer.towers.dropout import Dropout
 from trainer.training.randomness import RandomStream
@@ -60,7 +60,7 @@ class RankingModel(tfrs.Model):
         self.stream = RandomStream(config.seed)
         self._item_vectors: tf.Tensor | None = None
         self.candidate_features = features
-        self._reorder_graph, self._held_out_graph = OneGraph(self._reorder), OneGraph(self._held_out)
+        self._reorder_graph, self._held_out_graph = AnyShapeFunction(self._reorder), AnyShapeFunction(self._held_out)
 
         def dense(units: int, name: str, width: int, zeros: bool = False) -> tf.keras.layers.Dense:
             seed = self.stream.initializer_seed()
@@ -99,7 +99,7 @@ class RankingModel(tfrs.Model):
     def attach(self, item_vectors: tf.Tensor) -> None:
         """Gives the model the catalogue's vectors [n + 1, dim] for `compute_loss` and `reorder`."""
         self._item_vectors = tf.convert_to_tensor(item_vectors)
-        self._reorder_graph, self._held_out_graph = OneGraph(self._reorder), OneGraph(self._held_out)
+        self._reorder_graph, self._held_out_graph = AnyShapeFunction(self._reorder), AnyShapeFunction(self._held_out)
 
     def score(self, inputs: Mapping[str, tf.Tensor], item_vectors: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores candidates.

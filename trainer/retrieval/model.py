@@ -15,7 +15,7 @@ from trainer.config import Config
 from trainer.data.batches import BatchColumns
 from trainer.data.tables import UNKNOWN_ITEM, ItemTable, TextVectors
 from trainer.evaluation.full_ranking import top_k
-from trainer.graphs import OneGraph
+from trainer.graphs import AnyShapeFunction
 from trainer.retrieval.objectives import Objective, objective
 from trainer.text.fine_tuning import encoder_training
 from trainer.text.fine_tuning.current_vectors import CurrentTexts
@@ -52,7 +52,7 @@ class RetrievalModel(tfrs.Model):
             )
         self.item_tower = ItemTower(towers, items_in, self.stream)
         self.user_tower = UserTower(towers, user_in, self.stream, products)
-        self.tuning: encoder_training.FineTuning | None = None
+        self.fine_tuning: encoder_training.FineTuning | None = None
         self.encoder: str | None = None  # of texts, as `trainer.text` loads it, if it was trained with the towers
         self._products = products
         self._objective: Objective | None = None
@@ -69,10 +69,11 @@ class RetrievalModel(tfrs.Model):
         user_in = self.user_tower.inputs
         return bool(self.item_tower.inputs.text_width or user_in.text_width or user_in.query_width)
 
-    def tune(self, items: ItemTable, tuning: encoder_training.FineTuning) -> None:
+    def attach_fine_tuning(self, items: ItemTable, fine_tuning: encoder_training.FineTuning) -> None:
         """`attach`, with texts whose encoder is trained too: its trained layers become part of the model's weights."""
-        self.attach(items, tuning.texts)
-        self.tuning, self._tuned_layers, self._tuned_texts = tuning, tuning.layers, tuning.texts.stored
+        self.attach(items, fine_tuning.texts)
+        self.fine_tuning = fine_tuning
+        self._tuned_layers, self._tuned_texts = fine_tuning.layers, fine_tuning.texts.stored
 
     def attach(self, items: ItemTable, texts: TextVectors | CurrentTexts | None) -> None:
         """Gives the model, whose whitening is as it will stay, the catalogue and the text vectors.
@@ -96,8 +97,8 @@ class RetrievalModel(tfrs.Model):
                 tower.whitening.adapt(vectors, self.config.seed)
 
     def _make_graphs(self) -> None:
-        self._some_vectors = OneGraph(self.item_tower.vectors)
-        self._search_graph = OneGraph(self._search, widths={1: self.config.model.dim})
+        self._some_vectors = AnyShapeFunction(self.item_tower.vectors)
+        self._search_graph = AnyShapeFunction(self._search, widths={1: self.config.model.dim})
 
     def features(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """A batch of `trainer.data.batches` as the user tower wants it: text vectors in place of their rows."""
@@ -163,8 +164,8 @@ class RetrievalModel(tfrs.Model):
 
     def save(self, directory: Path, items: ItemTable, history: list[dict[str, Any]]) -> None:
         """Writes what `load` and the export read. `directory` should exist and be empty."""
-        if self.tuning is not None:
-            self.tuning.save(directory)  # first: it brings the text vectors up to date
+        if self.fine_tuning is not None:
+            self.fine_tuning.save(directory)  # first: it brings the text vectors up to date
         (directory / CONFIG).write_text(self.config.to_json(), encoding="utf-8")
         sizes = {"item": as_dict(self.item_tower.inputs), "user": as_dict(self.user_tower.inputs)}
         (directory / INPUTS).write_text(json.dumps(sizes, indent=1), encoding="utf-8")

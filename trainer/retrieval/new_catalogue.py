@@ -23,7 +23,9 @@ def with_trained_counts(items: ItemTable, trained: ItemTable) -> ItemTable:
     return replace(items, train_count=train_count, occurs=np.concatenate([[False], trained.occurs])[rows])
 
 
-def over(model: RetrievalModel, trained: ItemTable, items: ItemTable, texts: TextVectors | None) -> RetrievalModel:
+def model_for_catalogue(
+    model: RetrievalModel, trained: ItemTable, items: ItemTable, texts: TextVectors | None
+) -> RetrievalModel:
     """The model with its item tower over other items.
 
     An item of the training catalogue keeps its id's embedding, wherever it stands now; a new one has that of unknown

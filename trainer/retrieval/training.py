@@ -90,7 +90,7 @@ def train(
         )
         tuning = encoder_training.start(config, items, texts, model.reads_texts)
         if tuning is not None:
-            model.tune(items, tuning)
+            model.attach_fine_tuning(items, tuning)
         else:
             if texts is not None and model.reads_texts:
                 model.whiten(_texts_in_training(items, train, texts))

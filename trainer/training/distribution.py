@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import TowersError, first_line
-from trainer.graphs import OneGraph
+from trainer.graphs import AnyShapeFunction
 from trainer.training.averaging import WeightAverage
 from trainer.training.batch import Batch, CountExamples
 
@@ -76,7 +76,7 @@ class DistributedStep:
     ) -> None:
         self._model, self._strategy, self._examples = model, strategy, examples
         self._usual, self._average = max(usual, 1.0), average
-        self._graph = OneGraph(self._run)
+        self._graph = AnyShapeFunction(self._run)
         replicas = strategy.num_replicas_in_sync
         local = len(strategy.extended.worker_devices) if replicas > 1 else 1
         resolver = strategy.cluster_resolver

@@ -19,7 +19,7 @@ from tests.trainer import tables
 from trainer.data.batches import training_batches, training_windows
 from trainer.data.tables import NO_TEXT, SequenceTable
 from trainer.evaluation.full_ranking import rank_all
-from trainer.graphs import OneGraph
+from trainer.graphs import AnyShapeFunction
 from trainer.retrieval.model import RetrievalModel
 from trainer.towers.inputs import item_inputs, user_inputs
 
@@ -88,7 +88,7 @@ class Model:
         for variable in self.model.trainable_variables:  # so that no part is too small to be seen, or zero
             variable.assign_add(generator.normal(size=variable.shape).astype(np.float32) * 0.2)
         self.vectors = self.model.item_vectors()
-        self._positions = OneGraph(self._logits)
+        self._positions = AnyShapeFunction(self._logits)
 
     def _logits(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """As training makes them, its dropout included (which draws the same numbers each time): [B, P, n + 1]."""

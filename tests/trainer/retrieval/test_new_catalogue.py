@@ -53,7 +53,7 @@ def changed(items: ItemTable) -> ItemTable:
 def test_known_items_keep_their_vectors_wherever_they_stand(trained: tuple) -> None:
     model, items, _, texts = trained
     counted = new_catalogue.with_trained_counts(changed(items), items)
-    moved = new_catalogue.over(model, items, counted, texts)
+    moved = new_catalogue.model_for_catalogue(model, items, counted, texts)
     before, after = model.item_vectors().numpy(), moved.item_vectors().numpy()
     np.testing.assert_allclose(after[0], before[0], atol=1e-6)
     np.testing.assert_allclose(after[2:], np.delete(before[1:], GONE, axis=0), atol=1e-6)
@@ -62,7 +62,9 @@ def test_known_items_keep_their_vectors_wherever_they_stand(trained: tuple) -> N
 
 def test_a_new_item_has_the_vector_that_the_tower_gives_its_content(trained: tuple) -> None:
     model, items, _, texts = trained
-    moved = new_catalogue.over(model, items, new_catalogue.with_trained_counts(changed(items), items), texts)
+    moved = new_catalogue.model_for_catalogue(
+        model, items, new_catalogue.with_trained_counts(changed(items), items), texts
+    )
     content = {
         "text": texts.vectors[items.text_row[1:2]].astype(np.float32),
         "categorical_genre": items.categorical["genre"][1:2],
@@ -86,7 +88,9 @@ def test_users_keep_their_vectors_and_the_given_model_is_not_touched(trained: tu
     model, items, _, texts = trained
     before = [variable.numpy() for variable in model.variables]
     vectors = model.item_vectors().numpy()
-    moved = new_catalogue.over(model, items, new_catalogue.with_trained_counts(changed(items), items), texts)
+    moved = new_catalogue.model_for_catalogue(
+        model, items, new_catalogue.with_trained_counts(changed(items), items), texts
+    )
     row = {0: 0} | {row + 1: place for place, row in enumerate(np.delete(np.arange(len(items)), GONE), 2)}
     history = np.array([[2, 6, 1, 0]], np.int32)
 
@@ -120,7 +124,9 @@ def test_a_model_of_ids_alone_has_one_vector_for_all_new_items() -> None:
     model = RetrievalModel(config, ItemInputs(items=3), build(config)[0].user_tower.inputs)
     model.attach(items, tables.everything()[2])
     more = tables.item_table(5, train_count=np.zeros(5))
-    moved = new_catalogue.over(model, items, new_catalogue.with_trained_counts(more, items), tables.everything()[2])
+    moved = new_catalogue.model_for_catalogue(
+        model, items, new_catalogue.with_trained_counts(more, items), tables.everything()[2]
+    )
     vectors = moved.item_vectors().numpy()
     np.testing.assert_allclose(vectors[:4], model.item_vectors().numpy(), atol=1e-6)
     np.testing.assert_allclose(vectors[4:], vectors[[0, 0]], atol=1e-6)

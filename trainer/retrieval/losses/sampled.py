@@ -167,7 +167,7 @@ def _relative(q: tf.Tensor) -> tf.Tensor:
 def _task(**settings: object) -> Task:
     task = tfrs.tasks.Retrieval(remove_accidental_hits=True, **settings)
 
-    # It is written for AutoGraph, which the training step does without (see `graphs.OneGraph`).
+    # It is written for AutoGraph, which the training step does without (see `graphs.AnyShapeFunction`).
     call = tf.autograph.to_graph(type(task).call, recursive=False)
 
     def loss(queries: tf.Tensor, candidates: tf.Tensor, **more: tf.Tensor) -> tf.Tensor:

@@ -164,7 +164,7 @@ def start(config: Config, items: ItemTable, texts: TextVectors | None, read: boo
 
 
 def with_encoded_texts(compute_loss: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Lets a model's `compute_loss(inputs, training)` read the texts that its `tuning` encodes in this step, if any."""
+    """Lets a model's `compute_loss` read the texts that its `fine_tuning` encodes in this step, if there are any."""
 
     @functools.wraps(compute_loss)
     def computed(model: Any, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -172,7 +172,7 @@ def with_encoded_texts(compute_loss: Callable[..., tf.Tensor]) -> Callable[..., 
             return compute_loss(model, inputs, training)
         features = dict(inputs)
         rows, tokens = features.pop(ROWS), features.pop(TOKENS)
-        with model.tuning.texts.encoded(rows, model.tuning.embed(tokens)):
+        with model.fine_tuning.texts.encoded(rows, model.fine_tuning.embed(tokens)):
             return compute_loss(model, features, training)
 
     return computed

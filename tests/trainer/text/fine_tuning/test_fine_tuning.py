@@ -146,7 +146,7 @@ def start(config: Config, data: tuple) -> tuple[retrieval_model.RetrievalModel, 
     )
     tuning = encoder_training.start(config, items, texts, model.reads_texts)
     assert tuning is not None
-    model.tune(items, tuning)
+    model.attach_fine_tuning(items, tuning)
     windows = retrieval_training.training_windows(train, config.model.max_history, 0.5)
     batches = retrieval_training.training_batches(train, model.columns, windows, 4, 1, 1)
     return model, tuning, next(iter(tuning.batches(batches, 1)))
@@ -207,7 +207,7 @@ def test_a_batch_without_texts_is_trained_on(bert: str, data: tuple) -> None:
         retrieval_training.user_inputs(config.model, few, texts, False),
     )
     tuning = encoder_training.FineTuning(config, none, texts)
-    model.tune(none, tuning)
+    model.attach_fine_tuning(none, tuning)
     model.compile(optimizer=tuning.adam(0.01, 0.0))
     windows = retrieval_training.training_windows(few, 8, 0.5)
     batches = list(tuning.batches(retrieval_training.training_batches(few, model.columns, windows, 1, 1, 1), 1))
