@@ -215,9 +215,9 @@ def make_ranker(config: Config, items: ItemTable, *, rated: bool = False) -> Ran
     ranker = RankingModel(config, config.model.dim, features, rated=rated, rating_mean=3.0, rating_std=1.0)
     for variable in ranker.trainable_variables:
         variable.assign_add(0.3 * random.normal(size=variable.shape).astype(np.float32))
-    ranker.combine(random.normal(size=ranker.combination.shape))
+    ranker.set_combination(random.normal(size=ranker.combination.shape))
     if rated:
-        ranker.say_ratings(random.normal(size=4), random.normal(size=4))
+        ranker.set_rating_weights(random.normal(size=4), random.normal(size=4))
     return ranker
 
 

@@ -60,7 +60,7 @@ def _of_ratings(
     config: Config, dataset: Dataset, split: str, found: Evaluated, spoken: np.ndarray | None, output: Path
 ) -> list[dict[str, Any]]:
     """See `rating_slices.analyse`; empty where nothing is said of ratings, or of too few."""
-    if found.said is None or not found.document["ratings"]:
+    if found.target_ratings is None or not found.document["ratings"]:
         return []
     parts = slices(
         dataset.items,
@@ -70,7 +70,7 @@ def _of_ratings(
         clock=has_clock(config.data),
         languages=spoken,
     )
-    return rating_slices.analyse(found.said, config.ranking.liked_rating, found.stages.targets, parts, output)
+    return rating_slices.analyse(found.target_ratings, config.ranking.liked_rating, found.stages.targets, parts, output)
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):

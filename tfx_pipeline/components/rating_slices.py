@@ -29,7 +29,7 @@ def analyse(
     """Metrics of the probability of being liked, over all held-out ratings and over each slice.
 
     Args:
-      said: see `trainer.evaluation.ratings.said_of_targets`.
+      said: see `trainer.evaluation.ratings.predict_target_ratings`.
       liked_rating: from where on a rating says that the item was liked.
       targets: held-out events; of an item that a user has twice among them, the first rating counts.
       parts: slices of them.

@@ -126,7 +126,7 @@ def reindex(
             report = exporter.export(
                 config,
                 towers,
-                run.ranker and run.ranker.over(new_catalogue.rows_in(run.dataset.items, items)),
+                run.ranker and run.ranker.for_catalogue(new_catalogue.rows_in(run.dataset.items, items)),
                 index_directory=aside / "index",
                 dataset=Dataset(items=items, splits={}, texts=run.dataset.texts),
                 sequence_transform=paths.sequence_transform,

@@ -21,7 +21,7 @@ from trainer.evaluation.evaluate import cold_targets, means
 from trainer.evaluation.full_ranking import candidate_mask, rank_all, ranks_in, targets_of
 from trainer.evaluation.per_user import headline, headline_figures
 from trainer.evaluation.protocols import Ranker, Retriever
-from trainer.evaluation.ratings import rating_metrics, said_of_targets
+from trainer.evaluation.ratings import predict_target_ratings, rating_metrics
 from trainer.evaluation.slices import COLD, Slice, slices
 from trainer.evaluation.stages import Stages, rank_stages
 from trainer.evaluation.uncertainty import CONFIDENCE, FEWEST, Figure, differences, holm, intervals, verdict
@@ -36,12 +36,12 @@ class Evaluated:
     Attributes:
       document: what `evaluation.schema.json` describes.
       stages: the lists and ranks.
-      said: of held-out ratings, see `ratings.said_of_targets`; None where nothing is said of ratings.
+      target_ratings: of held-out events, see `ratings.predict_target_ratings`; None where no ratings are predicted.
     """
 
     document: dict[str, Any]
     stages: Stages
-    said: dict[str, np.ndarray] | None
+    target_ratings: dict[str, np.ndarray] | None
 
 
 def evaluate_in_detail(
@@ -70,7 +70,7 @@ def evaluate_in_detail(
     result = detailed(config, stages, items, sequences, train, about, languages)
     result["ratings"], said = None, None
     if ranking is not None and ranking.rated and sequences.rating is not None:
-        said = said_of_targets(config, model, ranking, sequences)
+        said = predict_target_ratings(config, model, ranking, sequences)
         result["ratings"] = rating_metrics(config, said)
     return Evaluated(result, stages, said)
 

@@ -20,7 +20,7 @@ LOGITS = 8_000_000  # scores alive at once
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedBatch:
     """The best items of some users, best first."""
 
     users: np.ndarray  # int64 [B], rows of the sequence table
@@ -72,7 +72,7 @@ def rank_all(
     among: np.ndarray | None = None,
     ranking: Ranker | None = None,
     item_vectors: tf.Tensor | None = None,
-) -> Iterator[Ranked]:
+) -> Iterator[RankedBatch]:
     """Ranks the catalogue for each user as of just before its targets (or after all it did, where there are none).
 
     Args:
@@ -162,7 +162,7 @@ def top_k(scores: tf.Tensor, allowed: tf.Tensor, excluded: tf.Tensor, k: tf.Tens
 _top_k = AnyShapeFunction(top_k)
 
 
-def ranks_in(ranked: Iterator[Ranked], targets: Targets) -> np.ndarray:
+def ranks_in(ranked: Iterator[RankedBatch], targets: Targets) -> np.ndarray:
     """The rank of each target in its user's list, from 1, 0 where it is not in it: int64 [targets]."""
     ranks = np.zeros(len(targets.item), np.int64)
     for batch in ranked:
@@ -214,5 +214,5 @@ def _events(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return start[row] + within, row
 
 
-def _ranked(rows: np.ndarray, scores: tf.Tensor, best: tf.Tensor) -> Ranked:
-    return Ranked(rows, best.numpy().astype(np.int32), scores.numpy())
+def _ranked(rows: np.ndarray, scores: tf.Tensor, best: tf.Tensor) -> RankedBatch:
+    return RankedBatch(rows, best.numpy().astype(np.int32), scores.numpy())

@@ -20,7 +20,7 @@ PARTS = 10  # of the reliability curve, equally many ratings each
 _BATCH, _TARGETS = 512, 8  # users and held-out items of each, scored at once
 
 
-def said_of_targets(
+def predict_target_ratings(
     config: Config, model: Retriever, ranking: Ranker, sequences: SequenceTable
 ) -> dict[str, np.ndarray]:
     """What is said of each held-out event that has a rating, from what came before all of its user's.
@@ -78,7 +78,7 @@ def rating_metrics(config: Config, said: dict[str, np.ndarray]) -> dict[str, Any
 
     Args:
       config: the configuration.
-      said: see `said_of_targets`.
+      said: see `predict_target_ratings`.
 
     Returns:
       `ratings`: how many; `values`, `intervals` (over users) of `rmse`, `mae`, `log_loss`, `auc`, `calibration_error`,

@@ -10,7 +10,7 @@ import numpy as np
 from trainer.config import Config
 from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation.baselines import Scorer
-from trainer.evaluation.full_ranking import Ranked, Targets, rank_all, ranks_in, targets_of
+from trainer.evaluation.full_ranking import RankedBatch, Targets, rank_all, ranks_in, targets_of
 from trainer.evaluation.protocols import Ranker, Retriever
 
 
@@ -65,7 +65,7 @@ def rank_stages(
     users = np.flatnonzero(np.diff(targets.offsets))
     k = max(config.evaluation.cutoffs)
     vectors = model.item_vectors()
-    ranked: dict[str, Iterator[Ranked]] = {
+    ranked: dict[str, Iterator[RankedBatch]] = {
         "retrieval": rank_all(config, model, items, sequences, k=k, users=users, item_vectors=vectors)
     }
     if ranking is not None:
@@ -79,10 +79,10 @@ def rank_stages(
     return Stages(users, targets, length, stages)
 
 
-def _stage(ranked: Iterator[Ranked], targets: Targets, users: np.ndarray, length: int) -> Stage:
+def _stage(ranked: Iterator[RankedBatch], targets: Targets, users: np.ndarray, length: int) -> Stage:
     lists = np.zeros((len(users), length), np.int32)
 
-    def kept() -> Iterator[Ranked]:
+    def kept() -> Iterator[RankedBatch]:
         for batch in ranked:
             lists[np.searchsorted(users, batch.users)] = batch.items[:, :length]
             yield batch

@@ -80,7 +80,7 @@ class CandidateFeatures(tf.Module):
         with np.load(directory / TABLES, allow_pickle=False) as tables:
             return cls(dict(tables))
 
-    def over(self, rows: np.ndarray) -> CandidateFeatures:
+    def for_catalogue(self, rows: np.ndarray) -> CandidateFeatures:
         """The same counts over another catalogue; of a new item nothing was counted.
 
         Args:

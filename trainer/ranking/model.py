@@ -32,10 +32,11 @@ class RankingModel(tfrs.Model):
     layers (Wang et al., 2021). With ratings in the data, two more heads read the candidate's from the same layers: its
     value, and the probability that it is at least `ranking.liked_rating`.
 
-    The list is ordered by a linear combination of that logit, the retrieval score and `CandidateFeatures`. The network
-    learns from train events, which retrieval has learnt by heart and the features were counted over; the combination's
-    weights come from held-out events (`combine`), and so do those of what is said of ratings, out of the network's
-    heads and how item and user are rated and rate otherwise (`say_ratings`). Until then it is the network alone.
+    Lists are ordered by a linear combination of that logit, the retrieval score and `CandidateFeatures`. The network is
+    trained on train events, which the retrieval model was trained on too and which the features were counted over. The
+    weights of the combination are therefore fitted to held-out events (`set_combination`). Predicted ratings are linear
+    combinations of the network's heads and of the rating biases of item and user; their weights are fitted to held-out
+    events as well (`set_rating_weights`). Until the weights are set, only the network's outputs count.
 
     Args:
       config: the configuration.
@@ -60,7 +61,8 @@ class RankingModel(tfrs.Model):
         self.stream = RandomStream(config.seed)
         self._item_vectors: tf.Tensor | None = None
         self.candidate_features = features
-        self._reorder_graph, self._held_out_graph = AnyShapeFunction(self._reorder), AnyShapeFunction(self._held_out)
+        self._reorder_graph = AnyShapeFunction(self._reorder)
+        self._calibration_graph = AnyShapeFunction(self._calibration_inputs)
 
         def dense(units: int, name: str, width: int, zeros: bool = False) -> tf.keras.layers.Dense:
             seed = self.stream.initializer_seed()
@@ -99,7 +101,8 @@ class RankingModel(tfrs.Model):
     def attach(self, item_vectors: tf.Tensor) -> None:
         """Gives the model the catalogue's vectors [n + 1, dim] for `compute_loss` and `reorder`."""
         self._item_vectors = tf.convert_to_tensor(item_vectors)
-        self._reorder_graph, self._held_out_graph = AnyShapeFunction(self._reorder), AnyShapeFunction(self._held_out)
+        self._reorder_graph = AnyShapeFunction(self._reorder)
+        self._calibration_graph = AnyShapeFunction(self._calibration_inputs)
 
     def score(self, inputs: Mapping[str, tf.Tensor], item_vectors: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores candidates.
@@ -119,43 +122,52 @@ class RankingModel(tfrs.Model):
         logits = tf.linalg.matvec(self._scalars(inputs, hidden), self.combination)
         outputs = {"logits": tf.where(tf.math.is_finite(inputs["retrieval_score"]), logits, -float("inf"))}
         if self.rated:
-            rating = tf.linalg.matvec(self._signs(inputs, self.rating_head(hidden)), self.rating_weights)
+            rating = tf.linalg.matvec(self._rating_features(inputs, self.rating_head(hidden)), self.rating_weights)
             outputs["rating"] = rating * self.rating_std + self.rating_mean
             outputs["liked"] = tf.sigmoid(
-                tf.linalg.matvec(self._signs(inputs, self.liked_head(hidden)), self.liked_weights)
+                tf.linalg.matvec(self._rating_features(inputs, self.liked_head(hidden)), self.liked_weights)
             )
         return outputs
 
-    def held_out(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What `combine` is fitted to: `scalars` float32 [B, N, 2 + features], which the combination weighs, NaN where
-        there is no candidate; with ratings also what `say_ratings` weighs for the first candidate, `rating` and
-        `liked` float32 [B, 4]. The batch as for `compute_loss`.
-        """
-        return self._held_out_graph(dict(batch))
+    def calibration_inputs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The inputs of the linear combinations, to fit their weights to held-out events.
 
-    def _held_out(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        Args:
+          batch: as for `compute_loss`.
+
+        Returns:
+          `scalars` float32 [B, N, 2 + features], inputs of the list's order, NaN where there is no candidate; with
+          ratings also `rating` and `liked` float32 [B, 4], inputs of the first candidate's predicted rating and of the
+          logit that it is liked.
+        """
+        return self._calibration_graph(dict(batch))
+
+    def _calibration_inputs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         hidden = self._hidden(batch, self._attached(), training=False)
         present = tf.math.is_finite(batch["retrieval_score"])[..., tf.newaxis]
         outputs = {"scalars": tf.where(present, self._scalars(batch, hidden), np.nan)}
         if self.rated:
             first = {**batch, "candidate": batch["candidate"][:, :1]}
-            outputs["rating"] = self._signs(first, self.rating_head(hidden[:, :1]))[:, 0]
-            outputs["liked"] = self._signs(first, self.liked_head(hidden[:, :1]))[:, 0]
+            outputs["rating"] = self._rating_features(first, self.rating_head(hidden[:, :1]))[:, 0]
+            outputs["liked"] = self._rating_features(first, self.liked_head(hidden[:, :1]))[:, 0]
         return outputs
 
-    def combine(self, weights: np.ndarray) -> None:
-        """Sets what orders a list: weights [2 + features] of `held_out`'s scalars."""
+    def set_combination(self, weights: np.ndarray) -> None:
+        """Sets the weights [2 + features] that order a list, of the `scalars` of `calibration_inputs`."""
         self.combination.assign(weights.astype(np.float32))
 
-    def say_ratings(self, rating: np.ndarray, liked: np.ndarray) -> None:
-        """Sets what is said of ratings: weights [4] of `held_out`'s `rating`, which sum up to a rating in standard
-        deviations from the mean, and of its `liked`, which sum up to a logit.
+    def set_rating_weights(self, rating: np.ndarray, liked: np.ndarray) -> None:
+        """Sets the weights of predicted ratings.
+
+        Args:
+          rating: [4], of `rating` of `calibration_inputs`; the sum is a rating in standard deviations from the mean.
+          liked: [4], of its `liked`; the sum is a logit.
         """
         self.rating_weights.assign(rating.astype(np.float32))
         self.liked_weights.assign(liked.astype(np.float32))
 
-    def _signs(self, inputs: Mapping[str, tf.Tensor], head: tf.Tensor) -> tf.Tensor:
-        """What speaks for a rating: 1, what a head [B, N, 1] says of it, and two biases: [B, N, 4]."""
+    def _rating_features(self, inputs: Mapping[str, tf.Tensor], head: tf.Tensor) -> tf.Tensor:
+        """Inputs of a predicted rating: 1, a head's output [B, N, 1] and the two rating biases: [B, N, 4]."""
         rating = inputs.get("rating")
         if rating is not None:
             rating = (rating - self.rating_mean) / self.rating_std
@@ -269,9 +281,9 @@ class RankingModel(tfrs.Model):
         behind = tf.where(tf.math.is_finite(scores[:, count:]), behind, -float("inf"))
         return tf.concat([logits, behind], axis=1), tf.concat([head, tail], axis=1)
 
-    def over(self, rows: np.ndarray) -> RankingModel:
-        """The same model over another catalogue, with weights of its own; see `CandidateFeatures.over`."""
-        features = self.candidate_features.over(rows)
+    def for_catalogue(self, rows: np.ndarray) -> RankingModel:
+        """The same model over another catalogue, with weights of its own; see `CandidateFeatures.for_catalogue`."""
+        features = self.candidate_features.for_catalogue(rows)
         moved = RankingModel(self.config, self.dim, features, self.rated, self.rating_mean, self.rating_std)
         given = self._parts()
         for name, part in moved._parts().items():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import minimize
 
-START = np.array([0.0, 1.0, 0.0, 0.0])  # of `RankingModel.held_out`'s signs: what the network's head says
+START = np.array([0.0, 1.0, 0.0, 0.0])  # of `RankingModel.calibration_inputs`'s signs: what the network's head says
 PENALTY = 1.0  # of a step away from START by one standard deviation of what is said
 PART = 100  # ratings whose mean probability is compared with the share of them that was liked
 

@@ -167,10 +167,10 @@ class _HeldOut:
             # A gain that may be chance is not worth what ranking costs: time in every call, and fewer new items.
             "use_ranking": bool(gain.mean() > error),
         }
-        model.combine(fit_weights(scalars[offered], start))
-        return verdict | (self._say_ratings(model, read) if model.rated else {})
+        model.set_combination(fit_weights(scalars[offered], start))
+        return verdict | (self._fit_rating_weights(model, read) if model.rated else {})
 
-    def _say_ratings(self, model: RankingModel, read: dict[str, np.ndarray]) -> dict[str, Any]:
+    def _fit_rating_weights(self, model: RankingModel, read: dict[str, np.ndarray]) -> dict[str, Any]:
         """Fits what is said of ratings, and says how good it is: `rating` and `liked` of what `train` returns."""
         rated = np.isfinite(read["target_rating"])
         if not rated.any():
@@ -178,7 +178,7 @@ class _HeldOut:
         given, fold = read["target_rating"][rated].astype(np.float64), self._fold[rated]
         above, rating_signs = (given - model.rating_mean) / model.rating_std, read["rating"][rated]
         liked, liked_signs = given >= model.config.ranking.liked_rating, read["liked"][rated]
-        model.say_ratings(fit_rating(rating_signs, above), fit_liked(liked_signs, liked))
+        model.set_rating_weights(fit_rating(rating_signs, above), fit_liked(liked_signs, liked))
         errors = rating_error(rating_signs, above, fold)
         return {
             "rating": {name: error * model.rating_std for name, error in errors.items()},
@@ -186,9 +186,9 @@ class _HeldOut:
         }
 
     def _read(self, model: RankingModel) -> dict[str, np.ndarray]:
-        """What `RankingModel.held_out` gives for all, and with ratings `target_rating` float32 [m]."""
+        """What `RankingModel.calibration_inputs` gives for all, and with ratings `target_rating` float32 [m]."""
         parts = [
-            {name: value.numpy() for name, value in model.held_out(batch).items()}
+            {name: value.numpy() for name, value in model.calibration_inputs(batch).items()}
             | ({"target_rating": batch["target_rating"]} if model.rated else {})
             for batch in self._examples.in_order()
         ]

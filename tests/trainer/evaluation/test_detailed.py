@@ -21,7 +21,7 @@ from trainer.evaluation.detailed import evaluate_in_detail
 from trainer.evaluation.document import BETTER, UNDECIDED, WORSE
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.examples import SHOWN_EVENTS, example_users
-from trainer.evaluation.ratings import said_of_targets
+from trainer.evaluation.ratings import predict_target_ratings
 from trainer.evaluation.report.page import Report, render
 from trainer.evaluation.stages import Stages
 from trainer.evaluation.uncertainty import verdict
@@ -277,14 +277,14 @@ def test_other_cutoffs(dataset: Dataset, model: Any) -> None:
 def test_many_targets_of_one_user_are_rated_like_one(model: Any, ranker: Any) -> None:
     whole = tables.sequence_table([[1, 2, *range(3, 30)], [4, 5]], rating=np.full(31, 4, np.float32))
     whole = dataclasses.replace(whole, target_count=np.array([27, 1], np.int32), rating_mean=3.0, rating_std=1.4)
-    said = said_of_targets(CONFIG, model, ranker, whole)
+    said = predict_target_ratings(CONFIG, model, ranker, whole)
     assert np.bincount(said["user"]).tolist() == [27, 1]
     for i in (0, 11, 26):
         one = dataclasses.replace(
             tables.sequence_table([[1, 2, 3 + i]], rating=np.full(3, 4, np.float32)),
             target_count=np.array([1], np.int32),
         )
-        alone = said_of_targets(CONFIG, model, ranker, one)
+        alone = predict_target_ratings(CONFIG, model, ranker, one)
         assert np.isclose(said["liked"], alone["liked"][0], atol=1e-4).any()
 
 

@@ -111,7 +111,7 @@ def test_over_another_catalogue_known_items_keep_their_counts_and_new_ones_have_
     """The other catalogue: a new item, then item 7, a new one, then 3, 2 and 1; 4 to 6 and 8 to 12 are gone."""
     features = CandidateFeatures(random_tables(1))
     rows = np.array([0, 7, 0, 3, 2, 1], np.int32)
-    there = features.over(rows)
+    there = features.for_catalogue(rows)
     history, candidates = [3, 2, 7], [1, 2, 3, 7]
     place = {int(row): i + 1 for i, row in enumerate(rows) if row}
 

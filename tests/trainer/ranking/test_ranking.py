@@ -127,7 +127,7 @@ def test_over_another_catalogue_known_items_have_the_same_logits(trained: tuple)
     """Item i of 40 is item 41 - i there, after three new ones."""
     _, model, _ = trained
     rows = np.concatenate([[0, 0, 0], np.arange(40, 0, -1)]).astype(np.int32)
-    there = model.over(rows)
+    there = model.for_catalogue(rows)
     inputs, catalogue = request(), np.random.default_rng(1).normal(size=[41, 16]).astype(np.float32)
     moved = {name: np.where(inputs[name] > 0, 44 - inputs[name], 0) for name in ("item_index", "candidate")}
     logits = there.score({**inputs, **moved}, catalogue[np.concatenate([[0], rows])])["logits"]
