@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer.config import Config
-from trainer.data.features import NUM_BUCKETS, item_features, sequence_features
+from trainer.data.features import NUM_BUCKETS, TEXT_FEATURES, item_features, sequence_features
 from trainer.text.cleaning import clean
 
 
@@ -22,7 +22,7 @@ def preprocess_sequences(inputs: dict[str, Any], custom_config: dict[str, Any]) 
     outputs = {}
     for feature in sequence_features(data):
         name, value = feature.name, inputs[feature.name]
-        if name in ("text", "query"):
+        if name in TEXT_FEATURES:
             outputs[name] = value.with_flat_values(clean(value.flat_values))
         elif name == "event" or name.startswith("context_"):
             outputs[name] = value.with_flat_values(_vocabulary_ids(value.flat_values, name))

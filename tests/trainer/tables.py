@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import Config
-from trainer.data.ragged import Ragged
+from trainer.data.ragged import Ragged, offsets_of
 from trainer.data.tables import ItemTable, SequenceTable, TextVectors
 
 WIDTH = 12  # of the text vectors
@@ -37,7 +37,7 @@ def sequence_table(sequences: list[list[int]], targets: int = 0, **columns: Any)
     events = sum(lengths)
     return SequenceTable(
         user_id=np.array([f"user-{i}" for i in range(len(sequences))], object),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        offsets=offsets_of(lengths),
         target_count=np.full(len(sequences), targets, np.int32),
         item=np.array([item for sequence in sequences for item in sequence], np.int32),
         timestamp=columns.pop("timestamp", 1_600_000_000 + np.arange(events, dtype=np.int64) * 1000),

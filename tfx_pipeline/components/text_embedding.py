@@ -12,10 +12,8 @@ from tfx_pipeline import text_embedding
 from tfx_pipeline.artifacts import TextEmbeddings
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
-from trainer.data.features import item_features, sequence_features
+from trainer.data.features import TEXT_FEATURES, item_features, sequence_features
 from trainer.training.precision import products_in
-
-_TEXT_NAMES = ("text", "query")
 
 
 class EmbedTextsExecutor(base_beam_executor.BaseBeamExecutor):
@@ -28,7 +26,7 @@ class EmbedTextsExecutor(base_beam_executor.BaseBeamExecutor):
         config = Config.from_json(exec_properties["config"])
         sources = []
         for key, features in (("sequences", sequence_features), ("items", item_features)):
-            names = [feature.transformed_key for feature in features(config.data) if feature.name in _TEXT_NAMES]
+            names = [feature.transformed_key for feature in features(config.data) if feature.name in TEXT_FEATURES]
             sources.append((f"{artifact_utils.get_single_uri(input_dict[key])}/Split-*/*.gz", names))
         metadata = text_embedding.embed_examples(
             sources,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from tfx_pipeline.ingest import cells, reasons, times
 from tfx_pipeline.ingest.blocks import shard_of
 from trainer.config import DataConfig, InteractionsConfig, ItemsConfig, UsersConfig
+from trainer.data.features import TEXT_FEATURES
 
 _ROW_BITS = 40  # a file may have 10^12 rows
 
@@ -70,7 +71,7 @@ def interaction_features(config: InteractionsConfig) -> list[Feature]:
         features.append(Feature("event", "bytes"))
     if config.rating is not None:
         features.append(Feature("rating", "float"))
-    features += [Feature(name, "bytes") for name in ("text", "query") if getattr(config, name)]
+    features += [Feature(name, "bytes") for name in TEXT_FEATURES if getattr(config, name)]
     return features + [Feature(f"context_{name}", "bytes") for name in config.context]
 
 
@@ -132,7 +133,7 @@ def _interaction_parser(
         record = (user, parse_time(row[2]), order, item, *[convert(row) for convert in converters])
         return shard_of(user, shards), record
 
-    text_fields = [4 + i for i, feature in enumerate(interaction_features(config)) if feature.name in ("text", "query")]
+    text_fields = [4 + i for i, feature in enumerate(interaction_features(config)) if feature.name in TEXT_FEATURES]
     return RecordParser("interactions", columns.names, text_fields, parse, notes)
 
 

@@ -21,8 +21,8 @@ from trainer.config.names import (
     BY_POPULARITY,
     BY_TIME,
     BY_USER,
+    LIST_METRICS,
     METRICS,
-    OF_LISTS,
     by_context,
     by_profile,
 )
@@ -71,7 +71,7 @@ class Config(StrictModel):
         """A misspelt name should not be found out after hours of training."""
         evaluation, interactions, users = self.evaluation, self.data.interactions, self.data.users
         metrics = [f"{name}@{k}" for name in METRICS for k in evaluation.cutoffs]
-        metrics += [f"{name}@{evaluation.list_length}" for name in OF_LISTS]
+        metrics += [f"{name}@{evaluation.list_length}" for name in LIST_METRICS]
         slices = [BY_HISTORY, BY_POPULARITY, BY_USER]
         slices += [BY_OWN_TEXT, BY_LANGUAGE] if interactions.text else []
         slices += [by_profile(name) for name in ({**users.categorical, **users.numeric} if users else {})]

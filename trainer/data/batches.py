@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer.data.ragged import ranges
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, SequenceTable
 from trainer.training.batch import Batch
 
@@ -49,13 +50,13 @@ def training_windows(sequences: SequenceTable, max_history: int, overlap: float)
     stride = max(1, width - int(overlap * width))
     lengths = np.diff(sequences.offsets)
     counts = np.where(lengths > 0, 1 + np.ceil(np.maximum(lengths - width, 0) / stride).astype(np.int64), 0)
-    user = np.repeat(np.arange(len(lengths)), counts)
-    back = np.concatenate([np.arange(count)[::-1] for count in counts]) if len(user) else np.zeros(0, np.int64)
+    number, user = ranges(np.zeros_like(counts), counts)  # windows of a user, numbered from 0
+    back = counts[user] - 1 - number  # 0 for the last window
     begin, end = sequences.offsets[:-1][user], sequences.offsets[1:][user]
     stop = end - back * stride
     start = np.maximum(stop - width, begin)
     previous_stop = stop - stride  # where the window before this one ends, if there is one
-    target_from = np.where(back == counts[user] - 1, begin, np.maximum(previous_stop, begin))
+    target_from = np.where(number == 0, begin, np.maximum(previous_stop, begin))
     return Windows(user, start, stop, target_from)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data.ragged import Ragged, list_positions
+from trainer.data.ragged import Ragged, list_positions, offsets_of
 from trainer.data.tables import ItemTable
 from trainer.errors import TowersError
 
@@ -41,7 +41,7 @@ def load(config: Config, directory: str | os.PathLike[str], items: ItemTable) ->
         "item_id": tf.io.FixedLenFeature([], tf.string),
         feature: tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64),
     }
-    ids, names, lengths = [np.zeros(0, object)], [np.zeros(0, object)], [np.zeros(1, np.int64)]
+    ids, names, lengths = [np.zeros(0, object)], [np.zeros(0, object)], [np.zeros(0, np.int64)]
     files = sorted(tf.io.gfile.glob(os.path.join(directory, "Split-all", "*.gz")))
     for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_PARSE_BATCH):
         parsed = tf.io.parse_example(records, spec)
@@ -55,5 +55,5 @@ def load(config: Config, directory: str | os.PathLike[str], items: ItemTable) ->
             f"{directory}: should hold the catalogue's {len(items)} items. Received: {len(item_id)} items, not all of "
             "them the catalogue's. Run the pipeline again."
         )
-    positions, offsets = list_positions(np.cumsum(np.concatenate(lengths)), order)
+    positions, offsets = list_positions(offsets_of(np.concatenate(lengths)), order)
     return Ragged(np.concatenate(names)[positions], offsets)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
+from trainer.data.ragged import ranges
 from trainer.data.tables import UNKNOWN_ITEM, SequenceTable
 
 SHRINKAGE = 10.0  # users that have to speak for a pair before its similarity counts half
@@ -91,9 +92,8 @@ def _latest(train: SequenceTable, most_events: int | None = None) -> tuple[np.nd
 
     Where there are more than about `most_events`, those of every second, third, ... user.
     """
-    lengths = np.diff(train.offsets)
-    user = np.repeat(np.arange(len(train)), lengths)
-    back = np.repeat(train.offsets[1:], lengths) - 1 - np.arange(len(user))
+    position, user = ranges(train.offsets[:-1], train.offsets[1:])
+    back = train.offsets[1:][user] - 1 - position
     kept = (back < LATEST) & (train.item != UNKNOWN_ITEM)
     if most_events is not None:
         kept &= user % max(1, -(-len(user) // most_events)) == 0

@@ -12,6 +12,7 @@ from trainer.config import DataConfig
 
 Kind = Literal["bytes", "int", "float"]
 
+TEXT_FEATURES = ("text", "query")  # features that hold text: the only ones that the text encoder reads
 NUM_BUCKETS = 16  # quantile buckets of a numeric column; ids 1..16, 0 = missing
 
 

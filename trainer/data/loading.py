@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config, DataConfig
-from trainer.data.features import NUM_BUCKETS, Feature, item_features, sequence_features
-from trainer.data.ragged import Ragged, list_positions
+from trainer.data.features import NUM_BUCKETS, TEXT_FEATURES, Feature, item_features, sequence_features
+from trainer.data.ragged import Ragged, list_positions, offsets_of
 from trainer.data.tables import UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 from trainer.errors import TowersError
 from trainer.text.languages import languages
@@ -20,7 +20,6 @@ from trainer.text.store.vectors import load_vectors, rows_of
 
 _PARSE_BATCH = 512
 _ID_PREFIXES = ("event", "context_", "profile_", "categorical_", "multi_valued_", "numeric_")  # ints after Transform
-_TEXT_NAMES = ("text", "query")
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _texts_with_rows(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Texts that have a row, of items and of all splits, some at a time: int64 [m], object (bytes) [m]."""
     for directory, features in ((paths.items, item_features(data)), (paths.sequences, sequence_features(data))):
-        written = [feature for feature in features if feature.name in _TEXT_NAMES]
+        written = [feature for feature in features if feature.name in TEXT_FEATURES]
         spec = {feature.transformed_key: _parsing(feature) for feature in written}
         files = sorted(tf.io.gfile.glob(os.path.join(directory, "Split-*", "*.gz"))) if spec else []
         for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_PARSE_BATCH):
@@ -242,11 +241,11 @@ def _read(directory: str, split: str, features: list[Feature], keys: SortedKeys)
                 value = value.flat_values
             flat = value.numpy().reshape(-1)
             # Rows at once, batch by batch: a table's texts are never all in memory.
-            chunks[name].append(rows_of(keys, flat) if name in _TEXT_NAMES else flat)
+            chunks[name].append(rows_of(keys, flat) if name in TEXT_FEATURES else flat)
     columns = {}
     for name in names:
         values = np.concatenate(chunks[name]) if chunks[name] else np.zeros(0)
-        offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths[name]))]) if lengths[name] else None
+        offsets = offsets_of(np.concatenate(lengths[name])) if lengths[name] else None
         columns[name] = _Column(values, offsets)
     return columns
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from trainer.data.ragged import Ragged, list_positions
+from trainer.data.ragged import Ragged, list_positions, offsets_of
 
 UNKNOWN_ITEM = 0  # index of an item outside the catalogue; the catalogue is 1..n
 NO_TEXT = -1  # row of an empty text
@@ -103,7 +103,7 @@ def everything_known(splits: Sequence[SequenceTable]) -> SequenceTable:
     return replace(
         parts[0],
         user_id=user_id,
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        offsets=offsets_of(lengths),
         target_count=np.zeros(len(user_id), np.int32),
         item=np.concatenate([part.item for part in parts]),
         timestamp=np.concatenate([part.timestamp for part in parts]),
