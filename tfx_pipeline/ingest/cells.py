@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfx_pipeline.ingest import reasons
-from tfx_pipeline.ingest.reasons import BrokenRowError
+from tfx_pipeline.ingest import quarantine_reasons
+from tfx_pipeline.ingest.quarantine_reasons import BrokenRowError
 
 LONGEST_ID = 1000  # characters
 LONGEST_TEXT = 100_000  # characters; an encoder reads the first few hundred words at most
@@ -34,10 +34,10 @@ class Ids(dict):
         if not text or text.isspace():
             raise BrokenRowError(self._missing)
         if len(text) > LONGEST_ID:
-            raise BrokenRowError(reasons.ID_TOO_LONG)
+            raise BrokenRowError(quarantine_reasons.ID_TOO_LONG)
         encoded = encode(text)
         if not text.isprintable() and _CONTROL.search(text):
-            raise BrokenRowError(reasons.CONTROL_CHARACTER)
+            raise BrokenRowError(quarantine_reasons.CONTROL_CHARACTER)
         if self._pseudonym is not None:
             encoded = self._pseudonym(text).encode("ascii")
         if len(self) >= _CACHED_IDS:
@@ -55,9 +55,9 @@ def id_text(cell: Any) -> str:
     if isinstance(cell, bytes):
         return cell.decode("utf-8", "surrogateescape")
     if isinstance(cell, bool) or not isinstance(cell, (int, float)):
-        raise BrokenRowError(reasons.ID_NOT_SCALAR)
+        raise BrokenRowError(quarantine_reasons.ID_NOT_SCALAR)
     if isinstance(cell, float) and (not cell.is_integer() or abs(cell) >= _LARGEST_WHOLE_FLOAT):
-        raise BrokenRowError(reasons.ID_NOT_SCALAR)
+        raise BrokenRowError(quarantine_reasons.ID_NOT_SCALAR)
     return str(int(cell))
 
 
@@ -65,7 +65,7 @@ def encode(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:  # bytes that were not UTF-8 came in as surrogates
-        raise BrokenRowError(reasons.INVALID_UTF8) from None
+        raise BrokenRowError(quarantine_reasons.INVALID_UTF8) from None
 
 
 def as_text(cell: Any) -> str:
@@ -102,7 +102,7 @@ def joined_text(cells: Sequence[Any], notes: Counter) -> bytes:
     else:
         text = "\n".join([text for cell in cells if (text := as_text(cell).strip())])
     if len(text) > LONGEST_TEXT:
-        notes[reasons.TEXT_CUT] += 1
+        notes[quarantine_reasons.TEXT_CUT] += 1
         text = text[:LONGEST_TEXT]
     return encode(text)
 
@@ -132,7 +132,7 @@ def number_or_missing(cell: Any, notes: Counter) -> float | None:
     try:
         return number(cell)
     except ValueError:
-        notes[reasons.UNPARSABLE_NUMBER] += 1
+        notes[quarantine_reasons.UNPARSABLE_NUMBER] += 1
         return None
 
 
@@ -141,7 +141,7 @@ def rating(cell: Any, missing: float | None) -> float:
     try:
         value = number(cell)
     except ValueError:
-        raise BrokenRowError(reasons.UNPARSABLE_RATING) from None
+        raise BrokenRowError(quarantine_reasons.UNPARSABLE_RATING) from None
     return math.nan if value is None or value == missing else value
 
 
@@ -166,6 +166,6 @@ def vector(cell: Any, width: int, separator: str, notes: Counter) -> list[float]
     except ValueError:
         numbers = []
     if len(numbers) != width or None in numbers:
-        notes[reasons.UNPARSABLE_VECTOR] += 1
+        notes[quarantine_reasons.UNPARSABLE_VECTOR] += 1
         return None
     return numbers  # type: ignore[return-value]

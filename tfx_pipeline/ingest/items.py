@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
-from tfx_pipeline.ingest import blocks, examples, reasons, records
+from tfx_pipeline.ingest import blocks, examples, quarantine_reasons, records
 from tfx_pipeline.ingest.quarantine import Quarantine
 from tfx_pipeline.ingest.tags import ITEMS_BLOCK, QUARANTINE, TALLY
 from trainer.config import DataConfig
@@ -58,12 +58,12 @@ class _BuildItems(beam.DoFn):
             further += 1
             if not self._repeats:
                 index, position = records.place_of(row[1])
-                quarantine.add_record(self._item_files[index], index, position, reasons.DUPLICATE_ITEM, row)
+                quarantine.add_record(self._item_files[index], index, position, quarantine_reasons.DUPLICATE_ITEM, row)
 
         catalogue = sorted(table.keys() | counts.keys())
         tally: Counter = Counter()
-        tally["items", "quarantined", reasons.DUPLICATE_ITEM] = quarantine.count
-        tally["items", "notes", reasons.REPEATED_ITEM] = further - quarantine.count
+        tally["items", "quarantined", quarantine_reasons.DUPLICATE_ITEM] = quarantine.count
+        tally["items", "notes", quarantine_reasons.REPEATED_ITEM] = further - quarantine.count
         tally["items", "used"] = -further
         tally["catalogue", "all"] = len(catalogue)
         tally["catalogue", "occurring"] = len(counts)

@@ -13,7 +13,7 @@ from tfx_pipeline.ingest import readers, records
 from tfx_pipeline.ingest.blocks import BlockBuffer
 from tfx_pipeline.ingest.files import SourceFile
 from tfx_pipeline.ingest.quarantine import Quarantine
-from tfx_pipeline.ingest.reasons import BrokenRowError
+from tfx_pipeline.ingest.quarantine_reasons import BrokenRowError
 from tfx_pipeline.ingest.tags import INTERACTIONS_BLOCK, ITEMS_BLOCK, QUARANTINE, TALLY, USERS_BLOCK
 from trainer.config import DataConfig, PseudonymiseConfig
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfx_pipeline.ingest import files, times
-from tfx_pipeline.ingest.reasons import (
+from tfx_pipeline.ingest.quarantine_reasons import (
     FIELD_TOO_LONG,
     INVALID_JSON,
     INVALID_UTF8,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tfx_pipeline.ingest import cells, reasons, times
+from tfx_pipeline.ingest import cells, quarantine_reasons, times
 from tfx_pipeline.ingest.blocks import shard_of
 from trainer.config import DataConfig, InteractionsConfig, ItemsConfig, UsersConfig
 from trainer.data.features import TEXT_FEATURES
@@ -123,8 +123,8 @@ def _interaction_parser(
     ]
     converters += [_category(columns.add(column)) for column in config.context.values()]
 
-    users = cells.Ids(reasons.MISSING_USER_ID, pseudonym)
-    items = cells.Ids(reasons.MISSING_ITEM_ID, pseudonym)
+    users = cells.Ids(quarantine_reasons.MISSING_USER_ID, pseudonym)
+    items = cells.Ids(quarantine_reasons.MISSING_ITEM_ID, pseudonym)
 
     def parse(row: Sequence[Any], order: int) -> tuple[int, tuple]:
         user, item = row[0], row[1]
@@ -144,7 +144,7 @@ def _user_parser(config: UsersConfig, shards: int, pseudonym: Callable[[str], st
         _category(columns.add(column)) for column in config.categorical.values()
     ]
     converters += [_number(columns.add(column), notes) for column in config.numeric.values()]
-    users = cells.Ids(reasons.MISSING_USER_ID, pseudonym)
+    users = cells.Ids(quarantine_reasons.MISSING_USER_ID, pseudonym)
 
     def parse(row: Sequence[Any], order: int) -> tuple[int, tuple]:
         user = users[cells.id_text(row[0])]
@@ -163,7 +163,7 @@ def _item_parser(config: ItemsConfig, shards: int, pseudonym: Callable[[str], st
     converters += [_values(columns.add(column), config.separator) for column in config.multi_valued.values()]
     converters += [_number(columns.add(column), notes) for column in config.numeric.values()]
     converters += [_vector(columns.add(name), width, config.separator, notes) for name, width in config.dense.items()]
-    items = cells.Ids(reasons.MISSING_ITEM_ID, pseudonym)
+    items = cells.Ids(quarantine_reasons.MISSING_ITEM_ID, pseudonym)
 
     def parse(row: Sequence[Any], order: int) -> tuple[int, tuple]:
         item = items[cells.id_text(row[0])]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
-from tfx_pipeline.ingest import blocks, examples, reasons, records, splits, times, user_sequence
+from tfx_pipeline.ingest import blocks, examples, quarantine_reasons, records, splits, times, user_sequence
 from tfx_pipeline.ingest.blocks import BlockBuffer
 from tfx_pipeline.ingest.quarantine import Quarantine
 from tfx_pipeline.ingest.tags import ITEM_COUNTS, ITEM_COUNTS_BLOCK, QUARANTINE, TALLY, USERS_BLOCK
@@ -50,7 +50,7 @@ class _BuildSequences(beam.DoFn):
         for user_id in sorted(events):
             rows = events.pop(user_id)
             sequence = user_sequence.build(user_id, rows, self._config.repeats)
-            tally["interactions", "notes", reasons.REPEATED_PAIR] += len(rows) - len(sequence.time)
+            tally["interactions", "notes", quarantine_reasons.REPEATED_PAIR] += len(rows) - len(sequence.time)
             tally["events", "all"] += len(sequence.time)
             tally["users", "with events"] += 1
             for item_id in sequence.item_id:
@@ -65,8 +65,8 @@ class _BuildSequences(beam.DoFn):
             timestamps = [times.to_seconds(time, clock) for time in sequence.time]
             for split, serialized in encoder.encode(sequence, timestamps, profiles.pop(user_id, None), cuts):
                 outputs[split].append(serialized)
-        tally["users", "notes", reasons.USER_WITHOUT_EVENTS] += len(profiles)
-        tally["users", "quarantined", reasons.DUPLICATE_USER] += quarantine.count
+        tally["users", "notes", quarantine_reasons.USER_WITHOUT_EVENTS] += len(profiles)
+        tally["users", "quarantined", quarantine_reasons.DUPLICATE_USER] += quarantine.count
         tally["users", "used"] -= quarantine.count
         for split, serialized_examples in outputs.items():
             yield split, shard, serialized_examples
@@ -93,5 +93,5 @@ class _BuildSequences(beam.DoFn):
         for user in users:
             if profiles.setdefault(user[0], user) is not user:
                 index, position = records.place_of(user[1])
-                quarantine.add_record(self._user_files[index], index, position, reasons.DUPLICATE_USER, user)
+                quarantine.add_record(self._user_files[index], index, position, quarantine_reasons.DUPLICATE_USER, user)
         return events, profiles

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tfx_pipeline.ingest import times
-from tfx_pipeline.ingest.reasons import BrokenRowError
+from tfx_pipeline.ingest.quarantine_reasons import BrokenRowError
 from trainer.config import SplitConfig
 from trainer.errors import UsageError
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from tfx_pipeline.ingest.reasons import TIME_OUT_OF_RANGE, UNPARSABLE_TIME, BrokenRowError
+from tfx_pipeline.ingest.quarantine_reasons import TIME_OUT_OF_RANGE, UNPARSABLE_TIME, BrokenRowError
 
 MICROSECONDS = 1_000_000
 # 64-bit nanoseconds since 1970 end in 2262; a number beyond it is most often milliseconds declared as seconds.

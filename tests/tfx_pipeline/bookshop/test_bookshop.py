@@ -392,7 +392,7 @@ def test_the_configuration_reads_the_columns_that_are_written(shop):
 @pytest.mark.slow
 def test_ingestion_finds_every_broken_row(shop, tmp_path):
     beam = pytest.importorskip("apache_beam")
-    from tfx_pipeline.ingest import dataset, reasons
+    from tfx_pipeline.ingest import dataset, quarantine_reasons
 
     directory, counts = shop
     paths = dataset.OutputPaths(*(str(tmp_path / name) for name in ("sequences", "items", "quarantine")))
@@ -400,16 +400,16 @@ def test_ingestion_finds_every_broken_row(shop, tmp_path):
     report = dataset.ingest(config, str(directory), paths, make_pipeline=beam.Pipeline)
     broken = counts["broken"]
     assert report.tables["interactions"].broken == {
-        reasons.UNPARSABLE_TIME: broken["unparsable_time"],
-        reasons.MISSING_USER_ID: broken["missing_user_id"],
-        reasons.MISSING_ITEM_ID: broken["missing_item_id"],
-        reasons.WRONG_NUMBER_OF_FIELDS: broken["wrong_number_of_fields"],
-        reasons.UNPARSABLE_RATING: broken["rating_not_a_number"],
-        reasons.INVALID_UTF8: broken["invalid_utf8"],
-        reasons.CONTROL_CHARACTER: broken["control_character_in_id"],
+        quarantine_reasons.UNPARSABLE_TIME: broken["unparsable_time"],
+        quarantine_reasons.MISSING_USER_ID: broken["missing_user_id"],
+        quarantine_reasons.MISSING_ITEM_ID: broken["missing_item_id"],
+        quarantine_reasons.WRONG_NUMBER_OF_FIELDS: broken["wrong_number_of_fields"],
+        quarantine_reasons.UNPARSABLE_RATING: broken["rating_not_a_number"],
+        quarantine_reasons.INVALID_UTF8: broken["invalid_utf8"],
+        quarantine_reasons.CONTROL_CHARACTER: broken["control_character_in_id"],
     }
     assert report.tables["items"].broken == {
-        reasons.DUPLICATE_ITEM: broken["duplicate_item"],
-        reasons.MISSING_ITEM_ID: broken["item_without_id"],
+        quarantine_reasons.DUPLICATE_ITEM: broken["duplicate_item"],
+        quarantine_reasons.MISSING_ITEM_ID: broken["item_without_id"],
     }
-    assert report.tables["users"].broken == {reasons.DUPLICATE_USER: broken["duplicate_user"]}
+    assert report.tables["users"].broken == {quarantine_reasons.DUPLICATE_USER: broken["duplicate_user"]}

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_pipeline.ingest import cells, reasons
-from tfx_pipeline.ingest.reasons import BrokenRowError
+from tfx_pipeline.ingest import cells, quarantine_reasons
+from tfx_pipeline.ingest.quarantine_reasons import BrokenRowError
 
 anything = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.binary(max_size=9)
@@ -15,7 +15,7 @@ anything = st.one_of(
 
 @given(anything)
 def test_an_id_is_clean_text_or_a_broken_row(cell):
-    ids = cells.Ids(reasons.MISSING_USER_ID)
+    ids = cells.Ids(quarantine_reasons.MISSING_USER_ID)
     try:
         value = ids[cells.id_text(cell)]
     except BrokenRowError:
@@ -28,29 +28,29 @@ def test_an_id_is_clean_text_or_a_broken_row(cell):
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        ("", reasons.MISSING_USER_ID),
-        (" \t", reasons.MISSING_USER_ID),
-        (None, reasons.MISSING_USER_ID),
-        (math.nan, reasons.MISSING_USER_ID),
-        ("a\x07b", reasons.CONTROL_CHARACTER),
-        ("a\nb", reasons.CONTROL_CHARACTER),
-        ("a\x85b", reasons.CONTROL_CHARACTER),
-        ("x" * 1001, reasons.ID_TOO_LONG),
-        ("a\udcff", reasons.INVALID_UTF8),
-        ([1], reasons.ID_NOT_SCALAR),
-        (True, reasons.ID_NOT_SCALAR),
-        (1.5, reasons.ID_NOT_SCALAR),
-        (2.0**60, reasons.ID_NOT_SCALAR),
+        ("", quarantine_reasons.MISSING_USER_ID),
+        (" \t", quarantine_reasons.MISSING_USER_ID),
+        (None, quarantine_reasons.MISSING_USER_ID),
+        (math.nan, quarantine_reasons.MISSING_USER_ID),
+        ("a\x07b", quarantine_reasons.CONTROL_CHARACTER),
+        ("a\nb", quarantine_reasons.CONTROL_CHARACTER),
+        ("a\x85b", quarantine_reasons.CONTROL_CHARACTER),
+        ("x" * 1001, quarantine_reasons.ID_TOO_LONG),
+        ("a\udcff", quarantine_reasons.INVALID_UTF8),
+        ([1], quarantine_reasons.ID_NOT_SCALAR),
+        (True, quarantine_reasons.ID_NOT_SCALAR),
+        (1.5, quarantine_reasons.ID_NOT_SCALAR),
+        (2.0**60, quarantine_reasons.ID_NOT_SCALAR),
     ],
 )
 def test_ids_that_cannot_be_used(cell, reason):
     with pytest.raises(BrokenRowError) as error:
-        cells.Ids(reasons.MISSING_USER_ID)[cells.id_text(cell)]
+        cells.Ids(quarantine_reasons.MISSING_USER_ID)[cells.id_text(cell)]
     assert error.value.reason == reason
 
 
 def test_ids_that_can():
-    ids = cells.Ids(reasons.MISSING_USER_ID)
+    ids = cells.Ids(quarantine_reasons.MISSING_USER_ID)
     assert [ids[cells.id_text(cell)].decode() for cell in (7, 7.0, "7", "👩‍🚀 书", b"x")] == [
         "7",
         "7",
@@ -74,7 +74,7 @@ def test_numbers():
             cells.number(cell)
     notes = Counter()
     assert cells.number_or_missing("18元", notes) is None
-    assert notes == {reasons.UNPARSABLE_NUMBER: 1}
+    assert notes == {quarantine_reasons.UNPARSABLE_NUMBER: 1}
 
 
 def test_ratings():
@@ -91,7 +91,7 @@ def test_texts():
     assert cells.joined_text([["x", "y"]], notes) == b"x y"
     assert not notes
     assert len(cells.joined_text(["书" * 10**6], notes).decode()) == 100_000
-    assert notes == {reasons.TEXT_CUT: 1}
+    assert notes == {quarantine_reasons.TEXT_CUT: 1}
 
 
 def test_lists():
@@ -104,4 +104,4 @@ def test_lists():
     assert not notes
     for cell in ("[1", "[1, 2, 3]", "1|x", [1, None], "{}", 5, {"a": 1, "b": 2}):
         assert cells.vector(cell, 2, "|", notes) is None
-    assert notes == {reasons.UNPARSABLE_VECTOR: 7}
+    assert notes == {quarantine_reasons.UNPARSABLE_VECTOR: 7}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfx_pipeline.ingest import reasons
+from tfx_pipeline.ingest import quarantine_reasons
 from tfx_pipeline.ingest.files import SourceFile
 from tfx_pipeline.ingest.readers import UnreadableFileError, open_reader
 from tfx_pipeline.ingest.times import time_parser
@@ -72,8 +72,8 @@ def test_a_broken_quote_costs_its_own_line(tmp_path):
     good, broken = read(path, ["a", "text"])
     assert good == [("3", 'good, "quoted"'), ("5", "two\nlines"), ("9", "z")]
     assert broken == [
-        (1, reasons.UNCLOSED_QUOTE, '1,2,"never closed'),
-        (4, reasons.UNCLOSED_QUOTE, '7,8,"open at the end'),
+        (1, quarantine_reasons.UNCLOSED_QUOTE, '1,2,"never closed'),
+        (4, quarantine_reasons.UNCLOSED_QUOTE, '7,8,"open at the end'),
     ]
 
 
@@ -83,7 +83,7 @@ def test_csv_rows_that_do_not_fit(tmp_path):
     good, broken = read(path, ["a", "b"])
     assert good == [("1", "\x01"), ("1", "2")]
     assert [(position, reason) for position, reason, _ in broken] == [
-        (position, reasons.WRONG_NUMBER_OF_FIELDS) for position in (1, 2, 3)
+        (position, quarantine_reasons.WRONG_NUMBER_OF_FIELDS) for position in (1, 2, 3)
     ]
     assert broken[2][2] == '"x\ny",2,3'
 
@@ -94,7 +94,7 @@ def test_a_quote_that_swallows_a_large_file_is_noticed(tmp_path):
     path.write_text('a,b\n1,"open\n' + line * 400)
     good, broken = read(path, ["a", "b"])
     assert len(good) == 400
-    assert [reason for _, reason, _ in broken] == [reasons.UNCLOSED_QUOTE]
+    assert [reason for _, reason, _ in broken] == [quarantine_reasons.UNCLOSED_QUOTE]
 
 
 def test_missing_column_is_named_with_the_nearest(tmp_path):
@@ -141,8 +141,11 @@ def test_json_lines_that_do_not_fit(tmp_path):
     assert good[0][0] != good[0][0]
     assert good[1:] == [(2,)]
     assert [reason for _, reason, _ in broken] == [
-        reasons.INVALID_JSON, reasons.INVALID_JSON, reasons.INVALID_UTF8, reasons.INVALID_JSON,
-    ]  # fmt: skip
+        quarantine_reasons.INVALID_JSON,
+        quarantine_reasons.INVALID_JSON,
+        quarantine_reasons.INVALID_UTF8,
+        quarantine_reasons.INVALID_JSON,
+    ]
     assert broken[2][2] == r'{"a": "\xff"}'
 
 

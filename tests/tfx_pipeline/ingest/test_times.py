@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_pipeline.ingest.reasons import TIME_OUT_OF_RANGE, UNPARSABLE_TIME, BrokenRowError
+from tfx_pipeline.ingest.quarantine_reasons import TIME_OUT_OF_RANGE, UNPARSABLE_TIME, BrokenRowError
 from tfx_pipeline.ingest.times import LATEST, Microseconds, time_parser, to_seconds
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
