@@ -13,7 +13,7 @@ from serving.server.admission.admission import Admission, CallPool
 from serving.server.batching.batched_servable import BatchedServable
 from serving.server.batching.parameters import read_batching_parameters
 from serving.server.batching.scheduler import BatchScheduler
-from serving.server.grpc.gate import Gate
+from serving.server.grpc.admission_handler import AdmissionHandler
 from serving.server.grpc.health import HealthService
 from serving.server.grpc.reflection import enable_reflection
 from serving.server.grpc.services import PREDICT, generic_handlers
@@ -46,7 +46,7 @@ class RunningServer:
         self,
         core: ServerCore,
         server: grpc.Server,
-        gate: Gate,
+        admission_handler: AdmissionHandler,
         address: str,
         rest: HttpServer | None = None,
         scheduler: BatchScheduler | None = None,
@@ -58,7 +58,7 @@ class RunningServer:
         self.rest = rest
         self.scheduler = scheduler
         self._server = server
-        self._gate = gate
+        self._admission_handler = admission_handler
         self._health = health
         self._follower = follower
 
@@ -74,7 +74,7 @@ class RunningServer:
         if self._health is not None:
             self._health.stop()
         if grace > 0:
-            self._gate.close()
+            self._admission_handler.close()
         stopped = self._server.stop(grace)
         if self.rest is not None:
             self.rest.stop(grace)
@@ -143,8 +143,8 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
         return Admission(threads, waiting, functools.partial(refused.add, entrypoint))
 
     pool = CallPool(flags.grpc_max_threads, "call")
-    gate = Gate(pool, admission(flags.grpc_max_threads, "GRPC"), PREDICT)
-    handlers = [gate, *generic_handlers(core, metrics, one_of_several=flags.workers > 1)]
+    admission_handler = AdmissionHandler(pool, admission(flags.grpc_max_threads, "GRPC"), PREDICT)
+    handlers = [admission_handler, *generic_handlers(core, metrics, one_of_several=flags.workers > 1)]
     health = HealthService() if flags.enable_grpc_healthcheck_service else None
     if health is not None:
         handlers.append(health.handler())
@@ -171,7 +171,7 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
     if flags.model_config_file is not None and flags.model_config_file_poll_wait_seconds > 0:
         follower = ConfigFileFollower(flags.model_config_file, core, flags.model_config_file_poll_wait_seconds)
         follower.start()
-    return RunningServer(core, server, gate, _address(flags.host, port), rest, scheduler, health, follower)
+    return RunningServer(core, server, admission_handler, _address(flags.host, port), rest, scheduler, health, follower)
 
 
 def _configs(flags: argparse.Namespace) -> dict[str, ModelConfig]:

@@ -13,8 +13,8 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
-from serving.server.models.keeper import Keeper
 from serving.server.models.model_config import VersionPolicy
+from serving.server.models.version_thread import VersionThread
 from serving.server.models.versions import contents, find_versions
 from serving.server.runtime import memory
 from serving.server.runtime.servable import Servable
@@ -82,8 +82,8 @@ class Model:
         self._latest: Servable | None = None
         self._statuses: dict[int, VersionStatus] = {}
         self._failures: dict[int, _Failure] = {}
-        self._keepers: dict[int, Keeper] = {}  # of the versions that are loaded
-        self._unloading: list[Keeper] = []
+        self._threads: dict[int, VersionThread] = {}  # of the versions that are loaded
+        self._unloading: list[VersionThread] = []
         self._last_problem = ""
         self._cancelled = False
 
@@ -181,8 +181,8 @@ class Model:
             self._idle.notify_all()
         for version in self.available_versions:
             self._retire(version)
-        for keeper in self._unloading:
-            keeper.join()
+        for thread in self._unloading:
+            thread.join()
 
     def _problem(self, on_disk: Collection[int], wanted: Collection[int]) -> str:
         if self.base_path is None:
@@ -217,11 +217,11 @@ class Model:
     def _try_load(self, version: int, directory: Path) -> None:
         self._set_status(version, ModelVersionStatus.LOADING)
         before = contents(directory)
-        keeper = Keeper(f"{self.name}-{version}")
+        thread = VersionThread(f"{self.name}-{version}")
         try:
-            servable = keeper.submit(lambda: self._load(self.name, version, directory)).result()
+            servable = thread.submit(lambda: self._load(self.name, version, directory)).result()
         except Exception as defect:
-            keeper.end()
+            thread.end()
             if isinstance(defect, RequestError):
                 error = defect
             else:
@@ -238,7 +238,7 @@ class Model:
             )
             return
         self._failures.pop(version, None)
-        self._keepers[version] = keeper
+        self._threads[version] = thread
         with self._lock:
             self._available[version] = servable
             self._latest = self._available[max(self._available)]
@@ -252,10 +252,10 @@ class Model:
             self._statuses[version] = VersionStatus(ModelVersionStatus.UNLOADING)
         # In the version's own thread, since the last call may take long and the next version should not wait for it. It
         # takes the servable out of the list, so that nothing but its own variable refers to it.
-        keeper, holder = self._keepers.pop(version), [servable]
-        keeper.submit(lambda: self._unload(version, holder))
-        keeper.end()
-        self._unloading = [other for other in self._unloading if other.is_alive] + [keeper]
+        thread, holder = self._threads.pop(version), [servable]
+        thread.submit(lambda: self._unload(version, holder))
+        thread.end()
+        self._unloading = [other for other in self._unloading if other.is_alive] + [thread]
 
     def _unload(self, version: int, holder: list[Servable]) -> None:
         try:

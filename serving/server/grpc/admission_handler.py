@@ -1,9 +1,4 @@
-"""Refuses calls before a thread has them: predictions that are too many, and all while the server stops.
-
-When a `grpc.Server` is stopped, calls that have reached it but were not yet handed to Python end with CANCELLED, which
-a client does not try elsewhere. So they are handed over and refused with UNAVAILABLE first; once callers have turned
-away, the server is stopped.
-"""
+"""The gRPC handler that refuses calls before they take a thread."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,18 +8,24 @@ import grpc
 from serving.server.admission.admission import Admission, CallPool
 from serving.server.statuses import RequestError, resource_exhausted, unavailable
 
+# While the server stops, it refuses calls until none has come for this time, at most for the longer time.
 _QUIET_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 2.0
 
 
-class Gate(grpc.GenericRpcHandler):
-    """The first of a server's handlers: calls that it does not refuse, it leaves to the others.
+class AdmissionHandler(grpc.GenericRpcHandler):
+    """The first handler of a `grpc.Server`. Calls that it does not refuse go on to the other handlers.
+
+    It refuses predictions with RESOURCE_EXHAUSTED while the server is overloaded, and every call with UNAVAILABLE once
+    the server stops. `grpc.Server.stop` alone is not enough: it ends calls that have arrived but not yet reached
+    Python with CANCELLED, and clients do not retry a cancelled call at another server. So `close` comes first: it
+    refuses all calls until clients have turned to another server.
 
     Args:
         pool: the threads of the other handlers.
-        admission: how many calls may have or await them.
-        limited: the method that is refused where they are too many, `/package.Service/Method`. Others are quick, and
-            say how the server is.
+        admission: decides whether a prediction is refused.
+        limited: the method whose calls may be refused for overload, as `/package.Service/Method`. Other methods are
+            quick, and operators need them during an overload.
     """
 
     def __init__(self, pool: CallPool, admission: Admission, limited: str) -> None:
@@ -33,7 +34,7 @@ class Gate(grpc.GenericRpcHandler):
         self._limited = limited
         self._closed = False
         self._last_refusal = 0.0
-        # Not behind the calls in flight, which may hold every other thread.
+        # A thread of its own: calls in flight may occupy every thread of the pool.
         threads = ThreadPoolExecutor(1, thread_name_prefix="refuse")
         self._stopping = _refusal(unavailable("The server is stopping."), threads)
         self._exhausted = _refusal(resource_exhausted(admission.message), threads)
@@ -47,7 +48,7 @@ class Gate(grpc.GenericRpcHandler):
         return None
 
     def close(self) -> None:
-        """Refuses calls from now on. Returns when none came for a moment, or after a longer one."""
+        """Refuses calls from now on. Returns once no call has come for a moment, after two seconds at the latest."""
         closed = self._last_refusal = time.monotonic()
         self._closed = True
         while time.monotonic() < min(self._last_refusal + _QUIET_SECONDS, closed + _LONGEST_WAIT_SECONDS):

@@ -1,4 +1,4 @@
-"""A thread for all that is done to one version of a model, from its load to its end."""
+"""A thread that loads and unloads one version of a model."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from concurrent.futures import Future
 from typing import Any
 
 
-class Keeper:
-    """Runs functions one after the other in a thread of its own.
+class VersionThread:
+    """Runs functions one after the other in a thread of its own, which lives as long as the version.
 
-    glibc gives a thread a part of the heap, an arena, which other threads take over once it has ended. A thread that
-    loads a version and lives as long as it keeps what the version needs in an arena where nothing else outlives it, so
-    that it goes back to the operating system with the version. From one thread for all versions, what stays of each
-    would be spread over the pages of those before it.
+    This keeps the process's memory flat over swaps. glibc gives each thread a part of the heap, an arena, and hands it
+    to another thread once the first has ended. Memory that a version allocates in its own arena is freed as a block
+    when the version is unloaded. If one thread loaded all versions, the memory that stays of each would be spread over
+    the pages of the others, and none of these pages could go back to the operating system.
 
     Args:
-        name: of the thread, which does not keep the process from ending.
+        name: of the thread, which is a daemon: it does not keep the process from ending.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,17 +27,17 @@ class Keeper:
         self._thread.start()
 
     def submit(self, function: Callable[[], Any]) -> Future:
-        """What the function will return or raise."""
+        """Runs the function after those submitted before; the future holds what it returns or raises."""
         future: Future = Future()
         self._tasks.put((future, function))
         return future
 
     def end(self) -> None:
-        """Ends the thread once it has done all that it was given."""
+        """Ends the thread after the functions submitted so far. Returns at once."""
         self._tasks.put(None)
 
     def join(self) -> None:
-        """Waits for that end."""
+        """Waits until the thread has ended."""
         self._thread.join()
 
     @property
@@ -51,4 +51,4 @@ class Keeper:
                 future.set_result(function())
             except BaseException as error:
                 future.set_exception(error)
-            del task, future, function  # nor what they refer to, while it waits
+            del task, future, function  # a waiting thread should not keep their objects alive

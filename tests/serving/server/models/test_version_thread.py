@@ -1,4 +1,4 @@
-"""The thread that loads a version and ends it."""
+"""The thread that loads and unloads a version."""
 
 import gc
 import threading
@@ -6,41 +6,41 @@ import weakref
 
 import pytest
 
-from serving.server.models.keeper import Keeper
 from serving.server.models.model import Model
+from serving.server.models.version_thread import VersionThread
 from tests.support.waiting import wait_until
 
 
-def test_one_thread_does_one_thing_after_the_other_and_then_ends():
-    keeper = Keeper("kept")
+def test_functions_run_in_order_in_one_thread_which_then_ends():
+    thread = VersionThread("a-version")
     done = []
-    futures = [keeper.submit(lambda n=n: (done.append(n), threading.current_thread().name)[1]) for n in range(5)]
-    keeper.end()
-    assert [future.result(10) for future in futures] == ["kept"] * 5
+    futures = [thread.submit(lambda n=n: (done.append(n), threading.current_thread().name)[1]) for n in range(5)]
+    thread.end()
+    assert [future.result(10) for future in futures] == ["a-version"] * 5
     assert done == list(range(5))
-    keeper.join()
-    assert not keeper.is_alive
+    thread.join()
+    assert not thread.is_alive
 
 
-def test_what_goes_wrong_is_told_and_the_thread_goes_on():
-    keeper = Keeper("kept")
+def test_an_error_goes_to_the_caller_and_the_thread_goes_on():
+    thread = VersionThread("a-version")
     with pytest.raises(ZeroDivisionError):
-        keeper.submit(lambda: 1 / 0).result(10)
-    assert keeper.submit(lambda: 2).result(10) == 2
-    keeper.end()
+        thread.submit(lambda: 1 / 0).result(10)
+    assert thread.submit(lambda: 2).result(10) == 2
+    thread.end()
 
 
-def test_a_thread_that_waits_holds_nothing():
+def test_a_waiting_thread_keeps_no_object_alive():
     class Large:
         pass
 
-    keeper = Keeper("kept")
-    large = keeper.submit(Large).result(10)
-    held = weakref.ref(large)
+    thread = VersionThread("a-version")
+    large = thread.submit(Large).result(10)
+    reference = weakref.ref(large)
     del large
-    wait_until(lambda: (gc.collect(), held() is None)[1])
-    assert keeper.is_alive
-    keeper.end()
+    wait_until(lambda: (gc.collect(), reference() is None)[1])
+    assert thread.is_alive
+    thread.end()
 
 
 class Fake:
