@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from serving.export import warm_up
+from serving.export import warm_up_records
 from serving.export.op_check import Target, check_ops
 from serving.graph.categories import Categories
 from serving.graph.recommender import Recommender
@@ -137,7 +137,7 @@ def export(
         popular = np.argsort(-dataset.items.train_count, kind="stable")[:POPULAR]
         write_popular_items(aside, dataset.items.item_id[popular])
         requests = warm_up_requests(recommender, dataset.items)
-        report["warm_up_requests"] = warm_up.write(aside, config.serving.model_name, requests)
+        report["warm_up_requests"] = warm_up_records.write(aside, config.serving.model_name, requests)
         report["megabytes"] = round(sum(f.stat().st_size for f in aside.rglob("*") if f.is_file()) / 1e6, 1)
         (aside / METADATA).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return report
@@ -166,9 +166,9 @@ def read_metadata(saved_model: str | os.PathLike[str]) -> dict[str, Any]:
         raise TowersError(f"{path}: cannot be read. Was this model exported by `towers run`?") from None
 
 
-def warm_up_requests(recommender: Recommender, items: ItemTable) -> list[warm_up.Request]:
+def warm_up_requests(recommender: Recommender, items: ItemTable) -> list[warm_up_records.Request]:
     """Requests for every signature: users with a history and users without, in a small and a larger batch."""
-    requests: list[warm_up.Request] = []
+    requests: list[warm_up_records.Request] = []
     for name, function in recommender.signatures.items():
         for batch in _WARM_UP_BATCHES:
             for events in (0, 3):

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from serving.graph.filters import best_without
-from serving.graph.item_requests import ItemReader
-from serving.graph.user_requests import MANY, ONE, Specs
+from serving.graph.item_inputs import ItemInputReader
+from serving.graph.user_inputs import MANY, ONE, Specs
 from trainer.config import Config
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.data.transform_graph import TransformGraph
@@ -53,11 +53,11 @@ class ItemSignatures(tf.Module):
         shrink = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
         self._shrink = tf.Variable(shrink, trainable=False, name="inverse_lengths")  # [n + 1]
         # In a namespace: saving looks into Keras layers and functions that are attributes.
-        reader = ItemReader(config, inputs, transform, encode)
+        reader = ItemInputReader(config, inputs, transform, encode)
         self._parts = types.SimpleNamespace(tower=tower, reader=reader, item_index=item_index)
 
     def specs(self) -> Specs:
-        """Inputs of `encode`: `item_id` and the columns that the item tower reads, see `ItemReader.specs`."""
+        """Inputs of `encode`: `item_id` and the columns that the item tower reads, see `ItemInputReader.specs`."""
         return {"item_id": tf.TensorSpec(ONE, tf.string)} | self._parts.reader.specs()
 
     @staticmethod

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving.graph import diversity, reasons
+from serving.graph import diversity, explanations
 from serving.graph.categories import Categories
 from serving.graph.filters import search_within, search_without
 from serving.graph.input_checks import checked
 from serving.graph.item_signatures import ItemSignatures
-from serving.graph.user_requests import MANY, ONE, RequestReader, Specs, Tensors
+from serving.graph.user_inputs import MANY, ONE, Specs, Tensors, UserInputReader
 from serving.wire.scores import NO_SCORE
 from trainer.config import Config
 from trainer.data.tables import UNKNOWN_ITEM
@@ -73,7 +73,7 @@ class Recommender(tf.Module):
         self._item_index = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(ids, np.arange(1, len(ids) + 1, dtype=np.int64)), UNKNOWN_ITEM
         )
-        self._reader = RequestReader(config, inputs, transform, lambda texts: self._shared.encode(texts))
+        self._reader = UserInputReader(config, inputs, transform, lambda texts: self._shared.encode(texts))
         self._items = ItemSignatures(
             config,
             towers.item_tower,
@@ -138,7 +138,7 @@ class Recommender(tf.Module):
         Args:
           **inputs: see `recommend_specs`. `history_*` [B, H], oldest event first; `exclude_item_id` [B, E];
             `allowed_category` [B, C], only items of one of these, any item where all are ""; `diversity` [B] in 0..1, 0
-            leaves the order alone, see `diversity.py`; `explain` bool [B], for reasons, see `reasons.py`: it
+            leaves the order alone, see `diversity.py`; `explain` bool [B], for reasons, see `explanations.py`: it
             costs the user tower once for each event of the history that is read; others [B].
 
         Returns:
@@ -307,7 +307,7 @@ class Recommender(tf.Module):
 
             history = {name: of_rows(value) for name, value in inputs.items() if name.startswith("history_")}
             history["history_item_index"] = self._item_index.lookup(history["history_item_id"])
-            columns = reasons.history_columns(
+            columns = explanations.influential_history_columns(
                 self._shared.tower,
                 self._reader,
                 history,

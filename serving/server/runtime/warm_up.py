@@ -11,14 +11,12 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_files import WARM_UP_REQUESTS
+from serving.model_files import MAX_WARM_UP_RECORDS, WARM_UP_REQUESTS
 from serving.server.runtime.predict import predict
 from serving.server.runtime.servable import Servable
 from serving.server.statuses import RequestError, from_runtime_error, invalid_argument, unimplemented
 
 logger = logging.getLogger(__name__)
-
-MAX_RECORDS = 1000
 
 
 def warm_up(servable: Servable, directory: Path) -> int:
@@ -33,8 +31,10 @@ def warm_up(servable: Servable, directory: Path) -> int:
     replayed = 0
     try:
         for number, record in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
-            if number == MAX_RECORDS:
-                raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
+            if number == MAX_WARM_UP_RECORDS:
+                raise invalid_argument(
+                    f"Number of warmup records exceeds the maximum ({MAX_WARM_UP_RECORDS}) at {path}"
+                )
             replayed += _replay(servable, record, number)
     except tf.errors.OpError as error:
         raise from_runtime_error(error, f"cannot read {WARM_UP_REQUESTS}") from None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.graph.user_requests import RequestReader
+from serving.graph.user_inputs import UserInputReader
 from tests.serving.exported import make_config
 from tests.trainer import tables
 from trainer.towers.inputs import UserInputs, user_inputs
@@ -26,7 +26,7 @@ def test_a_rating_that_is_none(zero, missing, expected):
     config = make_config()
     interactions = config.data.interactions.model_copy(update={"missing_rating": missing})
     config = config.model_copy(update={"data": config.data.model_copy(update={"interactions": interactions})})
-    reader = RequestReader(config, UserInputs(rating=True, rating_zero=zero), None, lambda texts: texts)
+    reader = UserInputReader(config, UserInputs(rating=True, rating_zero=zero), None, lambda texts: texts)
     history = {
         "history_item_id": tf.constant([["a", "b", "c", "d", ""]]),
         "history_item_index": tf.constant([[1, 2, 3, 4, 0]], tf.int64),

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from serving.export import exporter, warm_up
+from serving.export import exporter, warm_up_records
 from serving.export.op_check import LINKED, SCANN_PREFIX, SERVERS_OF, check_ops, missing_ops, used_ops
+from serving.model_files import MAX_WARM_UP_RECORDS
 from serving.popular_items import read_popular_items
 from serving.server.monitoring.metrics import Registry
 from serving.server.runtime import custom_ops
@@ -399,10 +400,10 @@ class TestBadRequests:
 
 class TestWarmUp:
     def test_covers_every_signature_and_is_answered(self, models, call, kind):
-        requests = list(warm_up.read(models[kind]))
+        requests = list(warm_up_records.read(models[kind]))
         names = {r.model_spec.signature_name for r in requests}
         assert names == {"serving_default", *SIGNATURES}
-        assert len(requests) <= warm_up.MAX_RECORDS
+        assert len(requests) <= MAX_WARM_UP_RECORDS
         for r in requests:
             assert r.model_spec.name == "recommender"
             inputs = {name: tf.make_ndarray(tensor) for name, tensor in r.inputs.items()}
@@ -471,7 +472,7 @@ class TestDirectory:
         def full(*_args, **_kwargs):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(exporter.warm_up, "write", full)
+        monkeypatch.setattr(exporter.warm_up_records, "write", full)
         config = make_config(everything=False)
         items = exported.make_items(12)
         towers = exported.make_towers(config, items, everything=False)

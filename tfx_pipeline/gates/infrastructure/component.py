@@ -12,7 +12,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from serving.export import warm_up
+from serving.export import warm_up_calls
 from serving.server.process import ServerProcess
 from serving.wire.errors import ServerError
 from tfx_pipeline.gates import verdict
@@ -50,10 +50,10 @@ def validate(model: str) -> Validated:
         os.symlink(os.path.abspath(model), os.path.join(base_path, "1"))
         # The server replays the warm-up records before it is ready; here they are sent again, over the wire.
         with ServerProcess(base_path, model_name="candidate", timeout=_LOAD_SECONDS) as server:
-            answered = warm_up.replay(model, server.address, model_name="candidate")
+            answered = warm_up_calls.send_requests(model, server.address, model_name="candidate")
             if not answered:
                 raise TowersError(f"{model}: holds no warm-up requests, so nothing was validated. Export it again.")
-            latency = warm_up.measure(model, server.address, model_name="candidate", signatures=_MEASURED)
+            latency = warm_up_calls.measure_latency(model, server.address, model_name="candidate", signatures=_MEASURED)
     return Validated(answered, latency)
 
 

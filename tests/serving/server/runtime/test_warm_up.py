@@ -8,9 +8,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.client.prediction_client import PredictionClient
-from serving.model_files import WARM_UP_REQUESTS
+from serving.model_files import MAX_WARM_UP_RECORDS, WARM_UP_REQUESTS
 from serving.server.runtime import servable
-from serving.server.runtime.warm_up import MAX_RECORDS, warm_up
+from serving.server.runtime.warm_up import warm_up
 from serving.server.statuses import RequestError
 from serving.wire.errors import ServerError
 from tests.support.waiting import wait_until
@@ -57,13 +57,13 @@ def test_a_model_without_records_serves(directory, loaded):
 
 
 def test_too_many_records_are_refused(directory, loaded):
-    write(directory, [prediction_log_pb2.PredictionLog()] * (MAX_RECORDS + 1))
+    write(directory, [prediction_log_pb2.PredictionLog()] * (MAX_WARM_UP_RECORDS + 1))
     with pytest.raises(RequestError, match="exceeds the maximum"):
         warm_up(loaded, directory)
 
 
 def test_as_many_records_as_allowed_are_fine(directory, loaded):
-    write(directory, [prediction_log_pb2.PredictionLog()] * MAX_RECORDS)
+    write(directory, [prediction_log_pb2.PredictionLog()] * MAX_WARM_UP_RECORDS)
     assert warm_up(loaded, directory) == 0
 
 
@@ -109,7 +109,7 @@ def test_a_later_version_that_fails_is_told_by_its_status_and_the_one_before_ser
     for version, logs, told in (
         (2, [GOOD, record("nope", x=np.ones([1], np.float32))], 'warm-up record 1: Serving signature key "nope" not'),
         (3, refused, "warm-up record 1: assertion failed: "),
-        (4, [GOOD] * (MAX_RECORDS + 1), "Number of warmup records exceeds the maximum (1000) at "),
+        (4, [GOOD] * (MAX_WARM_UP_RECORDS + 1), "Number of warmup records exceeds the maximum (1000) at "),
         (5, [b"\xff\xff"], "warm-up record 0 is not a PredictionLog"),
     ):
         aside = base_path.parent / "with warm-up"

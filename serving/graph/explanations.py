@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from serving.graph.user_requests import RequestReader, Tensors
+from serving.graph.user_inputs import Tensors, UserInputReader
 from trainer.explanations.leave_one_out import heaviest_events
 
 
-def history_columns(
+def influential_history_columns(
     encode: Callable[[Tensors], tf.Tensor],
-    reader: RequestReader,
+    reader: UserInputReader,
     inputs: Tensors,
     features: Tensors,
     vectors: tf.Tensor,

@@ -24,7 +24,7 @@ Specs = dict[str, tf.TensorSpec]
 ONE, MANY = [None], [None, None]  # shapes of inputs: a value a row, a list a row
 
 
-class RequestReader:
+class UserInputReader:
     """Makes the user tower's features of raw inputs.
 
     Args:

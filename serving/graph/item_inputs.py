@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from serving.graph.user_requests import MANY, ONE, Specs, Tensors
+from serving.graph.user_inputs import MANY, ONE, Specs, Tensors
 from trainer.config import Config
 from trainer.data.transform_graph import TransformGraph
 from trainer.text.store.vectors import as_stored
 from trainer.towers.inputs import ItemInputs
 
 
-class ItemReader:
+class ItemInputReader:
     """Makes the item tower's features of raw inputs, as ingestion and Transform do of a row of the items table.
 
     Args:
