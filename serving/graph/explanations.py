@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from serving.graph.user_inputs import Tensors, UserInputReader
-from trainer.explanations.leave_one_out import heaviest_events
+from trainer.explanations.leave_one_out import most_influential_events
 
 
 def influential_history_columns(
@@ -34,5 +34,5 @@ def influential_history_columns(
     events, first, columns = reader.with_one_more_event(inputs, features)
     request = {name: value for name, value in features.items() if name not in events}
     length = events.pop("length")
-    place = heaviest_events(encode, events, request, length, first, vectors, scores)
+    place = most_influential_events(encode, events, request, length, first, vectors, scores)
     return tf.where(place >= 0, tf.gather(columns, tf.maximum(place, 0), batch_dims=1), -1)

@@ -8,10 +8,10 @@ import tensorflow as tf
 from serving.graph.categories import Categories
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.graphs import outlined_branch
-from trainer.index.base import Found, Index, pad_columns
+from trainer.index.base import Index, SearchResult, pad_columns
 
 
-def search_without(index: Index, queries: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> Found:
+def search_without(index: Index, queries: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
     """The k best items that are not excluded.
 
     As many more are fetched as there are exclusions, so that k remain whatever is taken out.
@@ -45,7 +45,7 @@ def search_within(
     excluded: tf.Tensor,
     allowed: tf.Tensor,
     k: int | tf.Tensor,
-) -> Found:
+) -> SearchResult:
     """As `search_without`, with rows that allow some categories only.
 
     Those rows are searched exactly: nobody can say how many more the index would have to give until k of a small
@@ -65,7 +65,7 @@ def search_within(
     other_queries, other_excluded = tf.cond(some, others, lambda: (queries, excluded))
     found = search_without(index, other_queries, other_excluded, k)
 
-    def merged() -> Found:
+    def merged() -> SearchResult:
         rows = tf.where(restricted)[:, 0]  # [R]
         scores = tf.matmul(tf.gather(queries, rows), index.vectors, transpose_b=True)  # [R, n + 1]
         within = categories.items(tf.gather(allowed, rows))
@@ -77,7 +77,7 @@ def search_within(
     return tf.cond(some, outlined_branch(merged), lambda: found)
 
 
-def best_without(scores: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> Found:
+def best_without(scores: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
     """The k best of all items by their scores, but for the excluded ones.
 
     Args:

@@ -15,7 +15,7 @@ from serving.graph.user_inputs import MANY, ONE, Specs
 from trainer.config import Config
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.data.transform_graph import TransformGraph
-from trainer.index.base import Found, Index
+from trainer.index.base import Index, SearchResult
 from trainer.towers.inputs import ItemInputs
 
 
@@ -79,7 +79,7 @@ class ItemSignatures(tf.Module):
         described = self._parts.tower(self._parts.reader.read(inputs, ~known), unknown=self._unknown_id)
         return tf.where(known[:, tf.newaxis], vectors, described)
 
-    def similar(self, item_id: tf.Tensor, exclude_item_id: tf.Tensor) -> Found:
+    def similar(self, item_id: tf.Tensor, exclude_item_id: tf.Tensor) -> SearchResult:
         """The `serving.k` items whose vectors have the largest cosine with an item's; never the item itself.
 
         Cosines, because a dot product would name the items with the longest vectors, the popular ones, for every item.

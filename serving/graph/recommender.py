@@ -21,7 +21,7 @@ from trainer.config import Config
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.data.transform_graph import TransformGraph
 from trainer.graphs import outlined_branch
-from trainer.index.base import Found, Index
+from trainer.index.base import Index, SearchResult
 from trainer.text.encoder import TextEncoder
 from trainer.towers.inputs import UserInputs
 
@@ -288,7 +288,9 @@ class Recommender(tf.Module):
         before = tf.maximum(tf.where(now > 0, now, last) - data.exclude_recent_seconds, 0)
         return tf.where(times > before, history, UNKNOWN_ITEM)
 
-    def _search(self, users: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor, allowed: tf.Tensor | None = None) -> Found:
+    def _search(
+        self, users: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor, allowed: tf.Tensor | None = None
+    ) -> SearchResult:
         if self._categories is None or allowed is None:
             return search_without(self._index, users, excluded, k)
         return search_within(self._index, self._categories, users, excluded, allowed, k)

@@ -12,7 +12,7 @@ from trainer.retrieval import model as retrieval_model, persistence as retrieval
 from trainer.config import Config
 from trainer.data.tables import TextVectors
 from trainer.data.loading import Dataset, DatasetPaths
-from trainer.text.fine_tuning import encoder_training
+from trainer.text.fine_tuning.saved import fine_tuned_vectors
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load(directory: RunDirectory, splits: tuple[str, ...], config: Config | None
 
 def text_vectors(directory: RunDirectory, run: TrainedRun) -> TextVectors | None:
     """The vectors of the run's texts that its towers read: by their own encoder, where it was trained with them."""
-    return encoder_training.trained_texts(run.towers.config, Path(_towers(directory)), run.dataset.texts)
+    return fine_tuned_vectors(run.towers.config, Path(_towers(directory)), run.dataset.texts)
 
 
 def _load_ranker(

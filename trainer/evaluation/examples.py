@@ -16,7 +16,7 @@ from trainer.data.loading import Dataset
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, take_users
 from trainer.evaluation.full_ranking import rank_all, targets_of
 from trainer.evaluation.protocols import Ranker, Retriever
-from trainer.explanations.leave_one_out import heaviest_events
+from trainer.explanations.leave_one_out import most_influential_events
 
 SHOWN_EVENTS = 8  # the latest of a history
 _EVENT_FEATURES = ("item_index", "text", "event", "rating", "timestamp")
@@ -133,7 +133,7 @@ def _reasons(
 
     @tf.function(autograph=False)  # one trace is a fraction of what calling each row by itself takes
     def heaviest() -> tf.Tensor:
-        return heaviest_events(
+        return most_influential_events(
             lambda left: model.encode(left, vectors), events, features, length, first, of_items, scores
         )
 

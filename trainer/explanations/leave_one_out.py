@@ -9,7 +9,7 @@ import tensorflow as tf
 Tensors = dict[str, tf.Tensor]
 
 
-def heaviest_events(
+def most_influential_events(
     encode: Callable[[Tensors], tf.Tensor],
     events: Tensors,
     request: Tensors,

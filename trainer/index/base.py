@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.data.tables import UNKNOWN_ITEM
 
-Found = tuple[tf.Tensor, tf.Tensor]  # scores, items
+SearchResult = tuple[tf.Tensor, tf.Tensor]  # scores, items
 
 
 class Index(tf.Module, ABC):
@@ -47,7 +47,7 @@ class Index(tf.Module, ABC):
         """What, with the vectors and the kind, makes this index; JSON values."""
 
     @abstractmethod
-    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> Found:
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> SearchResult:
         """The k best items of each query, best first. Builds graph ops; call it inside a `tf.function`.
 
         Args:
@@ -63,14 +63,14 @@ class Index(tf.Module, ABC):
     def save(self, directory: Path) -> None:
         """Writes what is slow to make again, apart from the vectors, into an existing directory."""
 
-    def exact(self, queries: tf.Tensor, k: int | tf.Tensor) -> Found:
+    def exact(self, queries: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
         """As `search`, by comparing each query with every item: [B, dim] -> [B, k], [B, k]."""
         scores = tf.matmul(queries, self.vectors, transpose_b=True)[:, 1:]  # [B, n]
         scores, rows = tf.math.top_k(scores, tf.minimum(k, self.size))
         return pad_columns(scores, rows + 1, k)
 
 
-def pad_columns(scores: tf.Tensor, items: tf.Tensor, k: int | tf.Tensor) -> Found:
+def pad_columns(scores: tf.Tensor, items: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
     """Brings a result to exactly k columns: cut, or padded with -inf and item 0. -> [B, k], [B, k]."""
     scores, items = scores[:, :k], items[:, :k]
     missing = [[0, 0], [0, k - tf.shape(items)[1]]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.index.base import Found, Index
+from trainer.index.base import Index, SearchResult
 
 
 class BruteForceIndex(Index):
@@ -18,6 +18,6 @@ class BruteForceIndex(Index):
     def parameters(self) -> dict[str, Any]:
         return {}
 
-    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> Found:
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> SearchResult:
         del needed  # every row is complete
         return self.exact(queries, k)

@@ -21,7 +21,7 @@ from scann.scann_ops.py import scann_ops
 
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.graphs import outlined_branch
-from trainer.index.base import Found, Index, pad_columns
+from trainer.index.base import Index, SearchResult, pad_columns
 
 # Below this, partitions of some dozens of items each would cost recall and save nothing: ScaNN scores every item.
 SMALLEST_TREE = 1000
@@ -111,14 +111,14 @@ class ScannIndex(Index):
         other._parameters = parameters
         return other
 
-    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> Found:
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> SearchResult:
         if needed is None:
             needed = tf.fill([tf.shape(queries)[0]], k)
         needed = tf.minimum(needed, self.size)  # [B]
         scores, items = pad_columns(*self._approximate(queries), k)
         short = tf.reduce_sum(tf.cast(items != UNKNOWN_ITEM, tf.int32), axis=1) < needed  # [B]
 
-        def completed() -> Found:
+        def completed() -> SearchResult:
             rows = tf.where(short)  # [S, 1]
             exact_scores, exact_items = self.exact(tf.boolean_mask(queries, short), k)
             return (
@@ -128,7 +128,7 @@ class ScannIndex(Index):
 
         return tf.cond(tf.reduce_any(short), outlined_branch(completed), lambda: (scores, items))
 
-    def _approximate(self, queries: tf.Tensor) -> Found:
+    def _approximate(self, queries: tf.Tensor) -> SearchResult:
         """[B, dim] -> [B, found], [B, found], where found is as many as the luckiest row has."""
         parameters = self._parameters
         treed = parameters.leaves > 0

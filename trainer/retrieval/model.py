@@ -17,8 +17,8 @@ from trainer.data.tables import UNKNOWN_ITEM, ItemTable, TextVectors
 from trainer.evaluation.full_ranking import top_k
 from trainer.graphs import AnyShapeFunction
 from trainer.retrieval.objectives import Objective, objective
-from trainer.text.fine_tuning import encoder_training
-from trainer.text.fine_tuning.current_vectors import CurrentTexts
+from trainer.text.fine_tuning.training import FineTuning, encode_batch_texts
+from trainer.text.fine_tuning.vectors import CurrentTextVectors
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict
 from trainer.towers.item import ItemTower, gather_texts, texts_tensor
 from trainer.towers.user import UserTower
@@ -52,11 +52,11 @@ class RetrievalModel(tfrs.Model):
             )
         self.item_tower = ItemTower(towers, items_in, self.stream)
         self.user_tower = UserTower(towers, user_in, self.stream, products)
-        self.fine_tuning: encoder_training.FineTuning | None = None
+        self.fine_tuning: FineTuning | None = None
         self.encoder: str | None = None  # of texts, as `trainer.text` loads it, if it was trained with the towers
         self._products = products
         self._objective: Objective | None = None
-        self._texts: tf.Tensor | CurrentTexts | None = None
+        self._texts: tf.Tensor | CurrentTextVectors | None = None
         self._make_graphs()
 
     @property
@@ -69,13 +69,13 @@ class RetrievalModel(tfrs.Model):
         user_in = self.user_tower.inputs
         return bool(self.item_tower.inputs.text_width or user_in.text_width or user_in.query_width)
 
-    def attach_fine_tuning(self, items: ItemTable, fine_tuning: encoder_training.FineTuning) -> None:
+    def attach_fine_tuning(self, items: ItemTable, fine_tuning: FineTuning) -> None:
         """`attach`, with texts whose encoder is trained too: its trained layers become part of the model's weights."""
-        self.attach(items, fine_tuning.texts)
+        self.attach(items, fine_tuning.text_vectors)
         self.fine_tuning = fine_tuning
-        self._tuned_layers, self._tuned_texts = fine_tuning.layers, fine_tuning.texts.stored
+        self._tuned_layers, self._tuned_texts = fine_tuning.layers, fine_tuning.text_vectors.stored
 
-    def attach(self, items: ItemTable, texts: TextVectors | CurrentTexts | None) -> None:
+    def attach(self, items: ItemTable, texts: TextVectors | CurrentTextVectors | None) -> None:
         """Gives the model, whose whitening is as it will stay, the catalogue and the text vectors.
 
         Neither becomes part of its weights.
@@ -108,7 +108,7 @@ class RetrievalModel(tfrs.Model):
                 features[name] = gather_texts(self._texts, features.pop(row))
         return features
 
-    @encoder_training.with_encoded_texts
+    @encode_batch_texts
     def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """The configured loss (see `objectives.py`), its mean over all positions of an all-positions batch."""
         if self._objective is None:

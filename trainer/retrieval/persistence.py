@@ -11,7 +11,7 @@ from trainer.config import Config
 from trainer.data.tables import ItemTable, TextVectors
 from trainer.errors import TowersError, first_line
 from trainer.retrieval.model import CONFIG, INPUTS, ITEM_IDS, RetrievalModel
-from trainer.text.fine_tuning import encoder_training
+from trainer.text.fine_tuning.saved import fine_tuned_encoder, fine_tuned_vectors
 from trainer.towers.inputs import ItemInputs, UserInputs
 
 
@@ -36,10 +36,10 @@ def load(directory: str | Path, items: ItemTable, texts: TextVectors | None) -> 
             f"Use the items of the run that trained it."
         )
     model = RetrievalModel(config, ItemInputs(**sizes["item"]), UserInputs(**sizes["user"]))
-    model.encoder = encoder_training.trained_encoder(config, directory)
+    model.encoder = fine_tuned_encoder(config, directory)
     try:
         model.restore(directory)
     except (tf.errors.OpError, AssertionError) as error:
         raise TowersError(f"{directory}: the weights cannot be read ({first_line(error)}). Train again.") from None
-    model.attach(items, encoder_training.trained_texts(config, directory, texts))
+    model.attach(items, fine_tuned_vectors(config, directory, texts))
     return model

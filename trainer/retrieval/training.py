@@ -18,7 +18,7 @@ from trainer.errors import TowersError, UsageError
 from trainer.files import atomic_directory
 from trainer.retrieval.model import RetrievalModel
 from trainer.retrieval.validation import Validation
-from trainer.text.fine_tuning import encoder_training
+from trainer.text.fine_tuning.training import make_fine_tuning
 from trainer.towers.initial_ids import starting_directions
 from trainer.towers.inputs import item_inputs, user_inputs
 from trainer.training import distribution
@@ -88,7 +88,7 @@ def train(
         model = RetrievalModel(
             config, item_inputs(config.model, items, texts), user_inputs(config.model, train, texts, clock), products
         )
-        tuning = encoder_training.start(config, items, texts, model.reads_texts)
+        tuning = make_fine_tuning(config, items, texts, model.reads_texts)
         if tuning is not None:
             model.attach_fine_tuning(items, tuning)
         else:
@@ -114,12 +114,12 @@ def train(
 
         def batches(epoch: int, first: int) -> Any:
             made = training_batches(train, model.columns, windows, batch_size, config.seed, epoch, first)
-            return made if tuning is None else tuning.batches(made, epoch)
+            return made if tuning is None else tuning.add_texts(made, epoch)
 
         validate: Callable[[], dict[str, float]] | None = None
         if validation is not None and int(validation.target_count.sum()):
             measured = Validation(config, model, items, validation)
-            validate = measured if tuning is None else tuning.before(measured)
+            validate = measured if tuning is None else tuning.encode_texts_before(measured)
         history, best = fit(
             model,
             batches,

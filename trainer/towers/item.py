@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.config import ModelConfig
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, TextVectors
-from trainer.text.fine_tuning.current_vectors import CurrentTexts
+from trainer.text.fine_tuning.vectors import CurrentTextVectors
 from trainer.towers.inputs import ItemInputs
 from trainer.towers.whitening import Whitening
 from trainer.training.randomness import RandomStream
@@ -30,7 +30,7 @@ class _Catalogue:
     columns: dict[str, tf.Tensor | tf.RaggedTensor]  # [n + 1, ...]
     whitened: tf.Tensor | None  # float32 [n + 1, text_dim], of texts that do not change in training
     text_row: tf.Tensor | None  # int32 [n + 1], of those that do
-    current: CurrentTexts | None
+    current: CurrentTextVectors | None
 
 
 class ItemTower(tf.keras.layers.Layer):
@@ -90,7 +90,7 @@ class ItemTower(tf.keras.layers.Layer):
             self.projections[name].build([None, width])
         self._catalogue: _Catalogue | None = None
 
-    def attach(self, items: ItemTable, texts: TextVectors | CurrentTexts | None) -> None:
+    def attach(self, items: ItemTable, texts: TextVectors | CurrentTextVectors | None) -> None:
         """Gives the tower the catalogue, so that `vectors` and `all_vectors` can read it.
 
         The whitening should be as it is to stay: texts that do not change pass through it here, once.
@@ -121,7 +121,7 @@ class ItemTower(tf.keras.layers.Layer):
             if texts is None:
                 raise ValueError("`texts` should be given: the tower reads item texts. Received: None")
             rows = np.concatenate([[NO_TEXT], items.text_row]).astype(np.int32)
-            if isinstance(texts, CurrentTexts):
+            if isinstance(texts, CurrentTextVectors):
                 text_row, current = tf.constant(rows), texts
             else:
                 stored = texts_tensor(texts)
@@ -222,20 +222,20 @@ class ItemTower(tf.keras.layers.Layer):
         return tf.math.l2_normalize(vectors, axis=-1) if self.config.similarity == "cosine" else vectors
 
 
-def gather_texts(vectors: tf.Tensor | CurrentTexts, rows: tf.Tensor) -> tf.Tensor:
+def gather_texts(vectors: tf.Tensor | CurrentTextVectors, rows: tf.Tensor) -> tf.Tensor:
     """Rows of the text vectors as float32, zeros where the row is NO_TEXT: [...] -> [..., width]."""
-    if isinstance(vectors, CurrentTexts):
+    if isinstance(vectors, CurrentTextVectors):
         return vectors.gather(rows)
     found = tf.gather(vectors, tf.maximum(rows, 0))
     return tf.cast(tf.where((rows >= 0)[..., tf.newaxis], found, tf.zeros([], found.dtype)), tf.float32)
 
 
-def texts_tensor(texts: TextVectors | CurrentTexts) -> tf.Tensor | CurrentTexts:
+def texts_tensor(texts: TextVectors | CurrentTextVectors) -> tf.Tensor | CurrentTextVectors:
     """The text vectors as a tensor in the host's memory, at least one row long so that row 0 can be gathered.
 
     Those that change in training stay what they are.
     """
-    if isinstance(texts, CurrentTexts):
+    if isinstance(texts, CurrentTextVectors):
         return texts
     vectors = texts.vectors
     if len(vectors) == 0:

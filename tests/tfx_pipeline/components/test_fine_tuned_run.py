@@ -22,7 +22,7 @@ from tfx_pipeline.components.retrieval_trainer import RetrievalTrainerExecutor
 from trainer.config import Config
 from trainer.data.tables import TextVectors
 from trainer.text import encoder
-from trainer.text.fine_tuning import encoder_training
+from trainer.text.fine_tuning.saved import ENCODER_DIRECTORY, VECTORS_FILE
 from trainer.text.store.keys import as_array, text_key
 from trainer.text.store.vectors import load_vectors
 
@@ -130,12 +130,12 @@ def test_the_texts_of_all_splits_come_in_the_order_of_their_vectors(step: Step) 
 def test_from_examples_to_the_served_graph(step: Step) -> None:
     for executor in (RetrievalTrainerExecutor, IndexBuilderExecutor, ExporterExecutor):
         executor().run(step)
-    trained = encoder.load(str(Path(step.inputs["towers"], encoder_training.ENCODER)), MAX_TOKENS)
+    trained = encoder.load(str(Path(step.inputs["towers"], ENCODER_DIRECTORY)), MAX_TOKENS)
     (model,) = Path(step.outputs["model"]).rglob("saved_model.pb")
     texts = texts_of(step)
     assert texts.texts is not None
     served = Reloaded(model.parent)("encode_text", {"text": texts.texts})["embedding"]
-    np.testing.assert_allclose(served, np.load(Path(step.inputs["towers"], encoder_training.VECTORS)), atol=1e-3)
+    np.testing.assert_allclose(served, np.load(Path(step.inputs["towers"], VECTORS_FILE)), atol=1e-3)
     assert np.abs(served - texts.vectors).max() > 0.01, "as EmbedTexts wrote them: the encoder before it was trained"
     report = exporter.read_metadata(model.parent)
     assert report["encoder"] == {

@@ -27,7 +27,8 @@ from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
 from trainer.text import encoder, weights
 from trainer.text.encoder import TextEncoder
-from trainer.text.fine_tuning import encoder_training
+from trainer.text.fine_tuning.saved import ENCODER_DIRECTORY, VECTORS_FILE
+from trainer.text.fine_tuning.training import TEXT_ROWS, TEXT_TOKENS, FineTuning, make_fine_tuning
 
 MAX_TOKENS = 24
 ITEMS = 8
@@ -80,7 +81,7 @@ def tuned(bert: str, data: tuple, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 def loaded(directory: Path) -> TextEncoder:
-    return encoder.load(str(directory / encoder_training.ENCODER), MAX_TOKENS)
+    return encoder.load(str(directory / ENCODER_DIRECTORY), MAX_TOKENS)
 
 
 def changed_layers(before: TextEncoder, after: TextEncoder) -> dict[str, float]:
@@ -105,13 +106,13 @@ def test_it_learns_what_a_frozen_encoder_hardly_tells(bert: str, data: tuple, tu
     config = make_config(bert, 0, model={"text_dim": 2})
     frozen = retrieval_training.train(config, items, train, validation, texts, tmp_path / "frozen")
     assert min(e["loss"] for e in tuned[1]["epochs"]) < 0.5 * min(e["loss"] for e in frozen["epochs"])
-    assert not (tmp_path / "frozen" / encoder_training.ENCODER).exists()
+    assert not (tmp_path / "frozen" / ENCODER_DIRECTORY).exists()
     assert retrieval_persistence.load(tmp_path / "frozen", items, texts).encoder is None
 
 
 def test_stored_vectors_are_the_trained_encoders(bert: str, data: tuple, tuned: tuple) -> None:
     directory, texts = tuned[0], data[3]
-    stored = np.load(directory / encoder_training.VECTORS)
+    stored = np.load(directory / VECTORS_FILE)
     assert stored.dtype == np.float16
     after = loaded(directory)
     np.testing.assert_allclose(stored, after(tf.constant(list(texts.texts))), atol=1e-3)
@@ -124,7 +125,7 @@ def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple,
     items, _, validation, texts = data
     directory, result = tuned
     model = retrieval_persistence.load(directory, items, texts)
-    assert model.encoder == str(directory / encoder_training.ENCODER)
+    assert model.encoder == str(directory / ENCODER_DIRECTORY)
     np.testing.assert_allclose(np.load(directory / "item_vectors.npy"), model.item_vectors(), atol=1e-6)
     values = evaluate(make_config(bert), model, items, validation)
     assert values["stages"]["retrieval"]["ndcg@10"] == pytest.approx(result["ndcg@10"], abs=1e-6)
@@ -136,7 +137,7 @@ def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple,
     np.testing.assert_array_equal(lists[0][0].items, lists[1][0].items)
 
 
-def start(config: Config, data: tuple) -> tuple[retrieval_model.RetrievalModel, encoder_training.FineTuning, dict]:
+def start(config: Config, data: tuple) -> tuple[retrieval_model.RetrievalModel, FineTuning, dict]:
     """A model about to be trained, and its first batch."""
     items, train, _, texts = data
     model = retrieval_model.RetrievalModel(
@@ -144,12 +145,12 @@ def start(config: Config, data: tuple) -> tuple[retrieval_model.RetrievalModel, 
         retrieval_training.item_inputs(config.model, items, texts),
         retrieval_training.user_inputs(config.model, train, texts, False),
     )
-    tuning = encoder_training.start(config, items, texts, model.reads_texts)
+    tuning = make_fine_tuning(config, items, texts, model.reads_texts)
     assert tuning is not None
     model.attach_fine_tuning(items, tuning)
     windows = retrieval_training.training_windows(train, config.model.max_history, 0.5)
     batches = retrieval_training.training_batches(train, model.columns, windows, 4, 1, 1)
-    return model, tuning, next(iter(tuning.batches(batches, 1)))
+    return model, tuning, next(iter(tuning.add_texts(batches, 1)))
 
 
 @pytest.mark.parametrize("layers", [1, 2, "all"])
@@ -170,28 +171,26 @@ def test_a_step_encodes_what_fits_and_reads_the_rest(bert: str, data: tuple) -> 
     texts = data[3]
     tokens = len(encoder.load(bert, MAX_TOKENS).tokenize([texts.texts[0]])[0])
     _, tuning, batch = start(make_config(bert, text={"tokens_per_step": 3 * tokens}), data)
-    assert batch[encoder_training.ROWS].shape == (3,)
-    assert batch[encoder_training.TOKENS].shape == (3, tokens)
-    assert (np.diff(batch[encoder_training.ROWS]) > 0).all()
-    again = next(iter(tuning.batches([batch], 1)))
-    np.testing.assert_array_equal(
-        again[encoder_training.ROWS], batch[encoder_training.ROWS], "a resumed run draws the same"
-    )
+    assert batch[TEXT_ROWS].shape == (3,)
+    assert batch[TEXT_TOKENS].shape == (3, tokens)
+    assert (np.diff(batch[TEXT_ROWS]) > 0).all()
+    again = next(iter(tuning.add_texts([batch], 1)))
+    np.testing.assert_array_equal(again[TEXT_ROWS], batch[TEXT_ROWS], "a resumed run draws the same")
     tuning._blocks[0]._feedforward_output_dense.bias.assign_add(tf.range(tiny_bert.WIDTH, dtype=tf.float32))
-    before = tuning.texts.stored.numpy().astype(np.float32)
-    anew = tuning.embed(tf.constant(batch[encoder_training.TOKENS])).numpy()
+    before = tuning.text_vectors.stored.numpy().astype(np.float32)
+    anew = tuning.embed_tokens(tf.constant(batch[TEXT_TOKENS])).numpy()
     rows = np.array([[-1, *range(len(texts.texts))]], np.int32)
-    with tuning.texts.encoded(tf.constant(batch[encoder_training.ROWS]), tf.constant(anew)):
-        read = tuning.texts.gather(tf.constant(rows)).numpy()[0]
+    with tuning.text_vectors.override(tf.constant(batch[TEXT_ROWS]), tf.constant(anew)):
+        read = tuning.text_vectors.gather(tf.constant(rows)).numpy()[0]
     assert not read[0].any()
     expected = before.copy()
-    expected[batch[encoder_training.ROWS]] = anew
+    expected[batch[TEXT_ROWS]] = anew
     np.testing.assert_array_equal(read[1:], expected)
-    np.testing.assert_allclose(tuning.texts.gather(tf.constant(rows))[0, 1:], expected, atol=1e-3)
-    tuning.refresh()
-    after = tuning.texts.stored.numpy()
+    np.testing.assert_allclose(tuning.text_vectors.gather(tf.constant(rows))[0, 1:], expected, atol=1e-3)
+    tuning.encode_all_texts()
+    after = tuning.text_vectors.stored.numpy()
     assert (np.abs(after - before).max(axis=1) > 1e-3).all()
-    np.testing.assert_allclose(after[batch[encoder_training.ROWS]], anew, atol=1e-3)
+    np.testing.assert_allclose(after[batch[TEXT_ROWS]], anew, atol=1e-3)
 
 
 def test_a_batch_without_texts_is_trained_on(bert: str, data: tuple) -> None:
@@ -206,13 +205,13 @@ def test_a_batch_without_texts_is_trained_on(bert: str, data: tuple) -> None:
         retrieval_training.item_inputs(config.model, none, texts),
         retrieval_training.user_inputs(config.model, few, texts, False),
     )
-    tuning = encoder_training.FineTuning(config, none, texts)
+    tuning = FineTuning(config, none, texts)
     model.attach_fine_tuning(none, tuning)
     model.compile(optimizer=tuning.adam(0.01, 0.0))
     windows = retrieval_training.training_windows(few, 8, 0.5)
-    batches = list(tuning.batches(retrieval_training.training_batches(few, model.columns, windows, 1, 1, 1), 1))
-    assert sorted(len(batch[encoder_training.ROWS]) for batch in batches) == [1, 1]
-    assert sorted(int(batch[encoder_training.ROWS][0]) for batch in batches) == [-2, 8]
+    batches = list(tuning.add_texts(retrieval_training.training_batches(few, model.columns, windows, 1, 1, 1), 1))
+    assert sorted(len(batch[TEXT_ROWS]) for batch in batches) == [1, 1]
+    assert sorted(int(batch[TEXT_ROWS][0]) for batch in batches) == [-2, 8]
     for batch in batches:
         assert np.isfinite(model.train_step({name: tf.constant(value) for name, value in batch.items()})["loss"])
 
@@ -237,22 +236,22 @@ def test_a_killed_training_resumes_to_the_same_encoder(
     """In mid-epoch: not only the weights are as they were, but also the vectors that no step since encoded."""
     items, train, validation, texts = data
     config = make_config(bert, retrieval={"checkpoint_minutes": 1e-9})
-    made = encoder_training.FineTuning.batches
+    made = FineTuning.add_texts
 
-    def killed(self: encoder_training.FineTuning, batches: Any, epoch: int) -> Iterator[Batch]:
+    def killed(self: FineTuning, batches: Any, epoch: int) -> Iterator[Batch]:
         for number, batch in enumerate(made(self, batches, epoch)):
             if (epoch, number) == (6, 2):
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(encoder_training.FineTuning, "batches", killed)
+    monkeypatch.setattr(FineTuning, "add_texts", killed)
     arguments = (config, items, train, validation, texts, tmp_path / "towers")
     with pytest.raises(KeyboardInterrupt):
         retrieval_training.train(*arguments, checkpoints=tmp_path / "checkpoints")
     monkeypatch.undo()
     result = retrieval_training.train(*arguments, checkpoints=tmp_path / "checkpoints")
     assert [e["loss"] for e in result["epochs"]] == [e["loss"] for e in tuned[1]["epochs"]]
-    vectors = [np.load(path / encoder_training.VECTORS) for path in (tuned[0], tmp_path / "towers")]
+    vectors = [np.load(path / VECTORS_FILE) for path in (tuned[0], tmp_path / "towers")]
     np.testing.assert_array_equal(*vectors)
 
 
@@ -273,7 +272,7 @@ def test_the_export_holds_the_trained_encoder(bert: str, data: tuple, tuned: tup
     served = exported.Reloaded(tmp_path / "model")("encode_text", {"text": words})["embedding"]
     np.testing.assert_allclose(served, loaded(tuned[0])(tf.constant(list(words))), atol=1e-5)
     assert np.abs(served - encoder.load(bert, MAX_TOKENS)(tf.constant(list(words)))).max() > 0.05
-    np.testing.assert_allclose(served[0], np.load(tuned[0] / encoder_training.VECTORS)[0], atol=1e-3)
+    np.testing.assert_allclose(served[0], np.load(tuned[0] / VECTORS_FILE)[0], atol=1e-3)
     assert report["encoder"] == {"name": bert, "fine_tuned": True, "fingerprint": loaded(tuned[0]).fingerprint}
 
 
@@ -284,6 +283,6 @@ def test_user_errors_are_one_line(bert: str, data: tuple, tuned: tuple, tmp_path
     unread = make_config(bert, model={"use_item_text": False, "use_query": False})
     with pytest.raises(UsageError, match="where no tower reads texts"):
         retrieval_training.train(unread, items, train, None, texts, tmp_path / "unread")
-    with pytest.raises(TowersError, match="holds 16 texts, here there are 3"):
+    with pytest.raises(TowersError, match="has vectors of 16 texts, but the dataset has 3 texts"):
         retrieval_persistence.load(tuned[0], items, replace(texts, vectors=texts.vectors[:3]))
     assert list(tmp_path.iterdir()) == []
