@@ -80,7 +80,7 @@ def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(directory)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise TowersError(f"{target}: already there and not empty. Give another directory or remove it.")
+        raise _in_use(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -95,6 +95,48 @@ def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise TowersError(f"{target}: could not be written ({error.strerror or error}).") from error
         raise
+
+
+@contextmanager
+def atomic_remote_directory(directory: str) -> Iterator[str]:
+    """As `atomic_directory`, on any file system that TensorFlow knows.
+
+    The temporary name is `<directory>.incomplete-<random>`: a reader of `directory` sees that it belongs to it.
+
+    Raises:
+      TowersError: `directory` exists and is not empty, or cannot be written.
+      tf.errors.OpError, OSError: it cannot be renamed.
+    """
+    import tensorflow as tf
+
+    gfile = tf.io.gfile
+    target = directory.rstrip("/")
+
+    def check_unused() -> None:
+        if gfile.exists(target) and (not gfile.isdir(target) or gfile.listdir(target)):
+            raise _in_use(target)
+
+    check_unused()
+    temporary = f"{target}.incomplete-{uuid.uuid4().hex[:8]}"
+    try:
+        gfile.makedirs(temporary)
+    except (tf.errors.OpError, OSError) as error:
+        reason = getattr(error, "message", None) or getattr(error, "strerror", None) or error
+        raise TowersError(f"{target}: cannot be written ({reason}). Give another directory.") from None
+    try:
+        yield temporary
+        check_unused()
+        if gfile.isdir(target):
+            gfile.rmtree(target)
+        gfile.rename(temporary, target)
+    except BaseException:
+        with contextlib.suppress(tf.errors.OpError, OSError):
+            gfile.rmtree(temporary)
+        raise
+
+
+def _in_use(directory: str | os.PathLike[str]) -> TowersError:
+    return TowersError(f"{directory}: already there and not an empty directory. Give another directory or remove it.")
 
 
 def _umask() -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.files import atomic_file, atomic_remote_file, is_partial, write_text
+from trainer.errors import TowersError
+from trainer.files import atomic_file, atomic_remote_directory, atomic_remote_file, is_partial, write_text
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,3 +50,27 @@ def test_a_failed_remote_file_leaves_the_old_one(tmp_path: Path) -> None:
     with atomic_remote_file(str(path)) as temporary:
         Path(temporary).write_text("new")
     assert path.read_text() == "new"
+
+
+def test_a_remote_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "items"
+    target.mkdir()  # an empty directory is replaced
+    with atomic_remote_directory(f"{target}/") as temporary:
+        Path(temporary, "rows").write_text("complete")
+        assert Path(temporary).parent == tmp_path
+        assert list(target.iterdir()) == []
+    assert (target / "rows").read_text() == "complete"
+    with pytest.raises(TowersError, match="not an empty directory"), atomic_remote_directory(str(target)):
+        pass
+    with pytest.raises(TowersError, match="not an empty directory"), atomic_remote_directory(str(target / "rows")):
+        pass
+    with pytest.raises(TowersError, match="cannot be written"), atomic_remote_directory(str(target / "rows" / "below")):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["items"]
+
+
+def test_a_failed_remote_directory_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), atomic_remote_directory(str(tmp_path / "items")) as temporary:
+        Path(temporary, "rows").write_text("half")
+        raise ValueError("broken")
+    assert list(tmp_path.iterdir()) == []

@@ -43,26 +43,36 @@ class Feature:
 
 def sequence_features(data: DataConfig) -> list[Feature]:
     """Features of a user's example; lists are aligned, one value an event."""
-    interactions = data.interactions
     features = [
         Feature("user_id", "bytes", scalar=True),
         Feature("target_count", "int", scalar=True),
         Feature("item_id", "bytes"),
         Feature("timestamp", "int"),
     ]
-    if interactions.event:
+    return features + interaction_features(data) + profile_features(data)
+
+
+def interaction_features(data: DataConfig) -> list[Feature]:
+    """Features of a user's example that come from columns of the interactions table, beside ids and time."""
+    interactions = data.interactions
+    features = []
+    if interactions.event is not None:
         features.append(Feature("event", "bytes"))
-    if interactions.rating:
+    if interactions.rating is not None:
         features.append(Feature("rating", "float"))
     if interactions.text:
         features.append(Feature("text", "bytes"))
     if interactions.query:
         features.append(Feature("query", "bytes"))
-    features += [Feature(f"context_{name}", "bytes") for name in interactions.context]
-    if data.users:
-        features += [Feature(f"profile_{name}", "bytes", scalar=True) for name in data.users.categorical]
-        features += [Feature(f"profile_{name}", "float") for name in data.users.numeric]
-    return features
+    return features + [Feature(f"context_{name}", "bytes") for name in interactions.context]
+
+
+def profile_features(data: DataConfig) -> list[Feature]:
+    """Features of a user's example that come from the users table."""
+    if data.users is None:
+        return []
+    features = [Feature(f"profile_{name}", "bytes", scalar=True) for name in data.users.categorical]
+    return features + [Feature(f"profile_{name}", "float") for name in data.users.numeric]
 
 
 def item_features(data: DataConfig) -> list[Feature]:
@@ -74,12 +84,17 @@ def item_features(data: DataConfig) -> list[Feature]:
         Feature("train_count", "int", scalar=True),
         Feature("occurs", "int", scalar=True),
     ]
-    if data.items:
-        features += [Feature(f"categorical_{name}", "bytes", scalar=True) for name in data.items.categorical]
-        features += [Feature(f"multi_valued_{name}", "bytes") for name in data.items.multi_valued]
-        features += [Feature(f"numeric_{name}", "float") for name in data.items.numeric]
-        features += [Feature(f"dense_{name}", "float") for name in data.items.dense]
-    return features
+    return features + item_column_features(data)
+
+
+def item_column_features(data: DataConfig) -> list[Feature]:
+    """Features of an item's example that come from columns of the items table, beside id and text."""
+    if data.items is None:
+        return []
+    features = [Feature(f"categorical_{name}", "bytes", scalar=True) for name in data.items.categorical]
+    features += [Feature(f"multi_valued_{name}", "bytes") for name in data.items.multi_valued]
+    features += [Feature(f"numeric_{name}", "float") for name in data.items.numeric]
+    return features + [Feature(f"dense_{name}", "float") for name in data.items.dense]
 
 
 def has_clock(data: DataConfig) -> bool:
