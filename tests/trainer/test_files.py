@@ -70,7 +70,11 @@ def test_a_remote_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_a_failed_remote_directory_is_removed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="broken"), atomic_remote_directory(str(tmp_path / "items")) as temporary:
-        Path(temporary, "rows").write_text("half")
-        raise ValueError("broken")
+    def fail_half_way() -> None:
+        with atomic_remote_directory(str(tmp_path / "items")) as temporary:
+            Path(temporary, "rows").write_text("half")
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail_half_way()
     assert list(tmp_path.iterdir()) == []
