@@ -283,9 +283,9 @@ def unfit(odd: Place) -> str:
 
 def test_data_that_does_not_fit_its_schema(unfit: str) -> None:
     line = unfit.splitlines()[-1]
-    assert line.startswith("towers: step SequencesValidator failed: the data does not fit its schema: ")
+    assert line.startswith("towers: step SequencesValidator failed: the data does not match its schema: ")
     assert "item_id" in line
-    assert "Mend whichever is wrong" in line
+    assert "Correct the data" in line
     assert "data.frozen_schema" in line
     assert "Traceback" not in unfit
 

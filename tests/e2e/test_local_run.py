@@ -16,7 +16,7 @@ from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
 from tests.e2e.shop import Shop, towers
 from tfx_pipeline import bookshop
-from tfx_pipeline.runs import users as known_users
+from tfx_pipeline.runs import users
 from trainer.evaluation import detailed
 
 pytestmark = pytest.mark.slow
@@ -112,13 +112,13 @@ def test_a_change_of_one_section_repeats_only_what_depends_on_it(shop: Shop) -> 
 
 def test_served_recommendations(shop: Shop) -> None:
     directory = shop.directory
-    titles = known_users.titles(directory)
+    titles = users.item_titles(directory)
     with (
         ServerProcess(directory.serving("recommender"), model_name="recommender") as server,
         RecommenderClient(server.address, timeout=30.0) as client,
     ):
         for user_id in bookshop.example_users(shop.data).values():
-            user = known_users.find(directory, user_id)
+            user = users.find_user(directory, user_id)
             owned = {event.item_id for event in user.history}
             for signature in ("recommend", "retrieve"):
                 found = client.recommend(
@@ -153,12 +153,12 @@ def test_predict(shop: Shop, tmp_path: Path, split: str, stage: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-    users = [line["user_id"] for line in lines]
-    assert len(users) == len(set(users)) > 100
+    user_ids = [line["user_id"] for line in lines]
+    assert len(user_ids) == len(set(user_ids)) > 100
     for line in lines[:20]:
         assert len(set(line["item_ids"])) == len(line["item_ids"]) == len(line["scores"])
         if split == "next":
-            owned = {event.item_id for event in known_users.find(shop.directory, line["user_id"]).history}
+            owned = {event.item_id for event in users.find_user(shop.directory, line["user_id"]).history}
             assert not owned & set(line["item_ids"])
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 

@@ -79,7 +79,7 @@ def versions_of(directory: RunDirectory) -> list[int]:
 def reindexed(shop: Shop, directory: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Reindexing:
     rows = [json.loads(line) for line in (shop.data / "items.jsonl").read_text(encoding="utf-8").splitlines()]
     before = catalogue_changes.read(directory.output("Ingest", "items"))
-    user = users.find(directory, bookshop.example_users(shop.data)["en"])
+    user = users.find_user(directory, bookshop.example_users(shop.data)["en"])
     owned = {event.item_id for event in user.history}
     times = Counter(row["item_id"] for row in rows)  # the table has rows without an id, and repeated ones
     listed = [item_id for item_id, count in times.items() if count == 1 and item_id.encode() in before]
@@ -218,7 +218,7 @@ def test_the_reloaded_savedmodel_answers_as_the_server_does(reindexed: Reindexin
 
 
 def test_titles_of_new_items_are_known(reindexed: Reindexing) -> None:
-    titles = users.titles(reindexed.directory)
+    titles = users.item_titles(reindexed.directory)
     assert titles[NEW] == "a story of space"
     assert titles[reindexed.removed]  # of users' histories
 

@@ -53,7 +53,7 @@ def predicted(shop: Shop, version: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def requests(shop: Shop, predicted: Lists) -> list[UserRequest]:
-    found = [users.find(shop.directory, user_id) for user_id in predicted]
+    found = [users.find_user(shop.directory, user_id) for user_id in predicted]
     assert any(event.text for user in found for event in user.history)
     assert any(event.rating > 0 for user in found for event in user.history)
     return [UserRequest(user.user_id, history=user.history, features=user.features) for user in found]

@@ -49,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         screen.say(f"wrote a bookshop to {data}: {counts['users']:,} readers, {counts['events']:,} events")
     execute(config, data, directory.path, [], screen)
 
-    titles = users.titles(directory)
+    titles = users.item_titles(directory)
     name = config.serving.model_name
     with ServerProcess(directory.serving(name), model_name=name) as server, RecommenderClient(server.address) as client:
         print(f"\n{server.readiness}")
         for language, user_id in bookshop.example_users(data).items():
-            user = users.find(directory, user_id)
+            user = users.find_user(directory, user_id)
             print(f"\n{user_id} ({language}), of {len(user.history)} events the last:")
             for event in user.history[-_SHOWN_HISTORY:]:
                 print(f"      {event.item_id}  {titles[event.item_id]}  {event.text[:60]}")

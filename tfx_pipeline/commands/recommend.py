@@ -78,13 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
     known: Mapping[str, Any] = {}
     titles: dict[str, str] = {}
     if arguments.run:
-        from tfx_pipeline.runs import users as known_users
         from tfx_pipeline.runs.run_directory import RunDirectory
+        from tfx_pipeline.runs.users import find_user, item_titles
 
         directory = RunDirectory(arguments.run)
-        titles = known_users.titles(directory)
+        titles = item_titles(directory)
         if not arguments.history:
-            known = {user: known_users.find(directory, user) for user in users if user}
+            known = {user: find_user(directory, user) for user in users if user}
     requests = [
         UserRequest(
             user_id=user,

@@ -1,4 +1,4 @@
-"""What every component that trains or evaluates has in common: a transformed dataset as its input."""
+"""The base of all components that read the transformed dataset."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from trainer.retrieval import model as retrieval_model
 from trainer.retrieval import persistence as retrieval_persistence
 from trainer.training.checkpoints import key_of
 
+# Inputs of a component's specification.
 DATASET_INPUTS = {
     "sequences": component_spec.ChannelParameter(type=standard_artifacts.Examples),
     "items": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -35,7 +36,7 @@ DATASET_INPUTS = {
 
 @dataclass(frozen=True)
 class DatasetChannels:
-    """What a component is given; `vars(channels)` fits `DATASET_INPUTS`."""
+    """Channels of the transformed dataset; `vars(channels)` has the keys of `DATASET_INPUTS`."""
 
     sequences: types.BaseChannel
     items: types.BaseChannel
@@ -46,68 +47,81 @@ class DatasetChannels:
 
 @dataclass(frozen=True)
 class Step:
-    """One execution: its configuration, and where its artifacts lie."""
+    """One execution of a component.
+
+    Attributes:
+      config: the sections of the configuration that the component depends on.
+      inputs: input -> directory of its artifact; optional inputs may be absent.
+      outputs: output -> directory of its artifact.
+      checkpoints: directory for the state of unfinished trainings of this component; "" for none.
+      serving_directory: directory of pushed models; "" if the component does not have this parameter.
+      trials_directory: directory for the state of hyperparameter searches; "" likewise.
+    """
 
     config: Config
-    inputs: dict[str, str]  # directories; a key is absent where an optional input is
+    inputs: dict[str, str]
     outputs: dict[str, str]
-    checkpoints: str = ""  # of the trainings that this kind of step has not done; "" for none
-    serving_directory: str = ""  # where models are pushed, for a step that is told
-    trials_directory: str = ""  # where searches keep their state, likewise
+    checkpoints: str = ""
+    serving_directory: str = ""
+    trials_directory: str = ""
 
     @property
-    def paths(self) -> DatasetPaths:
+    def dataset_paths(self) -> DatasetPaths:
         return DatasetPaths(**{name: self.inputs[name] for name in DATASET_INPUTS})
 
-    def dataset(self, *splits: str, with_texts: bool = False) -> Dataset:
-        return loading.load(self.config, self.paths, splits, with_texts=with_texts)
+    @property
+    def evaluated_split(self) -> str:
+        """The split on which the run's models are evaluated: `test`, or `validation` if there is no test split."""
+        return "test" if self.config.data.split.test else "validation"
 
-    def towers(self, dataset: Dataset) -> retrieval_model.RetrievalModel:
+    def load_dataset(self, *splits: str, with_texts: bool = False) -> Dataset:
+        """The catalogue, the train split and the named splits; see `trainer.data.loading.load`."""
+        return loading.load(self.config, self.dataset_paths, splits, with_texts=with_texts)
+
+    def load_towers(self, dataset: Dataset) -> retrieval_model.RetrievalModel:
         return retrieval_persistence.load(self.inputs["towers"], dataset.items, dataset.texts)
 
-    def ranker(self, towers: retrieval_model.RetrievalModel) -> ranking_model.RankingModel:
-        """The ranking model, on top of these towers."""
+    def load_ranker(self, towers: retrieval_model.RetrievalModel) -> ranking_model.RankingModel:
+        """The ranking model, with the item vectors of these towers."""
         ranker = ranking_persistence.load(self.inputs["ranker"])
         ranker.attach(towers.item_vectors())
         return ranker
 
-    @property
-    def evaluated_split(self) -> str:
-        """The split that the run's models are judged on."""
-        return "test" if self.config.data.split.test else "validation"
+    def ranking_is_served(self) -> bool:
+        """Whether the step has a ranking model and `recommend` uses it."""
+        return "ranker" in self.inputs and ranking_training.is_used(self.config.serving, self.inputs["ranker"])
+
+    def held_out_requests(self, split: str, user_ids: list[str]) -> list[UserRequest]:
+        """The raw requests that clients would send for these users just before their held-out events."""
+        return users.held_out_requests(
+            self.inputs["ingested"],
+            split,
+            user_ids,
+            with_query=self.config.evaluation.with_query,
+            with_timestamp=self.config.evaluation.with_timestamp,
+        )
 
     def training_options(self) -> dict[str, Any]:
-        """What the training steps give to `train` alike: where checkpoints and logs go, and who is told.
+        """Arguments that both training steps pass to `train`: directories of checkpoints and logs, progress callback.
 
-        The outputs' directories are new in every execution. A checkpoint is found again by what the training depends
-        on: configuration, sources and inputs.
+        A repeated execution has new output directories, but continues from the same checkpoint. The checkpoint's
+        directory is therefore named after what the training depends on: configuration, code and inputs.
         """
-        inputs = [text for pair in sorted(self.inputs.items()) for text in pair]
-        key = key_of(self.config.to_json(), code_fingerprint(), inputs)[:32]
+        key = self.key(self.config, code_fingerprint())
         return {
             "checkpoints": f"{self.checkpoints}/{key}" if self.checkpoints else None,
             "logs": self.outputs["model_run"],
             "on_update": progress.update,
         }
 
-    def requests(self, split: str, user_ids: list[str]) -> list[UserRequest]:
-        """What users would ask just before what is held out of them, as raw as clients send it."""
-        settings = self.config.evaluation
-        return users.held_out(
-            self.inputs["ingested"],
-            split,
-            user_ids,
-            with_query=settings.with_query,
-            with_timestamp=settings.with_timestamp,
-        )
-
-    def ranking_is_served(self) -> bool:
-        """Whether there is a ranking model and `recommend` uses it."""
-        return "ranker" in self.inputs and ranking_training.is_used(self.config.serving, self.inputs["ranker"])
+    def key(self, config: Config, *parts: str) -> str:
+        """A digest of a configuration, of further strings and of the step's inputs, to name a directory by."""
+        inputs = [text for pair in sorted(self.inputs.items()) for text in pair]
+        return key_of(config.to_json(), *parts, inputs)[:32]
 
 
 class DatasetExecutor(base_executor.BaseExecutor):
-    """An executor that works on a transformed dataset. Subclasses implement `run`."""
+    """An executor that works on the transformed dataset. Subclasses implement `run`."""
 
     def run(self, step: Step) -> None:
         raise NotImplementedError
@@ -118,11 +132,19 @@ class DatasetExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        def directories(artifacts: dict[str, list[types.Artifact]]) -> dict[str, str]:
-            return {key: artifact_utils.get_single_uri(found) for key, found in artifacts.items() if found}
+        checkpoints = exec_properties.get("checkpoints") or ""
+        if checkpoints:
+            checkpoints += "/" + type(self).__name__.removesuffix("Executor")
+        step = Step(
+            config=Config.from_json(exec_properties["config"]),
+            inputs=_directories(input_dict),
+            outputs=_directories(output_dict),
+            checkpoints=checkpoints,
+            serving_directory=exec_properties.get("serving_directory") or "",
+            trials_directory=exec_properties.get("trials_directory") or "",
+        )
+        self.run(step)
 
-        config = Config.from_json(exec_properties["config"])
-        root = exec_properties.get("checkpoints")
-        checkpoints = f"{root}/{type(self).__name__.removesuffix('Executor')}" if root else ""
-        told = {name: exec_properties.get(name) or "" for name in ("serving_directory", "trials_directory")}
-        self.run(Step(config, directories(input_dict), directories(output_dict), checkpoints, **told))
+
+def _directories(artifacts: dict[str, list[types.Artifact]]) -> dict[str, str]:
+    return {key: artifact_utils.get_single_uri(instances) for key, instances in artifacts.items() if instances}

@@ -1,4 +1,4 @@
-"""Full-ranking evaluation of the run's models beside baselines that are trained on the same split."""
+"""Evaluates the run's models and baselines that are trained on the same events, by ranking the whole catalogue."""
 
 from __future__ import annotations
 
@@ -28,49 +28,55 @@ from trainer.files import write_text
 
 class EvaluatorExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        split = step.evaluated_split
-        dataset = step.dataset("validation", split)
-        towers = step.towers(dataset)
-        ranker = step.ranker(towers) if "ranker" in step.inputs else None
-        spoken = loading.load_languages(step.config, step.paths)
-        found = evaluate_in_detail(step.config, towers, dataset, split, ranker, spoken)
-        used = {"ranking_is_served": step.ranking_is_served(), "use_ranking": step.config.serving.use_ranking}
-        result = {"split": split, **used, **found.document}
+        config, split = step.config, step.evaluated_split
         output = Path(step.outputs["evaluation"])
-        per_user.write(output, step.config, found.stages, dataset.items, dataset.splits[split])
-        write_text(
-            output / RATING_SLICES,
-            json.dumps(_of_ratings(step.config, dataset, split, found, spoken, output / "tfma")),
-        )
-        shown = examples.example_users(
-            step.config,
+        dataset = step.load_dataset("validation", split)
+        languages = loading.load_languages(config, step.dataset_paths)
+        towers = step.load_towers(dataset)
+        ranker = step.load_ranker(towers) if "ranker" in step.inputs else None
+        ranking_is_served = step.ranking_is_served()
+
+        evaluated = evaluate_in_detail(config, towers, dataset, split, ranker, languages)
+        evaluation = {
+            "split": split,
+            "ranking_is_served": ranking_is_served,
+            "use_ranking": config.serving.use_ranking,
+            **evaluated.document,
+        }
+        per_user.write(output, config, evaluated.stages, dataset.items, dataset.splits[split])
+        rating_rows = _rating_slices(config, dataset, split, evaluated, languages, output / "tfma")
+        write_text(output / RATING_SLICES, json.dumps(rating_rows))
+        users = examples.example_users(
+            config,
             towers,
             dataset,
             split,
-            ranker if step.ranking_is_served() else None,
-            spoken,
-            lambda rows: loading.load_some_texts(step.config, step.paths, rows),
+            ranker if ranking_is_served else None,
+            languages,
+            lambda rows: loading.load_some_texts(config, step.dataset_paths, rows),
         )
-        write_text(output / "examples.json", json.dumps(shown, indent=1, ensure_ascii=False))
-        write_text(output / document.FILE, json.dumps(result, indent=1, ensure_ascii=False))
-        progress.summary(describe.line(result))
+        write_text(output / "examples.json", json.dumps(users, indent=1, ensure_ascii=False))
+        write_text(output / document.FILE, json.dumps(evaluation, indent=1, ensure_ascii=False))
+        progress.summary(describe.line(evaluation))
 
 
-def _of_ratings(
-    config: Config, dataset: Dataset, split: str, found: Evaluated, spoken: np.ndarray | None, output: Path
+def _rating_slices(
+    config: Config, dataset: Dataset, split: str, evaluated: Evaluated, languages: np.ndarray | None, output: Path
 ) -> list[dict[str, Any]]:
-    """See `rating_slices.analyse`; empty where nothing is said of ratings, or of too few."""
-    if found.target_ratings is None or not found.document["ratings"]:
+    """See `rating_slices.analyse`; empty if no ratings are predicted or too few are held out."""
+    if evaluated.target_ratings is None or not evaluated.document["ratings"]:
         return []
     parts = slices(
         dataset.items,
         dataset.splits[split],
         dataset.train,
-        found.stages.targets,
+        evaluated.stages.targets,
         clock=has_clock(config.data),
-        languages=spoken,
+        languages=languages,
     )
-    return rating_slices.analyse(found.target_ratings, config.ranking.liked_rating, found.stages.targets, parts, output)
+    return rating_slices.analyse(
+        evaluated.target_ratings, config.ranking.liked_rating, evaluated.stages.targets, parts, output
+    )
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
@@ -84,7 +90,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
 
 class Evaluator(base_component.BaseComponent):
-    """Evaluation on the test split (on validation where there is none).
+    """Evaluation on the test split, or on validation if there is no test split.
 
     Args:
       dataset: the transformed dataset.

@@ -1,4 +1,4 @@
-"""ExampleValidator that stops the run: an anomaly noted and passed over helps nobody."""
+"""An ExampleValidator that fails, and so stops the run, if the data has anomalies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.errors import TowersError
 
 
 class StrictExampleValidatorExecutor(example_validator_executor.Executor):
-    """TFX's executor, followed by an error that names every anomaly."""
+    """TFX's executor, which only writes anomalies down; here they are raised as one error too."""
 
     def Do(  # noqa: N802
         self,
@@ -27,18 +27,20 @@ class StrictExampleValidatorExecutor(example_validator_executor.Executor):
     ) -> Any:
         result = super().Do(input_dict, output_dict, exec_properties)
         anomalies = artifact_utils.get_single_instance(output_dict["anomalies"])
-        found = []
+        descriptions = []
         for split in artifact_utils.decode_split_names(anomalies.split_names):
             directory = artifact_utils.get_split_uri([anomalies], split)
             with fileio.open(os.path.join(directory, example_validator_executor.DEFAULT_FILE_NAME), "rb") as file:
                 report = anomalies_pb2.Anomalies.FromString(file.read())
-            found += [f"{split}: {name}: {info.description}" for name, info in sorted(report.anomaly_info.items())]
+            descriptions += [
+                f"{split}: {name}: {info.description}" for name, info in sorted(report.anomaly_info.items())
+            ]
             if report.HasField("dataset_anomaly_info"):
-                found.append(f"{split}: {report.dataset_anomaly_info.description}")
-        if found:
+                descriptions.append(f"{split}: {report.dataset_anomaly_info.description}")
+        if descriptions:
             raise TowersError(
-                f"the data does not fit its schema: {'; '.join(found)}. Mend whichever is wrong; "
-                "a schema of your own is `data.frozen_schema`."
+                f"the data does not match its schema: {'; '.join(descriptions)}. Correct the data, or the schema if "
+                "you gave one (`data.frozen_schema`)."
             )
         return result
 

@@ -1,4 +1,4 @@
-"""Writes the one SavedModel that is served."""
+"""Exports the run's models as one SavedModel, the one that is served."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from trainer.ranking import persistence as ranking_persistence
 
 class ExporterExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        dataset = step.dataset()
+        dataset = step.load_dataset()
         directory = path_utils.serving_model_dir(step.outputs["model"])
         os.makedirs(os.path.dirname(directory), exist_ok=True)
         report = exporter.export(
             step.config,
-            step.towers(dataset),
+            step.load_towers(dataset),
             ranking_persistence.load(step.inputs["ranker"]) if step.ranking_is_served() else None,
             index_directory=step.inputs["index"],
             dataset=dataset,
@@ -49,11 +49,11 @@ class ExporterSpec(component_spec.ComponentSpec):
 
 
 class Exporter(base_component.BaseComponent):
-    """Towers, ranking model, index, vocabularies, categories and BERT in one SavedModel.
+    """Exports towers, ranking model, index, vocabularies, categories and the text encoder as one SavedModel.
 
     Args:
       dataset: the transformed dataset.
-      ingested_items: the items before Transform: with the names of their categories.
+      ingested_items: the items before Transform, which have the names of their categories.
       towers: the retrieval model.
       index: the index over its item vectors.
       ranker: the ranking model, or None.

@@ -1,4 +1,4 @@
-"""Builds and measures the index over the catalogue's vectors."""
+"""Builds the index of item vectors and measures it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from trainer.config import Config
 from trainer.index import builder
 from trainer.index.queries import user_vectors
 
-_MAX_QUERIES = 1_000  # held-out users to measure recall and latency on
+MAX_QUERIES = 1_000  # number of held-out users whose vectors measure recall and latency
 
 
 class IndexBuilderExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        dataset = step.dataset("validation")
-        towers = step.towers(dataset)
-        queries = user_vectors(step.config, towers, dataset.splits["validation"], limit=_MAX_QUERIES)
+        dataset = step.load_dataset("validation")
+        towers = step.load_towers(dataset)
+        queries = user_vectors(step.config, towers, dataset.splits["validation"], limit=MAX_QUERIES)
         report = builder.build(step.config.index, towers.item_vectors().numpy(), queries, step.outputs["index"])
         progress.summary(builder.describe(report))
 
@@ -32,7 +32,7 @@ class IndexBuilderSpec(component_spec.ComponentSpec):
 
 
 class IndexBuilder(base_component.BaseComponent):
-    """Index over item vectors, measured with the vectors of held-out users.
+    """Builds an index of item vectors; the vectors of held-out users measure its recall and latency.
 
     Args:
       dataset: the transformed dataset.

@@ -1,4 +1,4 @@
-"""The custom ExampleGen: raw tables to sequences, items and a quarantine."""
+"""The custom ExampleGen: reads raw tables, writes sequences, items and a quarantine."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class IngestExecutor(base_beam_executor.BaseBeamExecutor):
                 make_pipeline=self._make_beam_pipeline,
             )
         except TowersError as error:
-            # TFX removes a failed step's outputs, and with them the rows that the message tells the person to look at.
-            kept = exec_properties["kept_quarantine"]
+            # TFX removes the outputs of a failed step. The quarantine, which the message refers to, is copied first.
+            copy = exec_properties["kept_quarantine"]
             if not fileio.exists(os.path.join(quarantine.uri, dataset.COUNTS_FILE)):
                 raise
-            io_utils.copy_dir(quarantine.uri, kept)
-            raise TowersError(str(error).replace(quarantine.uri, kept)) from error
+            io_utils.copy_dir(quarantine.uri, copy)
+            raise TowersError(str(error).replace(quarantine.uri, copy)) from error
         for examples, splits in ((sequences, sequence_splits(config)), (items, ["all"])):
             examples.split_names = artifact_utils.encode_split_names(splits)
             examples.span = 0
@@ -83,9 +83,9 @@ class Ingest(base_beam_component.BaseBeamComponent):
 
     Args:
       config: the run's configuration.
-      data_root: what relative paths in it are relative to.
-      fingerprint: changes whenever the files do (`tfx_pipeline.fingerprint`), so that cached results are not stale.
-      kept_quarantine: where the quarantine goes if the step fails because of it.
+      data_root: directory that relative paths in the configuration start from.
+      fingerprint: of the input files (`tfx_pipeline.fingerprint`); if it changes, the cached result is not used.
+      kept_quarantine: directory to which the quarantine is copied if the step fails.
     """
 
     SPEC_CLASS = IngestSpec

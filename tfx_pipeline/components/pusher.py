@@ -1,11 +1,12 @@
-"""TFX's Pusher, with a version that appears in the serving directory whole or not at all."""
+"""A Pusher that makes a model version appear in the serving directory in one step, complete or not at all."""
 
 from __future__ import annotations
 
-import glob
 import os
+import re
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 from tfx import types
@@ -17,11 +18,16 @@ from tfx.types import artifact_utils
 from tfx.utils import proto_utils
 
 from tfx_pipeline.terminal import progress
+from trainer.files import atomic_directory
+
+_PARTIAL_VERSION = re.compile(r"\.\d+\.\w+")  # no server takes such a name for a version
 
 
 class AtomicPusherExecutor(pusher_executor.Executor):
-    """Copies beside the target and renames. Remote file systems, which cannot rename a directory, get TFX's order of
-    copying (saved_model.pb last), which a server takes as the sign that a version is complete.
+    """Pushes to a local directory by `push`, to a remote one as TFX does.
+
+    Object stores cannot rename a directory. TFX copies saved_model.pb last, and servers do not load a version without
+    it.
     """
 
     def Do(  # noqa: N802
@@ -32,37 +38,46 @@ class AtomicPusherExecutor(pusher_executor.Executor):
     ) -> None:
         destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties["push_destination"], destination)
-        base = destination.filesystem.base_directory
-        pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        base_directory = destination.filesystem.base_directory
+        pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
         if not self.CheckBlessing(input_dict):
-            self._MarkNotPushed(pushed)
+            self._MarkNotPushed(pushed_model)
             progress.summary("not pushed: the model is not blessed")
             return
-        if "://" in base:
+        if "://" in base_directory:
             super().Do(input_dict, output_dict, exec_properties)
             return
         model = self.GetModelPath(input_dict)
-        shutil.copytree(model, pushed.uri, dirs_exist_ok=True)
-        target = push(model, base)  # last: what is served is the one thing that a failed step cannot take back
-        self._MarkPushed(pushed, pushed_destination=target, pushed_version=os.path.basename(target))
-        progress.summary(f"version {os.path.basename(target)}")
+        shutil.copytree(model, pushed_model.uri, dirs_exist_ok=True)
+        version = push(model, base_directory)  # last, because a server may load the version at once
+        self._MarkPushed(pushed_model, pushed_destination=str(version), pushed_version=version.name)
+        progress.summary(f"version {version.name}")
 
 
-def push(model: str, base: str) -> str:
-    """Copies a SavedModel to `base`/<version>, the version being the time in seconds, or one more than the newest."""
-    os.makedirs(base, exist_ok=True)
-    for left_behind in glob.glob(os.path.join(glob.escape(base), ".*.partial")):  # by a push that was killed
-        shutil.rmtree(left_behind, ignore_errors=True)
-    present = [int(name) for name in os.listdir(base) if name.isdigit()]
-    version = max([int(time.time()), *(number + 1 for number in present)])
-    aside = os.path.join(base, f".{version}.partial")  # not a number: no server takes it for a version
-    try:
-        shutil.copytree(model, aside)
-        os.rename(aside, os.path.join(base, str(version)))
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return os.path.join(base, str(version))
+def push(model: str | os.PathLike[str], base_directory: str | os.PathLike[str]) -> Path:
+    """Copies a SavedModel to a new version directory, which servers see when it is complete.
+
+    The version is the present time in seconds, or the newest version plus 1 if that is larger.
+
+    Args:
+      model: directory of the SavedModel.
+      base_directory: directory that holds the versions; made if absent.
+
+    Returns:
+      `base_directory`/<version>.
+
+    Raises:
+      TowersError: the version cannot be written.
+    """
+    base = Path(base_directory)
+    base.mkdir(parents=True, exist_ok=True)
+    names = [path.name for path in base.iterdir()]
+    for name in filter(_PARTIAL_VERSION.fullmatch, names):  # left by a push that was killed
+        shutil.rmtree(base / name, ignore_errors=True)
+    version = max([int(time.time()), *(int(name) + 1 for name in names if name.isdigit())])
+    with atomic_directory(base / str(version)) as partial:
+        shutil.copytree(model, partial, dirs_exist_ok=True)
+    return base / str(version)
 
 
 class AtomicPusher(Pusher):

@@ -1,4 +1,4 @@
-"""Trains the ranking model on what this run's retrieval returns."""
+"""Trains the ranking model on the candidates that this run's retrieval model returns."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trainer.ranking import training as ranking_training
 
 class RankingTrainerExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        dataset = step.dataset("validation")
+        dataset = step.load_dataset("validation")
         result = ranking_training.train(
             step.config,
-            step.towers(dataset),
+            step.load_towers(dataset),
             dataset.items,
             dataset.train,
             dataset.splits["validation"],
@@ -27,12 +27,12 @@ class RankingTrainerExecutor(DatasetExecutor):
             **step.training_options(),
         )
         if result["retrieve"] is None:
-            progress.summary("not used: no validation users to judge it by")
+            progress.summary("not used: there are no validation users to judge it by")
             return
-        verdict = "used" if result["use_ranking"] else "not used: no clear gain"
+        outcome = "used" if result["use_ranking"] else "not used: no clear gain"
         before, after = result["retrieve"]["ndcg@10"], result["recommend"]["ndcg@10"]
         error = result["standard_error"]
-        progress.summary(f"validation NDCG@10 {before:.4f} -> {after:.4f} (standard error {error:.4f}), {verdict}")
+        progress.summary(f"validation NDCG@10 {before:.4f} -> {after:.4f} (standard error {error:.4f}), {outcome}")
 
 
 class RankingTrainerSpec(component_spec.ComponentSpec):
@@ -54,7 +54,7 @@ class RankingTrainer(base_component.BaseComponent):
       dataset: the transformed dataset.
       towers: the retrieval model.
       config: the run's configuration.
-      checkpoints: directory for the state of a training that is not done; "" for none.
+      checkpoints: directory for the state of unfinished trainings; "" for none.
     """
 
     SPEC_CLASS = RankingTrainerSpec

@@ -1,4 +1,4 @@
-"""Trains the two-tower retrieval model. `trainer.retrieval.training` does it, outside TFX just as well."""
+"""Trains the two-tower retrieval model; `trainer.retrieval.training` does the same outside TFX."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.retrieval import training as retrieval_training
 
 class RetrievalTrainerExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        dataset = step.dataset("validation", with_texts=step.config.text.trainable_layers != 0)
+        dataset = step.load_dataset("validation", with_texts=step.config.text.trainable_layers != 0)
         result = retrieval_training.train(
             step.config,
             dataset.items,
@@ -50,7 +50,7 @@ class RetrievalTrainer(base_component.BaseComponent):
     Args:
       dataset: the transformed dataset.
       config: the run's configuration.
-      checkpoints: directory for the state of a training that is not done; "" for none.
+      checkpoints: directory for the state of unfinished trainings; "" for none.
     """
 
     SPEC_CLASS = RetrievalTrainerSpec

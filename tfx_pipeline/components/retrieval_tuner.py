@@ -1,4 +1,4 @@
-"""Searches hyperparameters of the retrieval model."""
+"""The search for hyperparameters of the retrieval model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.files import write_text
 from trainer.retrieval import tuning
-from trainer.training.checkpoints import key_of
 
-# TFX's Tuner has its result under this name.
+# The file name that TFX's Tuner uses.
 FILE = "best_hyperparameters.txt"
 TRIALS = "trials.json"
 
@@ -24,11 +23,11 @@ TRIALS = "trials.json"
 class RetrievalTunerExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
         config = step.config
-        dataset = step.dataset("validation", with_texts=config.text.trainable_layers != 0)
-        # More trials are no other search. The code is left out: a search of days should outlive a corrected comment.
-        searched = config.model_copy(update={"tuning": config.tuning.model_copy(update={"trials": 1})})
-        inputs = [text for pair in sorted(step.inputs.items()) for text in pair]
-        directory = Path(step.trials_directory, key_of(searched.to_json(), inputs)[:32])
+        dataset = step.load_dataset("validation", with_texts=config.text.trainable_layers != 0)
+        # The key leaves two things out: the number of trials, so that more trials continue a search, and the code, so
+        # that a corrected comment does not restart a search of several days.
+        keyed = config.model_copy(update={"tuning": config.tuning.model_copy(update={"trials": 1})})
+        directory = Path(step.trials_directory, step.key(keyed))
         trials = tuning.search(config, dataset, directory, progress.update)
         output = Path(step.outputs["best_hyperparameters"])
         write_text(output / TRIALS, json.dumps([vars(trial) for trial in trials], indent=1))
@@ -47,12 +46,12 @@ class RetrievalTunerSpec(component_spec.ComponentSpec):
 
 
 class RetrievalTuner(base_component.BaseComponent):
-    """KerasTuner's search, with the output of TFX's Tuner; that one takes a single input of examples.
+    """KerasTuner's search, with the output of TFX's Tuner, which itself takes only one input of examples.
 
     Args:
       dataset: the transformed dataset.
-      config: the configuration, with what to search.
-      trials_directory: where searches keep their state.
+      config: the run's configuration; `tuning` says what to search.
+      trials_directory: directory for the state of searches.
     """
 
     SPEC_CLASS = RetrievalTunerSpec

@@ -1,4 +1,4 @@
-"""The schema of a table: what the configuration says, completed by what the train split shows."""
+"""Makes the schema of a table from the configuration and from the statistics of the train split."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ _TABLES = {"sequences": (sequence_features, "train"), "items": (item_features, "
 
 
 def reconcile(inferred: schema_pb2.Schema, features: list[Feature]) -> schema_pb2.Schema:
-    """A schema with the configuration's features, types and scalars, and the data's presence.
+    """A schema with the features, types and shapes of the configuration, and the presence that was inferred from data.
 
-    Lists become ragged tensors. Inferred string domains go: a device or category first seen after training is data, not
-    an anomaly; a frozen schema may have them.
+    Lists become ragged tensors. Inferred string domains are left out: a device or category that first occurs after
+    training is no anomaly. A frozen schema may have such domains.
+
+    Args:
+      inferred: TFDV's schema of the data.
+      features: of the configuration.
     """
     presence = {feature.name: feature.presence for feature in inferred.feature}
     schema = schema_pb2.Schema(represent_variable_length_as_ragged=True)
@@ -65,7 +69,7 @@ class DatasetSchemaSpec(component_spec.ComponentSpec):
 
 
 class DatasetSchema(base_component.BaseComponent):
-    """SchemaGen that knows the dataset's configuration.
+    """A SchemaGen that takes features and types from the configuration.
 
     Args:
       statistics: of the table's splits.

@@ -142,7 +142,7 @@ def reindex(
         with steps.next():
             shutil.rmtree(directory.reindexed / "items", ignore_errors=True)
             shutil.move(aside / "items", directory.reindexed / "items")
-            model = push(str(aside / "model"), str(directory.serving(config.serving.model_name)))
+            model = str(push(aside / "model", directory.serving(config.serving.model_name)))
             progress.summary(f"version {os.path.basename(model)}")
         done = Reindexed(model, changes, unread, len(items), index, rows)
         write_text(directory.reindexed / "report.json", json.dumps(asdict(done), indent=2, ensure_ascii=False) + "\n")

@@ -113,7 +113,7 @@ def step(tmp_path_factory: pytest.TempPathFactory) -> Step:
 
 
 def texts_of(step: Step, with_texts: bool = True) -> TextVectors:
-    texts = step.dataset("validation", with_texts=with_texts).texts
+    texts = step.load_dataset("validation", with_texts=with_texts).texts
     assert texts is not None
     return texts
 

@@ -60,7 +60,7 @@ BEST = {"a": 3.0, "b": 2.0, "c": 1.999}
 
 def judged(ids: str, scores: list[float], own: dict[str, float], best: dict[str, float], count: int = 3) -> Verdict:
     answer = Answer(list(ids), np.array(scores, np.float32))
-    return skew.judge([answer], [skew.Batch(own, best, count)], tolerance=0.01)
+    return skew.judge([answer], [skew.ExpectedAnswer(own, best, count)], tolerance=0.01)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_what_an_approximate_index_found_has_to_have_its_score(own: dict[str, fl
 
 def test_a_logit_is_the_unit_where_scores_are_cosines() -> None:
     answers = [Answer(["a"], np.array([0.905], np.float32))]
-    batch = [skew.Batch({"a": 0.9}, {"a": 0.9}, 1)]
+    batch = [skew.ExpectedAnswer({"a": 0.9}, {"a": 0.9}, 1)]
     assert skew.judge(answers, batch, tolerance=0.02).passed
     assert skew.judge(answers, batch, tolerance=0.02, unit=0.05).passed  # of a cosine of 0.9, 18 units, 0.6 %
-    low = [skew.Batch({"a": 0.0}, {"a": 0.0}, 1)], [Answer(["a"], np.array([0.005], np.float32))]
+    low = [skew.ExpectedAnswer({"a": 0.0}, {"a": 0.0}, 1)], [Answer(["a"], np.array([0.005], np.float32))]
     assert skew.judge(low[1], low[0], tolerance=0.02).passed
     assert not skew.judge(low[1], low[0], tolerance=0.02, unit=0.05).passed
 

@@ -80,13 +80,13 @@ def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared]
     the shorter of their lists ends.
     """
     config = step.config
-    dataset = step.dataset(split)
+    dataset = step.load_dataset(split)
     sequences, items = dataset.splits[split], dataset.items
     targets = targets_of(sequences)
     rows = np.flatnonzero(np.diff(targets.offsets))
     if len(rows) > config.gates.max_users:
         rows = np.sort(np.random.default_rng(config.seed).choice(rows, config.gates.max_users, replace=False))
-    requests = step.requests(split, sequences.user_id[rows].tolist())
+    requests = step.held_out_requests(split, sequences.user_id[rows].tolist())
     asked = {"the last blessed model": last, "this one": path_utils.serving_model_path(step.inputs["model"])}
     lists = []
     for title, directory in asked.items():
@@ -96,7 +96,7 @@ def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared]
         lists.append([answer.item_ids for answer in model.recommend(requests, say)])
     targets = targets.only(np.isin(targets.user, rows))
     last_ranks, ranks = (_ranks(targets, rows, found, items) for found in lists)
-    spoken = loading.load_languages(config, step.paths)
+    spoken = loading.load_languages(config, step.dataset_paths)
     clock = has_clock(config.data)
     parts = slices(items, sequences, dataset.train, targets, clock=clock, languages=spoken)
     compared, note = quality.compare(config.gates, ranks, last_ranks, targets, parts, k, config.seed)

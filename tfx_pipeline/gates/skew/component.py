@@ -1,9 +1,6 @@
-"""The gate of train/serve skew: the export answers requests as the batch path does."""
+"""The skew gate: the export should answer raw requests as the batch path answers them."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from tfx import types
@@ -11,104 +8,47 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from serving.export.exported_model import Answer, ExportedModel
+from serving.export.exported_model import ExportedModel
 from tfx_pipeline.artifacts import GateVerdict, Ranker, Towers
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from tfx_pipeline.gates import verdict
-from tfx_pipeline.gates.skew import judgement as skew
+from tfx_pipeline.gates.skew import judgement
+from tfx_pipeline.gates.skew.batch_path import BatchPath
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
-from trainer.data.loading import Dataset
-from trainer.data.tables import UNKNOWN_ITEM
-from trainer.evaluation.full_ranking import rank_all
+from trainer.data.tables import SequenceTable
 
 
 class SkewGateExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        config = step.config
+        gates = step.config.gates
         split = step.evaluated_split
-        dataset = step.dataset(split)
+        dataset = step.load_dataset(split)
         sequences = dataset.splits[split]
-        before = np.diff(sequences.offsets) - sequences.target_count
-        rows = np.flatnonzero(sequences.target_count)
-        rows = rows[np.argsort(before[rows], kind="stable")]
-        if len(rows):  # histories of all lengths
-            rows = rows[np.unique(np.linspace(0, len(rows) - 1, config.gates.skew_users).astype(int))]
-        requests = step.requests(split, sequences.user_id[rows].tolist())
+        rows = users_of_all_lengths(sequences, gates.skew_users)
+        requests = step.held_out_requests(split, sequences.user_id[rows].tolist())
         model = ExportedModel(path_utils.serving_model_path(step.inputs["model"]))
-        served = model.recommend(requests, on_update=_say(len(requests)), reuse_vectors=False)
-        exact = model.metadata["index"]["kind"] == "brute_force"
-        path = _BatchPath(step, dataset, split)
-        found = skew.judge(served, path.answers(rows, served, exact), config.gates.skew_tolerance, path.unit)
-        verdict.write(step.outputs["verdict"], found)
-        progress.summary(found.line())
+        answers = model.recommend(
+            requests,
+            on_update=lambda count: progress.update(f"{count:,} of {len(requests):,} requests answered"),
+            reuse_vectors=False,
+        )
+        batch_path = BatchPath(step, dataset, split)
+        exact_index = model.metadata["index"]["kind"] == "brute_force"
+        expected = batch_path.expected_answers(rows, answers, exact_index)
+        result = judgement.judge(answers, expected, gates.skew_tolerance, batch_path.unit)
+        verdict.write(step.outputs["verdict"], result)
+        progress.summary(result.line())
 
 
-def _say(of: int) -> Callable[[int], None]:
-    return lambda done: progress.update(f"{done:,} of {of:,} requests answered")
-
-
-class _BatchPath:
-    """What evaluation and `towers predict` go by, asked for lists as an export answers them."""
-
-    def __init__(self, step: Step, dataset: Dataset, split: str) -> None:
-        # An export knows nothing of which items evaluation ranks.
-        everything = step.config.evaluation.model_copy(update={"candidates": "all"})
-        self._config = step.config.model_copy(update={"evaluation": everything})
-        self._items, self._sequences = dataset.items, dataset.splits[split]
-        self._towers = step.towers(dataset)
-        self._ranker = step.ranker(self._towers) if step.ranking_is_served() else None
-        self._names = np.concatenate([[""], dataset.items.item_id])
-        trained = self._towers.config
-        # What a score of 1 is in logits: cosines are divided by the temperature in training.
-        self._retrieval_unit = trained.retrieval.temperature if trained.model.similarity == "cosine" else 1.0
-        self.unit = 1.0 if self._ranker else self._retrieval_unit
-
-    def answers(self, rows: np.ndarray, served: list[Answer], exact: bool) -> list[skew.Batch]:
-        """Of each row.
-
-        Args:
-          rows: of the split.
-          served: a list each.
-          exact: whether the served index finds what there is; one that approximates is the index gate's to judge.
-        """
-        k = self._config.serving.k
-        index_of = {item_id: index for index, item_id in enumerate(self._names.tolist())}
-        among = np.full((len(rows), k), UNKNOWN_ITEM, np.int32)
-        for place, answer in enumerate(served):
-            found = [index_of.get(item_id, UNKNOWN_ITEM) for item_id in answer.item_ids[:k]]
-            among[place, : len(found)] = found
-        scores = self._lists(rows, k=k, among=among, ranking=self._ranker)
-        best = self._lists(rows, k=k, ranking=self._ranker)
-        surely = self._surely_ranked(rows) if exact and self._ranker else best
-        return [
-            skew.Batch(
-                scores[row],
-                {item: score for item, score in best[row].items() if item in surely[row]} if exact else {},
-                len(best[row]),
-            )
-            for row in rows.tolist()
-        ]
-
-    def _surely_ranked(self, rows: np.ndarray) -> dict[int, dict[str, float]]:
-        """What retrieval hands to ranking for each row, but for those that rounding might put behind the last of it."""
-        count, tolerance = self._config.ranking.candidates, self._config.gates.skew_tolerance
-        lists = self._lists(rows, k=count)
-        for row, scores in lists.items():
-            if len(scores) == count:
-                last = min(scores.values())
-                least = last + tolerance * max(self._retrieval_unit, abs(last))
-                lists[row] = {item: score for item, score in scores.items() if score > least}
-        return lists
-
-    def _lists(self, rows: np.ndarray, **options: Any) -> dict[int, dict[str, float]]:
-        """Row -> item id -> score."""
-        lists: dict[int, dict[str, float]] = {}
-        for ranked in rank_all(self._config, self._towers, self._items, self._sequences, users=rows, **options):
-            for row, items, scores in zip(ranked.users, ranked.items, ranked.scores, strict=True):
-                kept = items != UNKNOWN_ITEM
-                lists[int(row)] = dict(zip(self._names[items[kept]], scores[kept].tolist(), strict=True))
-        return lists
+def users_of_all_lengths(sequences: SequenceTable, count: int) -> np.ndarray:
+    """Rows of at most `count` users who have held-out events, evenly spaced by the length of their histories."""
+    rows = np.flatnonzero(sequences.target_count)
+    if not len(rows):
+        return rows
+    history_lengths = np.diff(sequences.offsets) - sequences.target_count
+    rows = rows[np.argsort(history_lengths[rows], kind="stable")]
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
 
 
 class SkewGateSpec(component_spec.ComponentSpec):
@@ -124,14 +64,17 @@ class SkewGateSpec(component_spec.ComponentSpec):
 
 
 class SkewGate(base_component.BaseComponent):
-    """Replays requests of held-out users, raw as clients send them, and demands the batch path's answers.
+    """Sends the export the requests of held-out users and compares its answers with the batch path's.
+
+    The requests are raw, as clients send them. A difference means that training and serving prepare their inputs
+    differently (train/serve skew).
 
     Args:
       dataset: the transformed dataset.
-      ingested: the sequences before Transform: what clients would send.
+      ingested: the sequences before Transform, from which the requests are made.
       towers: the retrieval model.
       ranker: the ranking model, or None.
-      model: the export of both.
+      model: the export of both models.
       config: the run's configuration.
     """
 
