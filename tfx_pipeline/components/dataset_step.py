@@ -12,16 +12,15 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from serving.client import UserRequest
 from tfx_pipeline.artifacts import TextEmbeddings
 from tfx_pipeline.fingerprint import code_fingerprint
-from tfx_pipeline.runs import users
+from tfx_pipeline.runs import trained_run, users
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.data import loading
 from trainer.data.loading import Dataset, DatasetPaths
-from trainer.ranking import model as ranking_model
-from trainer.ranking import persistence as ranking_persistence
 from trainer.ranking import training as ranking_training
-from trainer.retrieval import model as retrieval_model
+from trainer.ranking.model import RankingModel
 from trainer.retrieval import persistence as retrieval_persistence
+from trainer.retrieval.model import RetrievalModel
 from trainer.training.checkpoints import key_of
 
 # Inputs of a component's specification.
@@ -78,14 +77,12 @@ class Step:
         """The catalogue, the train split and the named splits; see `trainer.data.loading.load`."""
         return loading.load(self.config, self.dataset_paths, splits, with_texts=with_texts)
 
-    def load_towers(self, dataset: Dataset) -> retrieval_model.RetrievalModel:
+    def load_towers(self, dataset: Dataset) -> RetrievalModel:
         return retrieval_persistence.load(self.inputs["towers"], dataset.items, dataset.texts)
 
-    def load_ranker(self, towers: retrieval_model.RetrievalModel) -> ranking_model.RankingModel:
+    def load_ranker(self, towers: RetrievalModel) -> RankingModel:
         """The ranking model, with the item vectors of these towers."""
-        ranker = ranking_persistence.load(self.inputs["ranker"])
-        ranker.attach(towers.item_vectors())
-        return ranker
+        return trained_run.load_ranker(self.inputs["ranker"], towers)
 
     def ranking_is_served(self) -> bool:
         """Whether the step has a ranking model and `recommend` uses it."""

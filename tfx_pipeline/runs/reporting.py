@@ -10,12 +10,12 @@ from typing import Any
 from serving.model_files import METADATA
 from tfx_pipeline.gates import verdict
 from tfx_pipeline.runs.run_directory import RunDirectory
-from trainer.files import write_text
 from trainer.config import Config
 from trainer.errors import TowersError
 from trainer.evaluation import document, per_user
 from trainer.evaluation.comparison import compare
 from trainer.evaluation.report.page import Report, render, render_comparison
+from trainer.files import write_text
 
 PAGE, COMPARISON = "report.html", "comparison.html"
 RATING_SLICES = "rating_slices.json"

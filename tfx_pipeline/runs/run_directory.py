@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer.files import is_partial, write_text
-from trainer.config import loader as config_loader
 from trainer.config import Config
+from trainer.config import loader as config_loader
 from trainer.errors import TowersError
+from trainer.files import is_partial, write_text
 
 _CONFIG = "config.yaml"
 _OUTPUTS = "outputs.json"

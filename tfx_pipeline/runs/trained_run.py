@@ -1,4 +1,4 @@
-"""The models of a finished run, loaded for use outside the pipeline."""
+"""Loads the data and models of a finished run for use outside the pipeline."""
 
 from __future__ import annotations
 
@@ -6,28 +6,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfx_pipeline.runs.run_directory import RunDirectory
-from trainer.data import loading
-from trainer.ranking import model as ranking_model, persistence as ranking_persistence, training as ranking_training
-from trainer.retrieval import model as retrieval_model, persistence as retrieval_persistence
 from trainer.config import Config
-from trainer.data.tables import TextVectors
+from trainer.data import loading
 from trainer.data.loading import Dataset, DatasetPaths
+from trainer.data.tables import TextVectors
+from trainer.ranking import persistence as ranking_persistence
+from trainer.ranking import training as ranking_training
+from trainer.ranking.model import RankingModel
+from trainer.retrieval import persistence as retrieval_persistence
+from trainer.retrieval.model import RetrievalModel
 from trainer.text.fine_tuning.saved import fine_tuned_vectors
 
 
 @dataclass(frozen=True)
 class TrainedRun:
+    """A finished run in memory.
+
+    Attributes:
+      config: its configuration.
+      dataset: the catalogue and the splits that were asked for.
+      towers: the retrieval model.
+      ranker: the ranking model; None if `recommend` is served without it.
+    """
+
     config: Config
     dataset: Dataset
-    towers: retrieval_model.RetrievalModel
-    ranker: ranking_model.RankingModel | None  # None where `recommend` is served without one
+    towers: RetrievalModel
+    ranker: RankingModel | None
 
 
 def dataset_paths(directory: RunDirectory) -> DatasetPaths:
-    """Where a finished run left its dataset.
+    """Directories of a finished run's dataset.
 
     Raises:
-      TowersError: there is no finished run.
+      TowersError: the directory holds no finished run.
     """
     return DatasetPaths(
         sequences=directory.output("SequencesTransform", "transformed_examples"),
@@ -39,39 +51,38 @@ def dataset_paths(directory: RunDirectory) -> DatasetPaths:
 
 
 def load(directory: RunDirectory, splits: tuple[str, ...], config: Config | None = None) -> TrainedRun:
-    """Loads a run's configuration, data and models.
+    """Loads a finished run's configuration, data and models.
 
     Args:
-      directory: the run's.
-      splits: their names.
-      config: the run's with other settings of serving; by default the run's own.
+      directory: the run's directory.
+      splits: names of the splits to load besides train.
+      config: the run's configuration with other settings of serving; by default the run's own configuration.
 
     Raises:
-      TowersError: there is no finished run.
+      TowersError: the directory holds no finished run.
     """
     config = config or directory.finished_config()
     dataset = loading.load(config, dataset_paths(directory), splits)
-    towers = retrieval_persistence.load(_towers(directory), dataset.items, dataset.texts)
-    return TrainedRun(config, dataset, towers, _load_ranker(directory, config, towers))
+    towers = retrieval_persistence.load(_towers_directory(directory), dataset.items, dataset.texts)
+    ranker = None
+    if config.ranking.enabled:
+        ranker_directory = directory.output("RankingTrainer", "ranker")
+        if ranking_training.is_used(config.serving, ranker_directory):
+            ranker = load_ranker(ranker_directory, towers)
+    return TrainedRun(config, dataset, towers, ranker)
 
 
-def text_vectors(directory: RunDirectory, run: TrainedRun) -> TextVectors | None:
-    """The vectors of the run's texts that its towers read: by their own encoder, where it was trained with them."""
-    return fine_tuned_vectors(run.towers.config, Path(_towers(directory)), run.dataset.texts)
-
-
-def _load_ranker(
-    directory: RunDirectory, config: Config, towers: retrieval_model.RetrievalModel
-) -> ranking_model.RankingModel | None:
-    if not config.ranking.enabled:
-        return None
-    ranker_directory = directory.output("RankingTrainer", "ranker")
-    if not ranking_training.is_used(config.serving, ranker_directory):
-        return None
-    ranker = ranking_persistence.load(ranker_directory)
+def load_ranker(directory: str, towers: RetrievalModel) -> RankingModel:
+    """Loads a ranking model and attaches it to the item vectors of the run's towers."""
+    ranker = ranking_persistence.load(directory)
     ranker.attach(towers.item_vectors())
     return ranker
 
 
-def _towers(directory: RunDirectory) -> str:
+def text_vectors(directory: RunDirectory, run: TrainedRun) -> TextVectors | None:
+    """The text vectors that the run's towers read: those of the fine-tuned encoder if the run has one."""
+    return fine_tuned_vectors(run.towers.config, Path(_towers_directory(directory)), run.dataset.texts)
+
+
+def _towers_directory(directory: RunDirectory) -> str:
     return directory.output("RetrievalTrainer", "towers")

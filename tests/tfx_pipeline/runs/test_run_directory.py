@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +45,9 @@ def test_refuses_a_file(tmp_path: Path) -> None:
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     holder = (
-        "import sys, time; from tfx_pipeline.runs.run_directory import RunDirectory; from trainer.config import Config\n"
+        "import sys\n"
+        "from tfx_pipeline.runs.run_directory import RunDirectory\n"
+        "from trainer.config import Config\n"
         f"with RunDirectory({str(tmp_path / 'run')!r}).opened(Config.from_json({CONFIG.to_json()!r})):\n"
         "    print('taken', flush=True); sys.stdin.read()"
     )
