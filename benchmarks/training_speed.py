@@ -82,16 +82,16 @@ class Reached(BaseException):
 
 
 class Ours:
-    """Our towers, so many steps at a time, each as `trainer.training.loop.fit` makes it; `usual`: events of a step."""
+    """Our towers, so many steps at a time, each as `trainer.training.loop.fit` makes it."""
 
-    def __init__(self, config: Any, dataset: Any, usual: float) -> None:
+    def __init__(self, config: Any, dataset: Any, mean_events: float) -> None:
         import tensorflow as tf
 
         from trainer.retrieval.model import RetrievalModel
         from trainer.towers.inputs import item_inputs, user_inputs
         from trainer.training.averaging import WeightAverage
         from trainer.training.distribution import DistributedStep
-        from trainer.training.optimizers import adam
+        from trainer.training.optimizers import Adam
         from trainer.training.precision import products_in
 
         clock = config.data.interactions.time_format != "order"
@@ -102,9 +102,9 @@ class Ours:
             products_in(config.retrieval.precision),
         )
         self.model.attach(dataset.items, dataset.texts)
-        self.model.compile(optimizer=adam(config.retrieval.learning_rate, config.retrieval.weight_decay))
+        self.model.compile(optimizer=Adam(config.retrieval.learning_rate, config.retrieval.weight_decay))
         average = WeightAverage(self.model.trainable_variables, 100)
-        self._step = DistributedStep(self.model, tf.distribute.get_strategy(), events_of, usual, average)
+        self._step = DistributedStep(self.model, tf.distribute.get_strategy(), events_of, mean_events, average)
 
     def train(self, batches: list[dict[str, np.ndarray]], times: Times | None = None) -> None:
         start = time.perf_counter()

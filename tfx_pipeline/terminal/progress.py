@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import logging
 
-from trainer.training.progress import line_of
+from trainer.training.progress import format_record
 
 _on_update: Callable[[str], None] | None = None
 _on_summary: Callable[[str], None] | None = None
@@ -32,7 +32,7 @@ def update(text: str) -> None:
 
 def epoch(record: dict[str, Any]) -> None:
     """An epoch's record, as the training loops give it."""
-    update(line_of(record))
+    update(format_record(record))
 
 
 def summary(text: str) -> None:

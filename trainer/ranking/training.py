@@ -23,8 +23,8 @@ from trainer.ranking.model import RankingModel
 from trainer.ranking.rating_calibration import fit_liked, fit_rating, liked_error, rating_error
 from trainer.retrieval.model import RetrievalModel
 from trainer.training.checkpoints import Checkpoints, key_of
-from trainer.training.loop import fit
-from trainer.training.optimizers import adam
+from trainer.training.loop import Monitoring, Schedule, TrainingData, fit
+from trainer.training.optimizers import Adam
 from trainer.training.progress import OnEpoch, OnUpdate
 
 VERDICT = "verdict.json"
@@ -94,21 +94,19 @@ def train(
         key = key_of(config.to_json(), item_vectors.numpy(), train.offsets, train.item)
         kept = Checkpoints(checkpoints, config.retrieval.checkpoint_minutes, key)
     with atomic_directory(directory) as aside:
-        model.compile(optimizer=adam(settings.learning_rate))
+        model.compile(optimizer=Adam(settings.learning_rate))
         history, best = fit(
             model,
-            examples.batches,
-            examples=lambda batch: len(batch["candidate"]),
-            examples_per_epoch=len(examples),
-            steps_per_epoch=-(-len(examples) // settings.batch_size),
-            epochs=settings.epochs,
-            patience=settings.epochs,
+            TrainingData(
+                examples.batches,
+                count_examples=lambda batch: len(batch["candidate"]),
+                examples_per_epoch=len(examples),
+                steps_per_epoch=-(-len(examples) // settings.batch_size),
+            ),
+            Schedule(settings.epochs, patience=settings.epochs),
+            Monitoring("ranking", on_epoch, on_update, logs),
             validate=(lambda: held_out.network_metrics(model)) if held_out else None,
-            title="ranking",
             checkpoints=kept,
-            logs=logs,
-            on_epoch=on_epoch,
-            on_update=on_update,
         )
         verdict = {"retrieve": None, "recommend": None, "use_ranking": False}
         if held_out:

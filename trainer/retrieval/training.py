@@ -24,9 +24,9 @@ from trainer.towers.inputs import item_inputs, user_inputs
 from trainer.training import distribution
 from trainer.training.checkpoints import Checkpoints, key_of
 from trainer.training.distribution import is_chief
-from trainer.training.loop import fit
-from trainer.training.optimizers import adam
-from trainer.training.precision import products_in, scaled
+from trainer.training.loop import Monitoring, Schedule, TrainingData, fit
+from trainer.training.optimizers import Adam
+from trainer.training.precision import products_in, with_loss_scaling
 from trainer.training.progress import OnEpoch, OnUpdate
 
 
@@ -107,10 +107,10 @@ def train(
         kept = Checkpoints(checkpoints, settings.checkpoint_minutes, key)
     with ExitStack() as stack:
         aside = stack.enter_context(atomic_directory(directory)) if is_chief(strategy) else None
-        make_optimizer = adam if tuning is None else tuning.adam
+        make_optimizer = Adam if tuning is None else tuning.adam
         with strategy.scope():
             optimizer = make_optimizer(settings.learning_rate, settings.weight_decay)
-            model.compile(optimizer=scaled(optimizer, products))
+            model.compile(optimizer=with_loss_scaling(optimizer, products))
 
         def batches(epoch: int, first: int) -> Any:
             made = training_batches(train, model.columns, windows, batch_size, config.seed, epoch, first)
@@ -122,20 +122,21 @@ def train(
             validate = measured if tuning is None else tuning.encode_texts_before(measured)
         history, best = fit(
             model,
-            batches,
-            examples=lambda batch: int(np.count_nonzero(batch["target"] != UNKNOWN_ITEM)),
-            examples_per_epoch=int(np.count_nonzero(train.item != UNKNOWN_ITEM)),
-            steps_per_epoch=steps,
-            epochs=settings.epochs,
-            patience=min(settings.patience, max(2, -(-settings.patience_steps // steps))),
-            average_epochs=settings.average_epochs,
+            TrainingData(
+                batches,
+                count_examples=lambda batch: int(np.count_nonzero(batch["target"] != UNKNOWN_ITEM)),
+                examples_per_epoch=int(np.count_nonzero(train.item != UNKNOWN_ITEM)),
+                steps_per_epoch=steps,
+            ),
+            Schedule(
+                settings.epochs,
+                patience=min(settings.patience, max(2, -(-settings.patience_steps // steps))),
+                average_epochs=settings.average_epochs,
+            ),
+            Monitoring("retrieval", on_epoch, on_update, logs),
             validate=validate,
-            title="retrieval",
             strategy=strategy,
             checkpoints=kept,
-            logs=logs,
-            on_epoch=on_epoch,
-            on_update=on_update,
         )
         if aside is not None:
             model.save(aside, items, history)

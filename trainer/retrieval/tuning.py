@@ -18,7 +18,7 @@ from trainer.data.loading import Dataset
 from trainer.errors import TowersError, UsageError
 from trainer.retrieval import training as retrieval_training
 from trainer.training.loop import METRIC
-from trainer.training.progress import line_of
+from trainer.training.progress import format_record
 
 _SEARCHED = ("model", "retrieval")
 _PROJECT, _CHECKPOINTS = "trials", "checkpoints"
@@ -130,7 +130,7 @@ class _Tuner(base_tuner.BaseTuner):
                     self._dataset.splits["validation"],
                     self._dataset.texts,
                     Path(unwanted, "model"),
-                    on_epoch=lambda record: self._say(f"{title}: {line_of(record)}"),
+                    on_epoch=lambda record: self._say(f"{title}: {format_record(record)}"),
                     checkpoints=self._directory / f"{_CHECKPOINTS}_{trial.trial_id}",
                     on_update=lambda text: self._say(f"{title}: {text}"),
                 )

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 
 class WeightAverage(tf.Module):
-    """An exponential moving average of weights (Polyak & Juditsky, 1992, in the form that forgets).
+    """An exponential moving average of weights (Polyak & Juditsky, 1992, with exponential decay).
 
-    A single step's weights lie somewhere around a good place; their average lies nearer to it. On small data that is
-    worth more than most of what can be tuned, and it keeps validation figures from jumping between epochs. In the first
-    steps the average forgets faster, so that it does not hold on to the initial weights.
+    The weights of a single step are noisy; their average is closer to the optimum. On small data the average improves
+    the model more than most hyperparameters do, and validation metrics vary less from epoch to epoch. In the first
+    steps the decay is faster, so that the initial weights are soon forgotten.
 
     Args:
       variables: the weights. Their averages start at their present values.
@@ -25,14 +25,14 @@ class WeightAverage(tf.Module):
         self._variables = list(variables)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         self.averages = [tf.Variable(variable.read_value(), trainable=False) for variable in self._variables]
-        self._most = 1.0 - 1.0 / (steps + 1.0)
+        self._max_decay = 1.0 - 1.0 / (steps + 1.0)
 
     def update(self) -> None:
-        """Takes the present weights in; to be called after each step, within its graph."""
-        # tf.train.ExponentialMovingAverage does the same, but not to the variables of a mirrored strategy.
+        """Adds the present weights to the average; should be called after each step, within its graph."""
+        # tf.train.ExponentialMovingAverage does not work with the variables of a mirrored strategy.
         self.updates.assign_add(1)
-        done = tf.cast(self.updates, tf.float32)
-        decay = tf.minimum(self._most, (1.0 + done) / (10.0 + done))
+        updates = tf.cast(self.updates, tf.float32)
+        decay = tf.minimum(self._max_decay, (1.0 + updates) / (10.0 + updates))
         strategy = tf.distribute.get_strategy()
 
         def mix(average: tf.Variable, value: tf.Tensor) -> tf.Operation:
@@ -45,17 +45,17 @@ class WeightAverage(tf.Module):
                 strategy.extended.update(average, mix, args=(variable,))
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The weights are their averages in this block, and afterwards what they were."""
-        kept = [variable.numpy() for variable in self._variables]
-        self.take_over()
+    def applied(self) -> Iterator[None]:
+        """Within this block the weights equal their averages; afterwards they have their previous values again."""
+        previous = [variable.numpy() for variable in self._variables]
+        self.apply()
         try:
             yield
         finally:
-            for variable, value in zip(self._variables, kept, strict=True):
+            for variable, value in zip(self._variables, previous, strict=True):
                 variable.assign(value)
 
-    def take_over(self) -> None:
-        """Sets the weights to their averages, for good."""
+    def apply(self) -> None:
+        """Sets the weights to their averages."""
         for variable, average in zip(self._variables, self.averages, strict=True):
             variable.assign(average.read_value())

@@ -1,4 +1,4 @@
-"""What a training loop passes to a model: one batch."""
+"""The type of a training batch."""
 
 from __future__ import annotations
 

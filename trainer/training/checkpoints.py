@@ -1,4 +1,4 @@
-"""The state of an unfinished training, kept so that a killed one goes on as if nothing had happened."""
+"""Saves the state of an unfinished training, so that a killed training resumes to the same result."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _STATE = "state.json"
 
 @dataclass
 class TrainingState:
-    """Where a training is, besides the values of its variables."""
+    """The progress of a training; the values of its variables are saved separately."""
 
     epoch: int = 1
-    step: int = 0  # batches of this epoch that are done
-    loss: float = 0.0  # sum over them, exactly as the loop has it
-    examples: int = 0  # in them
-    seconds: float = 0.0  # spent on them
+    step: int = 0  # finished batches of this epoch
+    loss: float = 0.0  # sum over these batches, exactly as the loop computed it
+    examples: int = 0  # in these batches
+    seconds: float = 0.0  # spent on these batches
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
-    best_weights: list[np.ndarray] = field(default_factory=list)  # of the best epoch, like `trainable_variables`
+    best_weights: list[np.ndarray] = field(default_factory=list)  # of the best epoch, as in `trainable_variables`
 
     def next_epoch(self) -> None:
         self.epoch += 1
@@ -39,55 +39,59 @@ class TrainingState:
 
 
 class Checkpoints:
-    """Keeps the newest state of one training in a directory, which may be on any file system that TensorFlow knows.
+    """Saves the newest state of one training in a directory, which may be on any file system that TensorFlow knows.
 
-    Variables and best weights go into files of new names; then `state.json`, which names them, is written aside and
-    renamed. Whenever the process dies, a whole state is there.
+    Variables and best weights are written to files with new names. Then `state.json`, which refers to them, is replaced
+    atomically. So the directory holds a complete state whenever the process is killed.
 
     Args:
-      directory: of this training alone.
-      minutes: between two writes.
-      key: stands for everything the training depends on. A state with another key is not taken up.
+      directory: used by this training only.
+      minutes: between two saves.
+      key: a digest of everything the training depends on; see `key_of`. A state with another key is rejected.
     """
 
     def __init__(self, directory: str | os.PathLike[str], minutes: float, key: str) -> None:
         self._directory, self._seconds, self._key = os.fspath(directory), minutes * 60, key
-        self._last = time.monotonic()
-        self._kept: set[str] = set()
+        self._last_save = time.monotonic()
+        self._files: set[str] = set()  # that the state on disk refers to
 
     def due(self) -> bool:
-        return time.monotonic() - self._last >= self._seconds
+        """Whether the last save is long enough ago."""
+        return time.monotonic() - self._last_save >= self._seconds
 
     def save(self, model: tf.keras.Model, average: WeightAverage | None, state: TrainingState) -> None:
-        """Writes the model's variables, its optimizer's, their average, and `state`.
+        """Writes the variables of the model and of its optimizer, their average, and `state`.
 
         Raises:
           TowersError: the directory cannot be written.
         """
-        variables = f"variables-{time.time_ns()}"  # never the name of files that the state on disk speaks of
+        variables = f"variables-{time.time_ns()}"  # a new name: the state on disk refers to the old files
         best = f"best-{state.best['best_epoch']}.npz" if state.best_weights else None
         record = {**asdict(state), "key": self._key, "variables": variables, "best_weights": best}
         try:
             tf.io.gfile.makedirs(self._directory)
             _variables(model, average).write(self._path(variables))
-            if best and best not in self._kept:
+            if best and best not in self._files:
                 buffer = io.BytesIO()
                 np.savez(buffer, *state.best_weights)
                 self._replace(best, buffer.getbuffer())
             self._replace(_STATE, json.dumps(record).encode())
-            self._tidy(record)
+            self._remove_unused(record)
         except (OSError, tf.errors.OpError) as error:
             raise TowersError(
-                f"{self._directory}: the checkpoint cannot be written ({first_line(error)}). Make room or give another "
-                "place; retrieval.checkpoint_minutes=0 does without."
+                f"{self._directory}: the checkpoint cannot be written ({first_line(error)}). Free disk space or give "
+                "another directory; retrieval.checkpoint_minutes=0 disables checkpoints."
             ) from error
-        self._last = time.monotonic()
+        self._last_save = time.monotonic()
 
     def restore(self, model: tf.keras.Model, average: WeightAverage | None) -> TrainingState | None:
-        """Puts the saved values into the variables of a model whose optimizer is built; None if nothing was saved.
+        """Assigns the saved values to the variables of a model whose optimizer is built.
+
+        Returns:
+          the saved state; None if there is none.
 
         Raises:
-          TowersError: what is there belongs to another training, or cannot be read.
+          TowersError: the saved state belongs to another training, or cannot be read.
         """
         remedy = "Remove it to train from the start, or give another directory."
         try:
@@ -106,7 +110,7 @@ class Checkpoints:
                 with tf.io.gfile.GFile(self._path(best), "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
                     state.best_weights = [arrays[name] for name in arrays.files]
             _variables(model, average).read(self._path(variables)).assert_consumed()
-            self._tidy({"variables": variables, "best_weights": best})
+            self._remove_unused({"variables": variables, "best_weights": best})
         except (OSError, ValueError, KeyError, TypeError, AssertionError, tf.errors.OpError) as error:
             raise TowersError(
                 f"{self._directory}: the checkpoint cannot be read ({first_line(error)}). {remedy}"
@@ -114,7 +118,7 @@ class Checkpoints:
         return state
 
     def remove(self) -> None:
-        """Removes the directory, when the training is done and its result written."""
+        """Removes the directory; to be called when the result of the training has been written."""
         if tf.io.gfile.exists(self._directory):
             tf.io.gfile.rmtree(self._directory)
 
@@ -125,25 +129,25 @@ class Checkpoints:
         with atomic_remote_file(self._path(name)) as temporary, tf.io.gfile.GFile(temporary, "wb") as file:
             file.write(bytes(content))
 
-    def _tidy(self, record: dict[str, Any]) -> None:
-        """Removes files that the state on disk does not speak of: older ones, and half of one that a kill cut off."""
-        self._kept = set()
+    def _remove_unused(self, record: dict[str, Any]) -> None:
+        """Removes files that the state on disk does not refer to: older and incomplete ones."""
+        self._files = set()
         for name in tf.io.gfile.listdir(self._directory):
             if name == _STATE:
                 continue
             if name == record["best_weights"] or name.startswith(f"{record['variables']}."):
-                self._kept.add(name)
+                self._files.add(name)
             else:
                 tf.io.gfile.remove(self._path(name))
 
 
 def _variables(model: tf.keras.Model, average: WeightAverage | None) -> tf.train.Checkpoint:
-    parts = {"average": average} if average else {}
-    return tf.train.Checkpoint(model=model, optimizer=model.optimizer, **parts)
+    averages = {"average": average} if average else {}
+    return tf.train.Checkpoint(model=model, optimizer=model.optimizer, **averages)
 
 
 def key_of(*parts: Any) -> str:
-    """A digest of strings and of arrays' contents, in this order."""
+    """A digest of strings, lists and the contents of arrays; their order matters."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray) and part.dtype != object:

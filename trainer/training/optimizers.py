@@ -1,4 +1,4 @@
-"""Optimizers: Adam with decoupled weight decay, and with a second learning rate for some variables."""
+"""Optimizers: Adam with decoupled weight decay, and a variant with a second learning rate for some variables."""
 
 from __future__ import annotations
 
@@ -7,37 +7,42 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-
-def adam(learning_rate: float, weight_decay: float = 0.0) -> tf.keras.optimizers.Optimizer:
-    """Adam, with decoupled weight decay of all but biases and normalisation (Loshchilov & Hutter, 2019)."""
-    if not weight_decay:
-        return tf.keras.optimizers.Adam(learning_rate)
-    optimizer = tf.keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "norm"])
-    return optimizer
+_NOT_DECAYED = ["bias", "norm"]  # parts of variable names
 
 
-class TwoRateAdam(tf.keras.optimizers.Adam):
-    """Adam (AdamW with `weight_decay`) in which some variables learn at another pace.
+class Adam(tf.keras.optimizers.Adam):
+    """Adam with decoupled weight decay of all variables but biases and normalisation (Loshchilov & Hutter, 2019).
 
-    Scaling their gradients would not do it: Adam's steps do not depend on a gradient's scale.
+    Args:
+      learning_rate: positive.
+      weight_decay: 0 for none.
+    """
+
+    def __init__(self, learning_rate: float, weight_decay: float = 0.0) -> None:
+        super().__init__(learning_rate, weight_decay=weight_decay or None)
+        if weight_decay:
+            self.exclude_from_weight_decay(var_names=_NOT_DECAYED)
+
+
+class TwoRateAdam(Adam):
+    """`Adam` with a second learning rate for some variables.
+
+    Scaling their gradients would have no effect: the steps of Adam do not depend on a gradient's scale.
 
     Args:
       learning_rate: of all other variables.
-      weight_decay: decoupled, of all but biases and normalisation; 0 for none.
-      others: the variables with a rate of their own.
-      others_rate: that rate.
+      weight_decay: as for `Adam`.
+      second_variables: the variables with the second learning rate.
+      second_rate: their learning rate.
     """
 
     def __init__(
-        self, learning_rate: float, weight_decay: float, others: Iterable[tf.Variable], others_rate: float
+        self, learning_rate: float, weight_decay: float, second_variables: Iterable[tf.Variable], second_rate: float
     ) -> None:
-        super().__init__(learning_rate, weight_decay=weight_decay or None)
-        self._others = frozenset(variable.ref() for variable in others)
-        self._ratio = others_rate / learning_rate
+        super().__init__(learning_rate, weight_decay)
+        self._second_variables = frozenset(variable.ref() for variable in second_variables)
+        self._ratio = second_rate / learning_rate
         self._factor = 1.0
-        if weight_decay:
-            self.exclude_from_weight_decay(var_names=["bias", "norm"])
 
     @property
     def learning_rate(self) -> tf.Variable | tf.Tensor:
@@ -59,7 +64,7 @@ class TwoRateAdam(tf.keras.optimizers.Adam):
 
     @contextmanager
     def _rate_of(self, variable: tf.Variable) -> Iterator[None]:
-        self._factor = self._ratio if variable.ref() in self._others else 1.0
+        self._factor = self._ratio if variable.ref() in self._second_variables else 1.0
         try:
             yield
         finally:

@@ -1,7 +1,7 @@
-"""In which precision matrix products are computed. All else is float32: weights, sums, normalisation, softmax.
+"""The precision of matrix products. Everything else is float32: weights, sums, normalisation, softmax.
 
-A product is where half precision pays: the units that multiply are twice as fast or faster, while what lies between
-the products is bound by memory and gains little, and would carry its rounding from layer to layer.
+Half precision makes matrix products at least twice as fast. The operations between them are bound by memory: they would
+gain little, and would carry their rounding errors from layer to layer.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def products_in(precision: str) -> tf.DType:
-    """The type that `retrieval.precision` and `text.precision` mean on this machine's devices.
+    """The type of matrix products for a value of `retrieval.precision` or `text.precision`, on this machine's devices.
 
     Args:
-      precision: `auto`: half precision where every GPU, or without one the processor, has instructions for it,
-        otherwise float32; `float32`; `mixed`: half precision in any case. Half precision is bfloat16, except on GPUs
-        that know only float16.
+      precision: `float32`; `mixed`: half precision; or `auto`: half precision where every GPU has instructions for it,
+        or the processor if there is no GPU, otherwise float32. Half precision is bfloat16, except on GPUs that support
+        only float16.
     """
     if precision == "float32":
         return FLOAT32
     gpus = tf.config.list_physical_devices("GPU")
-    found = [tf.config.experimental.get_device_details(gpu).get("compute_capability") for gpu in gpus]
-    weakest = min((tuple(capability or (0, 0)) for capability in found), default=None)
-    gains = not BFLOAT16_FLAGS.isdisjoint(_processor_flags()) if weakest is None else weakest >= TENSOR_CORES
-    if precision == "auto" and not gains:
+    capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability") for gpu in gpus]
+    lowest = min((tuple(capability or (0, 0)) for capability in capabilities), default=None)
+    is_faster = not BFLOAT16_FLAGS.isdisjoint(_processor_flags()) if lowest is None else lowest >= TENSOR_CORES
+    if precision == "auto" and not is_faster:
         return FLOAT32
-    return tf.bfloat16 if weakest is None or weakest >= BFLOAT16_CORES else tf.float16
+    return tf.bfloat16 if lowest is None or lowest >= BFLOAT16_CORES else tf.float16
 
 
 def _processor_flags() -> set[str]:
@@ -45,19 +45,19 @@ def _processor_flags() -> set[str]:
 
 
 def matmul(a: tf.Tensor, b: tf.Tensor, products: tf.DType, transpose_b: bool = False) -> tf.Tensor:
-    """`tf.matmul` of float32 tensors, computed in `products`; float32."""
+    """`tf.matmul` of float32 tensors, computed in type `products`; the result is float32."""
     if products == FLOAT32:
         return tf.matmul(a, b, transpose_b=transpose_b)
     return tf.cast(tf.matmul(tf.cast(a, products), tf.cast(b, products), transpose_b=transpose_b), FLOAT32)
 
 
 class Dense(tf.keras.layers.Dense):
-    """Keras's, its product computed in `products`; no activation.
+    """Keras's Dense layer without activation, its matrix product computed in type `products`.
 
     Args:
       units: width of the output.
-      products: type of the product.
-      **options: as Keras's.
+      products: type of the matrix product.
+      **options: as for Keras's layer.
     """
 
     def __init__(self, units: int, products: tf.DType, **options: Any) -> None:
@@ -73,6 +73,6 @@ class Dense(tf.keras.layers.Dense):
         return tf.nn.bias_add(tf.cast(product, FLOAT32), self.bias)
 
 
-def scaled(optimizer: tf.keras.optimizers.Optimizer, products: tf.DType) -> tf.keras.optimizers.Optimizer:
-    """The optimizer, with loss scaling where the type needs it: small gradients would be 0 in float16."""
+def with_loss_scaling(optimizer: tf.keras.optimizers.Optimizer, products: tf.DType) -> tf.keras.optimizers.Optimizer:
+    """The optimizer, with loss scaling if products are float16, in which small gradients would become 0."""
     return tf.keras.mixed_precision.LossScaleOptimizer(optimizer) if products == tf.float16 else optimizer

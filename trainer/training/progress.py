@@ -6,7 +6,8 @@ import datetime
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,67 +19,67 @@ OnUpdate = Callable[[str], None]
 SECONDS_BETWEEN_UPDATES = 5.0
 
 
-def steps(
-    batches: Iterable[T],
-    total: int,
-    title: str,
-    *,
-    examples: Callable[[T], int],
-    done: int = 0,
-    on_update: OnUpdate | None = None,
-) -> Iterator[T]:
-    """The batches; while they last, how many are done, examples a second and the time left are shown.
+@dataclass(frozen=True)
+class EpochProgress(Generic[T]):
+    """Reports the progress of one epoch while its batches are consumed.
 
-    Args:
-      batches: what is left of an epoch.
-      total: batches of a whole epoch.
-      title: what is shown before the figures.
-      examples: how many examples a batch has.
-      done: batches of the epoch that were done before.
-      on_update: is given a line every few seconds. Without it there is a bar, if the standard error stream is a
+    Attributes:
+      title: text in front of the figures.
+      total: number of batches of the epoch.
+      done: how many of them an earlier process has consumed.
+      count_examples: how many examples a batch has.
+      on_update: called with one line every few seconds. Without it, a bar is drawn if the standard error stream is a
         terminal.
     """
-    if on_update is not None:
-        yield from _told(batches, total, title, examples, done, on_update)
-    elif sys.stderr.isatty():
-        yield from _drawn(batches, total, title, examples, done)
-    else:
-        yield from batches
 
+    title: str
+    total: int
+    done: int
+    count_examples: Callable[[T], int]
+    on_update: OnUpdate | None = None
 
-def _told(
-    batches: Iterable[T], total: int, title: str, examples: Callable[[T], int], done: int, on_update: OnUpdate
-) -> Iterator[T]:
-    started = last = time.monotonic()
-    count = seen = 0
-    for batch in batches:
-        yield batch
-        count, seen = count + 1, seen + examples(batch)
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_UPDATES:
-            last, elapsed = now, now - started
-            left = datetime.timedelta(seconds=round(max(total - done - count, 0) * elapsed / count))
-            on_update(f"{title}, step {done + count}/{total}, {seen / elapsed:,.0f} examples/s, {left} left")
+    def track(self, batches: Iterable[T]) -> Iterator[T]:
+        """Passes on the remaining batches of the epoch and reports steps, examples a second and the remaining time."""
+        if self.on_update is not None:
+            return self._with_lines(batches, self.on_update)
+        if sys.stderr.isatty():
+            return self._with_bar(batches)
+        return iter(batches)
 
-
-def _drawn(batches: Iterable[T], total: int, title: str, examples: Callable[[T], int], done: int) -> Iterator[T]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=total, completed=done, rate="")
-        started, seen = time.monotonic(), 0
+    def _with_lines(self, batches: Iterable[T], on_update: OnUpdate) -> Iterator[T]:
+        started = last_update = time.monotonic()
+        steps = examples = 0
         for batch in batches:
             yield batch
-            seen += examples(batch)
-            progress.update(task, advance=1, rate=f"{seen / (time.monotonic() - started):,.0f} examples/s")
+            steps, examples = steps + 1, examples + self.count_examples(batch)
+            now = time.monotonic()
+            if now - last_update >= SECONDS_BETWEEN_UPDATES:
+                last_update = now
+                on_update(self._line(steps, examples, now - started))
+
+    def _line(self, steps: int, examples: int, elapsed: float) -> str:
+        step = self.done + steps
+        remaining = datetime.timedelta(seconds=round(max(self.total - step, 0) * elapsed / steps))
+        return f"{self.title}, step {step}/{self.total}, {examples / elapsed:,.0f} examples/s, {remaining} left"
+
+    def _with_bar(self, batches: Iterable[T]) -> Iterator[T]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(self.title, total=self.total, completed=self.done, rate="")
+            started, examples = time.monotonic(), 0
+            for batch in batches:
+                yield batch
+                examples += self.count_examples(batch)
+                progress.update(task, advance=1, rate=f"{examples / (time.monotonic() - started):,.0f} examples/s")
 
 
-def line_of(record: dict[str, Any]) -> str:
+def format_record(record: dict[str, Any]) -> str:
     """An epoch's record in one line."""
     parts = []
     for key, value in record.items():
@@ -90,4 +91,4 @@ def line_of(record: dict[str, Any]) -> str:
 
 def print_epoch(title: str) -> OnEpoch:
     """An `on_epoch` that prints one line."""
-    return lambda record: print(f"{title}: {line_of(record)}", file=sys.stderr, flush=True)
+    return lambda record: print(f"{title}: {format_record(record)}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Randomness that repeats: a function of seed and step."""
+"""Repeatable random numbers: a function of seed and step."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 class RandomStream(tf.Module):
-    """Randomness as a function of (seed, step): the same step of the same run always draws the same numbers.
+    """Random numbers as a function of (seed, step): the same step of the same run always draws the same numbers.
 
-    That makes training repeatable without TensorFlow's slower deterministic mode, and lets a resumed run go on with
-    the numbers the undisturbed one would have drawn.
+    This makes training repeatable without TensorFlow's slower deterministic mode, and a resumed run draws the same
+    numbers as an uninterrupted one.
     """
 
     def __init__(self, seed: int) -> None:
@@ -19,7 +19,7 @@ class RandomStream(tf.Module):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
 
     def place(self) -> int:
-        """A number for one place in the model that draws; places are numbered in the order of construction."""
+        """A new number for one place in the model that draws; places are numbered in the order of construction."""
         self._uses += 1
         return self._uses
 
@@ -30,7 +30,8 @@ class RandomStream(tf.Module):
     def seed(self, place: int) -> tf.Tensor:
         """The seed, int64 [2], of a `tf.random.stateless_*` operation at this place in the current step.
 
-        Replicas of a distributed training draw different numbers; the first one those that a single device draws.
+        The replicas of a distributed training draw different numbers. The first replica draws the same numbers as a
+        training on a single device.
         """
         key = (self._seed * 1_000_003 + place) & 0x7FFFFFFFFFFFFFFF
         replica = tf.distribute.get_replica_context()

@@ -1,4 +1,4 @@
-"""TensorBoard's log of a training."""
+"""The TensorBoard log of a training."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import tensorflow as tf
 
 
 class EventLog:
-    """Writes each epoch's loss, validation metrics and speed as scalars, the epoch being TensorBoard's step.
+    """Writes each epoch's loss, validation metrics and speed as scalars, with the epoch as TensorBoard's step.
 
     Args:
-      directory: TensorBoard's run; event files are added to it.
+      directory: of a TensorBoard run; an event file is added to it.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:

@@ -22,17 +22,17 @@ def test_average_of_the_last_steps() -> None:
     assert 35 < average.averages[0][0] < 38  # the mean of the last few
 
 
-def test_averages_are_in_place_only_for_a_while() -> None:
+def test_averages_are_applied_within_the_block_only() -> None:
     weight = tf.Variable([4.0])
     average = WeightAverage([weight], steps=1.0)
     weight.assign([8.0])
-    with average.in_place():
+    with average.applied():
         assert weight.numpy() == [4.0]
     assert weight.numpy() == [8.0]
-    with pytest.raises(RuntimeError), average.in_place():
+    with pytest.raises(RuntimeError), average.applied():
         raise RuntimeError
     assert weight.numpy() == [8.0]
-    average.take_over()
+    average.apply()
     assert weight.numpy() == [4.0]
 
 

@@ -21,8 +21,8 @@ from trainer.retrieval import model as retrieval_model
 from trainer.retrieval import training as retrieval_training
 from trainer.towers.inputs import user_inputs
 from trainer.training.checkpoints import Checkpoints, key_of
-from trainer.training.loop import fit
-from trainer.training.optimizers import adam
+from trainer.training.loop import Monitoring, Schedule, TrainingData, fit
+from trainer.training.optimizers import Adam
 from trainer.training.randomness import RandomStream
 
 TIMES = ("seconds", "examples_per_second", "validation_seconds")
@@ -78,18 +78,13 @@ def fit_line(
     ndcg: Callable[[], float], batches: Callable[[int, int], Iterator[Batch]] = line_batches, **options: Any
 ) -> tuple[Line, list[dict], dict]:
     model = Line()
-    model.compile(optimizer=adam(0.05))
+    model.compile(optimizer=Adam(0.05))
     history, best = fit(
         model,
-        batches,
-        examples=lambda batch: len(batch["x"]),
-        examples_per_epoch=40,
-        steps_per_epoch=5,
-        epochs=9,
-        patience=3,
+        TrainingData(batches, count_examples=lambda batch: len(batch["x"]), examples_per_epoch=40, steps_per_epoch=5),
+        Schedule(epochs=9, patience=3),
+        Monitoring("line", on_epoch=lambda _: None),
         validate=lambda: {"ndcg@10": ndcg()},
-        title="line",
-        on_epoch=lambda _: None,
         **options,
     )
     return model, history, best

@@ -82,7 +82,7 @@ class FineTuning:
         self.layers = [*(embeddings if self._trains_embeddings else []), *self._blocks]
 
     def adam(self, learning_rate: float, weight_decay: float) -> tf.keras.optimizers.Optimizer:
-        """As `trainer.training.optimizers.adam`, with the encoder's own learning rate for its layers."""
+        """As `trainer.training.optimizers.Adam`, with the encoder's own learning rate for its layers."""
         variables = [variable for layer in self.layers for variable in layer.trainable_variables]
         return TwoRateAdam(learning_rate, weight_decay, variables, self._config.learning_rate)
 
