@@ -28,8 +28,10 @@ from trainer.config import Config  # noqa: E402
 from trainer.data.features import has_clock  # noqa: E402
 from trainer.data.tables import ItemTable, SequenceTable  # noqa: E402
 from trainer.evaluation import detailed, stages  # noqa: E402
-from trainer.evaluation.baselines import Scorer, popularity  # noqa: E402
-from trainer.evaluation.full_ranking import rank_all, targets_of  # noqa: E402
+from trainer.evaluation.baselines import popularity  # noqa: E402
+from trainer.evaluation.full_ranking import RankingTask, rank_with_scorer  # noqa: E402
+from trainer.evaluation.protocols import Scorer  # noqa: E402
+from trainer.evaluation.targets import targets_of  # noqa: E402
 from trainer.ranking.candidate_features import CandidateFeatures  # noqa: E402
 from trainer.ranking.model import RankingModel  # noqa: E402
 from trainer.retrieval.model import RetrievalModel  # noqa: E402
@@ -104,10 +106,9 @@ def vectors(users: int, items: int, dim: int = 64, length: int = 20) -> None:
     scorers: dict[str, Scorer] = {"retrieval": stored, "popularity": popularity(table)}
     with measured("vectors", f"{users:,} users x {items:,} items, 64-d"):
         targets, kept = targets_of(sequences), np.arange(users)
-        k = max(config.evaluation.cutoffs)
+        task = RankingTask(config, table, sequences, k=max(config.evaluation.cutoffs))
         of = {
-            name: stages._stage(rank_all(config, scorer, table, sequences, k=k), targets, kept, 10)
-            for name, scorer in scorers.items()
+            name: stages.collect(rank_with_scorer(task, scorer), targets, kept, 10) for name, scorer in scorers.items()
         }
         ranked = stages.Stages(kept, targets, 10, of)
         detailed.detailed(config, ranked, table, sequences, train, None)

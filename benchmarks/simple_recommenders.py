@@ -9,8 +9,10 @@ import numpy as np
 from trainer.config import Config
 from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation import metrics
-from trainer.evaluation.baselines import DECAYS, Scorer, item_knn
-from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of
+from trainer.evaluation.baselines import DECAYS, item_knn
+from trainer.evaluation.full_ranking import RankingTask, rank_with_scorer, target_ranks
+from trainer.evaluation.protocols import Scorer
+from trainer.evaluation.targets import targets_of
 
 NEIGHBOURS = (50, 500)
 SHRINKAGES = (0.0, 10.0, 100.0)
@@ -33,5 +35,6 @@ def measure(config: Config, scorer: Scorer, items: ItemTable, sequences: Sequenc
     """Metrics over the held-out users, full ranking, as `trainer.evaluation.evaluate` has them for a model."""
     targets = targets_of(sequences)
     users = np.flatnonzero(np.diff(targets.offsets))
-    ranks = ranks_in(rank_all(config, scorer, items, sequences, k=100, users=users), targets)
+    task = RankingTask(config, items, sequences, k=100, users=users)
+    ranks = target_ranks(rank_with_scorer(task, scorer), targets)
     return metrics.from_ranks(ranks, targets.offsets, (10, 100))

@@ -251,7 +251,7 @@ def write_batches(path: Path, batches: Iterator[dict[str, np.ndarray]]) -> None:
 
 def write_validation(path: Path, config: Any, dataset: Any) -> None:
     """Each user's last events before the one held out, that one, and what the user may not be offered."""
-    from trainer.evaluation.full_ranking import candidate_mask
+    from trainer.evaluation.candidates import candidate_mask
 
     sequences = dataset.splits["validation"]
     users = np.flatnonzero(sequences.target_count > 0)

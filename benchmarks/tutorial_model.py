@@ -13,7 +13,8 @@ from trainer.config import Config
 from trainer.data.loading import Dataset
 from trainer.data.tables import SequenceTable
 from trainer.evaluation import metrics
-from trainer.evaluation.full_ranking import rank_all, ranks_in, targets_of
+from trainer.evaluation.full_ranking import RankingTask, rank_with_scorer, target_ranks
+from trainer.evaluation.targets import targets_of
 
 WIDTH, BATCH, LEARNING_RATE, EPOCHS = 32, 8192, 0.1, 3  # as in the tutorial
 
@@ -74,5 +75,6 @@ def _ndcg(config: Config, model: TutorialModel, dataset: Dataset, sequences: Seq
 
     targets = targets_of(sequences)
     held_out = np.flatnonzero(np.diff(targets.offsets))
-    ranks = ranks_in(rank_all(config, score, dataset.items, sequences, k=10, users=held_out), targets)
+    task = RankingTask(config, dataset.items, sequences, k=10, users=held_out)
+    ranks = target_ranks(rank_with_scorer(task, score), targets)
     return metrics.from_ranks(ranks, targets.offsets, [10])["ndcg@10"]

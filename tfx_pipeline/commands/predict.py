@@ -93,7 +93,7 @@ def predictions(
     import numpy as np
 
     from trainer.data.tables import everything_known, with_newcomers
-    from trainer.evaluation.full_ranking import rank_all
+    from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 
     config, splits = loaded.config, loaded.dataset.splits
     if split == "next":
@@ -116,7 +116,8 @@ def predictions(
         rows = np.array([known[user_id] for user_id in wanted])
     ranker = loaded.ranker if stage == "recommend" else None
     item_ids = ["", *loaded.dataset.items.item_id]
-    for batch in rank_all(config, loaded.towers, loaded.dataset.items, sequences, k=k, users=rows, ranking=ranker):
+    task = RankingTask(config, loaded.dataset.items, sequences, k=k, users=rows)
+    for batch in rank_with_model(task, loaded.towers, ranker):
         for row, items, scores in zip(batch.users, batch.items, batch.scores, strict=True):
             kept = items > 0  # 0 fills up lists that are shorter than k
             yield {

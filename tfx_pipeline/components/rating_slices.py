@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import tensorflow_model_analysis as tfma
 
-from trainer.evaluation.full_ranking import Targets
 from trainer.evaluation.slices import Slice
+from trainer.evaluation.targets import Targets
 
 _METRICS = {
     "example_count": "ExampleCount",
@@ -40,7 +40,7 @@ def analyse(
       `calibration` (mean prediction over mean label, 1 is best), `liked` (share) and `said` (mean prediction); None
       where undefined.
     """
-    of_place = {place: i for i, place in enumerate(targets.place.tolist())}
+    of_place = {place: i for i, place in enumerate(targets.position.tolist())}
     target = np.array([of_place.get(place, -1) for place in said["place"].tolist()], np.int64)
     kept = target >= 0
     columns: dict[str, Any] = {

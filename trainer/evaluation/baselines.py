@@ -10,11 +10,9 @@ import scipy.sparse
 from trainer.config import Config
 from trainer.data.cooccurrence import SHRINKAGE, going_together
 from trainer.data.features import has_clock
+from trainer.data.ragged import ranges
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
-
-# Scores of every item for some users: (sequences, int64 [B] rows of it) -> float32 [B, n + 1]. Column 0 is not read.
-# A scorer may look at the events before a user's targets only.
-Scorer = Callable[[SequenceTable, np.ndarray], np.ndarray]
+from trainer.evaluation.protocols import Scorer
 
 RECENT = 0.1  # of the train split's time is "recently"
 NEIGHBOURS = 200  # of each item
@@ -213,11 +211,10 @@ def histories(sequences: SequenceTable, users: np.ndarray, size: int, decay: flo
     of the user."""
     start = sequences.offsets[:-1][users]
     stop = (sequences.offsets[1:] - sequences.target_count)[users]
-    lengths = stop - start
-    row = np.repeat(np.arange(len(users)), lengths)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    item = sequences.item[start[row] + within]
-    weight = decay ** (lengths[row] - 1 - within).astype(np.float64)
+    position, row = ranges(start, stop)
+    item = sequences.item[position]
+    later_events = stop[row] - 1 - position
+    weight = decay ** later_events.astype(np.float64)
     known = item != UNKNOWN_ITEM
     matrix = scipy.sparse.csr_matrix((weight[known].astype(np.float32), (row[known], item[known])), (len(users), size))
     matrix.sum_duplicates()

@@ -15,15 +15,17 @@ from trainer.data.features import has_clock
 from trainer.data.loading import Dataset
 from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation import lists, metrics
-from trainer.evaluation.baselines import Scorer, tuned_baselines, written_of_items
+from trainer.evaluation.baselines import tuned_baselines, written_of_items
+from trainer.evaluation.candidates import candidate_mask
 from trainer.evaluation.document import FORMAT, MODELS
 from trainer.evaluation.evaluate import cold_targets, means
-from trainer.evaluation.full_ranking import candidate_mask, rank_all, ranks_in, targets_of
+from trainer.evaluation.full_ranking import RankingTask, rank_with_scorer, target_ranks
 from trainer.evaluation.per_user import headline, headline_figures
-from trainer.evaluation.protocols import Ranker, Retriever
+from trainer.evaluation.protocols import Ranker, Retriever, Scorer
 from trainer.evaluation.ratings import predict_target_ratings, rating_metrics
 from trainer.evaluation.slices import COLD, Slice, slices
 from trainer.evaluation.stages import Stages, rank_stages
+from trainer.evaluation.targets import targets_of
 from trainer.evaluation.uncertainty import CONFIDENCE, FEWEST, Figure, differences, holm, intervals, verdict
 
 _CHOOSING_USERS = 2_000  # of validation, that baselines are tuned by
@@ -83,9 +85,10 @@ def _measure(config: Config, items: ItemTable, validation: SequenceTable) -> Cal
         users = np.random.default_rng(config.seed).choice(users, _CHOOSING_USERS, replace=False)
     cutoffs = config.evaluation.cutoffs
     metric = headline(cutoffs)[0]
+    task = RankingTask(config, items, validation, k=max(cutoffs), users=users)
 
     def measure(scorer: Scorer) -> float:
-        ranks = ranks_in(rank_all(config, scorer, items, validation, k=max(cutoffs), users=users), targets)
+        ranks = target_ranks(rank_with_scorer(task, scorer), targets)
         return float(metrics.per_user(ranks, targets.offsets, cutoffs)[metric].sum())
 
     return measure
@@ -124,7 +127,7 @@ def detailed(
     users, _, reach = _of_targets(config, stages, cold_targets(stages, items), of_cold)
     result["cold"] |= {"small": users < FEWEST, "intervals": reach}
     result["intervals"] = {}
-    for name in stages.of:
+    for name in stages.by_name:
         values, reach = _of_stage(config, stages, name, items, sequences, about)
         result["stages"][name] |= values
         result["intervals"][name] = reach
@@ -133,7 +136,7 @@ def detailed(
     result["slices"] = [_slice(config, stages, part) for part in parts]
     result["comparisons"] = comparisons(config, stages)
     result["exposure"] = lists.exposure_by_popularity(
-        {name: stage.lists for name, stage in stages.of.items()}, items, candidate_mask(config, items)
+        {name: stage.lists for name, stage in stages.by_name.items()}, items, candidate_mask(config, items)
     )
     return result
 
@@ -155,11 +158,11 @@ def comparisons(config: Config, stages: Stages) -> list[dict[str, Any]]:
 
     The comparisons by one metric are one family of tests: their p-values are adjusted by Holm's method.
     """
-    models = [name for name in MODELS if name in stages.of]
-    pairs = [(model, other) for model in models for other in stages.of if other not in MODELS]
+    models = [name for name in MODELS if name in stages.by_name]
+    pairs = [(model, other) for model in models for other in stages.by_name if other not in MODELS]
     if len(models) == 2:
         pairs.append(("recommend", "retrieval"))
-    values = {name: headline_figures(config, stages, name) for name in stages.of}
+    values = {name: headline_figures(config, stages, name) for name in stages.by_name}
     result = []
     for metric in headline(config.evaluation.cutoffs)[:2]:
         found = differences(
@@ -192,7 +195,7 @@ def _of_stage(
     about: np.ndarray | None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """What a stage's lists are like, and intervals of that and of the metrics."""
-    stage, one = stages.of[name], np.ones(len(stages.users))
+    stage, one = stages.by_name[name], np.ones(len(stages.users))
     ranked = metrics.per_user(stage.ranks, stages.targets.offsets, config.evaluation.cutoffs)
     figures = {metric: Figure(values[stages.users], one) for metric, values in ranked.items()}
     of_lists = lists.figures(stage.lists, items, sequences, stages.users, about, cold=COLD)
@@ -231,15 +234,15 @@ def _of_targets(
       kept: bool [targets].
       names: of the metrics.
     """
-    targets = stages.targets.only(kept)
+    targets = stages.targets.subset(kept)
     users = np.flatnonzero(np.diff(targets.offsets))
     figures: dict[tuple[str, str], Figure] = {}
-    for name, stage in stages.of.items():
+    for name, stage in stages.by_name.items():
         found = metrics.per_user(stage.ranks[kept], targets.offsets, config.evaluation.cutoffs)
         figures |= {(name, metric): Figure(found[metric][users], np.ones(len(users))) for metric in names}
     reach = dict(zip(figures, intervals(list(figures.values()), seed=config.seed), strict=True))
     return (
         len(users),
-        {name: {metric: figures[name, metric].value for metric in names} for name in stages.of},
-        {name: {metric: reach[name, metric] for metric in names} for name in stages.of},
+        {name: {metric: figures[name, metric].value for metric in names} for name in stages.by_name},
+        {name: {metric: reach[name, metric] for metric in names} for name in stages.by_name},
     )

@@ -22,21 +22,17 @@ def evaluate(
     sequences: SequenceTable,
     ranking: Ranker | None = None,
 ) -> dict[str, Any]:
-    """Metrics of the retrieval model, of the ranking model on top of it if there is one, and of popularity.
-
-    Returns:
-      `means` of these stages.
-    """
+    """The `means` of the retrieval model, of the ranking model on top of it if there is one, and of popularity."""
     stages = rank_stages(config, model, items, sequences, ranking, {"popularity": popularity(items)})
     return means(config, stages, items)
 
 
 def means(config: Config, stages: Stages, items: ItemTable) -> dict[str, Any]:
-    """The metrics' means over users.
+    """The metrics' means over users, for all targets and for cold ones.
 
     Returns:
-      `{"users": n, "stages": {"retrieval": {"ndcg@10": ...}, ...}, "cold": {"users": m, "stages": {...}}}`; cold counts
-      only targets with at most 5 train events.
+      `{"users": n, "stages": {"retrieval": {"ndcg@10": ...}, ...}, "cold": {"users": m, "stages": {...}}}`; `cold` is
+      over the targets with at most COLD train events.
     """
     cold = cold_targets(stages, items)
     return {
@@ -50,11 +46,12 @@ def cold_targets(stages: Stages, items: ItemTable) -> np.ndarray:
     return np.concatenate([[0], items.train_count])[stages.targets.item] <= COLD
 
 
-def _means(config: Config, stages: Stages, kept: np.ndarray) -> dict[str, Any]:
-    targets, cutoffs = stages.targets.only(kept), config.evaluation.cutoffs
+def _means(config: Config, stages: Stages, mask: np.ndarray) -> dict[str, Any]:
+    targets, cutoffs = stages.targets.subset(mask), config.evaluation.cutoffs
     return {
         "users": int((np.diff(targets.offsets) > 0).sum()),
         "stages": {
-            name: metrics.from_ranks(stage.ranks[kept], targets.offsets, cutoffs) for name, stage in stages.of.items()
+            name: metrics.from_ranks(stage.ranks[mask], targets.offsets, cutoffs)
+            for name, stage in stages.by_name.items()
         },
     }

@@ -14,8 +14,9 @@ from trainer.data.batches import request_batch
 from trainer.data.features import has_clock
 from trainer.data.loading import Dataset
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, take_users
-from trainer.evaluation.full_ranking import rank_all, targets_of
+from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.evaluation.protocols import Ranker, Retriever
+from trainer.evaluation.targets import targets_of
 from trainer.explanations.leave_one_out import most_influential_events
 
 SHOWN_EVENTS = 8  # the latest of a history
@@ -55,9 +56,8 @@ def example_users(
     start = np.maximum(table.offsets[:-1], stop - config.model.max_history)
     vectors = model.item_vectors()
     lists = np.zeros((len(rows), config.evaluation.list_length), np.int32)
-    for batch in rank_all(
-        config, model, dataset.items, table, k=config.evaluation.list_length, ranking=ranking, item_vectors=vectors
-    ):
+    task = RankingTask(config, dataset.items, table, k=config.evaluation.list_length)
+    for batch in rank_with_model(task, model, ranking, vectors):
         lists[batch.users, : batch.items.shape[1]] = batch.items
     places = _reasons(config, model, table, start, stop, vectors, lists)
     shown = [np.arange(max(first, last - SHOWN_EVENTS), last) for first, last in zip(start, stop, strict=True)]

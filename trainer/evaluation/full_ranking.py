@@ -1,153 +1,145 @@
-"""Full ranking: the whole catalogue, for every user, in bounded batches."""
+"""Ranks the full catalogue for many users, in batches of bounded size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data.batches import request_batches
+from trainer.data.ragged import ranges
 from trainer.data.tables import UNKNOWN_ITEM, ItemTable, SequenceTable
 from trainer.evaluation.baselines import Scorer
+from trainer.evaluation.candidates import candidate_mask, event_pairs, exclusion_start
 from trainer.evaluation.protocols import Ranker, Retriever
+from trainer.evaluation.requests import requests_before_targets
+from trainer.evaluation.targets import Targets
 from trainer.graphs import AnyShapeFunction
 
-LOGITS = 8_000_000  # scores alive at once
+MAX_SCORES = 8_000_000  # scores in memory at once
+MAX_BATCH = 512  # users
+
+# (users int64 [B], allowed bool [n + 1] or [B, n + 1], excluded int32 [pairs, 2]) -> (scores [B, K], items [B, K]),
+# K >= k. The arguments are those of `top_k`.
+RankUsers = Callable[[np.ndarray, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class RankingTask:
+    """What to rank: the catalogue for each user, as of just before its targets or after its last event without any.
+
+    Args:
+      config: `evaluation` says which items are candidates and what a request knows, `data` which items of a user's
+        history are excluded.
+      items: the catalogue.
+      sequences: any split.
+      k: length of the lists.
+      users: int64 [U], rows of `sequences`; all by default.
+      candidates: int32 [U, N] item indices, padded with UNKNOWN_ITEM: only these of a user's candidates are ranked. All
+        by default.
+
+    Raises:
+      ValueError: `k` is less than 1.
+    """
+
+    config: Config
+    items: ItemTable
+    sequences: SequenceTable
+    k: int
+    users: np.ndarray | None = None
+    candidates: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"`k` should be a positive integer. Received: `k={self.k}`")
+
+    @property
+    def list_length(self) -> int:
+        """`k`, or the size of the catalogue if that is smaller."""
+        return min(self.k, len(self.items))
 
 
 @dataclass(frozen=True)
 class RankedBatch:
-    """The best items of some users, best first."""
+    """The best items of a batch of users, best first."""
 
     users: np.ndarray  # int64 [B], rows of the sequence table
     items: np.ndarray  # int32 [B, k], item indices; UNKNOWN_ITEM pads the tail where fewer are allowed
     scores: np.ndarray  # float32 [B, k], -inf in the tail
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Distinct target items of each user: those of user u are `item[offsets[u]:offsets[u + 1]]`."""
-
-    item: np.ndarray  # int32 [targets]
-    place: np.ndarray  # int64 [targets], flat positions of their (first) events
-    offsets: np.ndarray  # int64 [users + 1]
-
-    @property
-    def user(self) -> np.ndarray:
-        """int64 [targets]"""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-
-    def only(self, kept: np.ndarray) -> Targets:
-        """The targets where `kept` bool [targets] holds."""
-        counts = np.bincount(self.user[kept], minlength=len(self.offsets) - 1)
-        return Targets(self.item[kept], self.place[kept], np.concatenate([[0], np.cumsum(counts)]))
-
-
-def targets_of(sequences: SequenceTable) -> Targets:
-    """The last `target_count` events of each user; an item that comes twice counts once."""
-    place, user = _events(sequences.offsets[1:] - sequences.target_count, sequences.offsets[1:])
-    pairs, first = np.unique(np.stack([user, sequences.item[place]], axis=1), axis=0, return_index=True)
-    counts = np.bincount(pairs[:, 0], minlength=len(sequences))
-    return Targets(pairs[:, 1].astype(np.int32), place[first], np.concatenate([[0], np.cumsum(counts)]))
-
-
-def candidate_mask(config: Config, items: ItemTable) -> np.ndarray:
-    """Which items are ranked, bool [n + 1]; the unknown item never is."""
-    wanted = items.occurs if config.evaluation.candidates == "occurring" else np.ones(len(items), bool)
-    return np.concatenate([[False], wanted])
-
-
-def rank_all(
-    config: Config,
-    model: Retriever | Scorer,
-    items: ItemTable,
-    sequences: SequenceTable,
-    *,
-    k: int,
-    users: np.ndarray | None = None,
-    among: np.ndarray | None = None,
-    ranking: Ranker | None = None,
-    item_vectors: tf.Tensor | None = None,
+def rank_with_model(
+    task: RankingTask, model: Retriever, ranker: Ranker | None = None, item_vectors: tf.Tensor | None = None
 ) -> Iterator[RankedBatch]:
-    """Ranks the catalogue for each user as of just before its targets (or after all it did, where there are none).
+    """Ranks by a retrieval model, and re-orders the head of each list by a ranking model if there is one.
 
     Args:
-      config: `evaluation` says which items are candidates and what a request knows, `data` which of a user's own items
-        are left out.
-      model: the retrieval model, or a baseline.
-      items: the catalogue.
-      sequences: any split.
-      k: items in a list.
-      users: rows of `sequences`; all by default.
-      among: int32 [users, N] item indices, padded by UNKNOWN_ITEM: of the candidates, only these are ranked.
-      ranking: re-orders the best `config.ranking.candidates` of the retrieval model; the rest follow in their order.
+      task: what to rank.
+      model: the retrieval model.
+      ranker: re-orders the best `config.ranking.candidates` items; the other items follow in their order.
       item_vectors: the retrieval model's `item_vectors()`, if the caller has them already.
 
     Yields:
       batches of users, those with short histories first.
     """
-    if k < 1:
-        raise ValueError(f"`k` should be a positive integer. Received: `k={k}`")
-    k = min(k, len(items))
-    batch_size = int(np.clip(LOGITS // (len(items) + 1), 1, 512))
-    candidates = candidate_mask(config, items)
+    config, k = task.config, task.list_length
+    vectors = model.item_vectors() if item_vectors is None else item_vectors
+    depth = k if ranker is None else min(max(k, config.ranking.candidates), len(task.items))
+
+    def rank(users: np.ndarray, allowed: tf.Tensor, excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        requests = requests_before_targets(config, model.columns, task.sequences, users)
+        scores, items, user_vectors = model.search(requests, vectors, allowed, excluded, tf.constant(depth))
+        if ranker is None:
+            return scores, items
+        history = {name: requests[name] for name in ("item_index", "length")}
+        return ranker.reorder(history, user_vectors, scores, items, tf.constant(config.ranking.candidates))
+
+    return _ranked_batches(task, rank)
+
+
+def rank_with_scorer(task: RankingTask, scorer: Scorer) -> Iterator[RankedBatch]:
+    """Ranks by a baseline's scores; yields batches of users, those with short histories first."""
+
+    def rank(users: np.ndarray, allowed: tf.Tensor, excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _top_k(tf.constant(scorer(task.sequences, users)), allowed, excluded, tf.constant(task.list_length))
+
+    return _ranked_batches(task, rank)
+
+
+def _ranked_batches(task: RankingTask, rank: RankUsers) -> Iterator[RankedBatch]:
+    sequences, k = task.sequences, task.list_length
+    mask = candidate_mask(task.config, task.items)
+    batch_size = int(np.clip(MAX_SCORES // len(mask), 1, MAX_BATCH))
+    all_users = np.arange(len(sequences)) if task.users is None else task.users
     stop = sequences.offsets[1:] - sequences.target_count
-    users = np.arange(len(sequences)) if users is None else users
-    among_of = None if among is None else dict(zip(users.tolist(), among, strict=True))
-    # Histories of one length together: padding is what ranking many users would otherwise mostly compute.
-    lengths = np.minimum(stop - sequences.offsets[:-1], config.model.max_history)
-    users = users[np.argsort(lengths[users], kind="stable")]
+    # Users with histories of similar length share a batch: otherwise most of the computation would be padding.
+    lengths = np.minimum(stop - sequences.offsets[:-1], task.config.model.max_history)
+    order = np.argsort(lengths[all_users], kind="stable")
+    for first in range(0, len(order), batch_size):
+        rows = order[first : first + batch_size]
+        users = all_users[rows]
+        allowed = mask if task.candidates is None else _only(task.candidates[rows], mask)
+        start = exclusion_start(task.config, sequences, users, stop[users])
+        scores, items = rank(users, tf.constant(allowed), event_pairs(sequences, start, stop[users]))
+        yield RankedBatch(users, items[:, :k].numpy().astype(np.int32), scores[:, :k].numpy())
 
-    def allowed(rows: np.ndarray) -> tf.Tensor:
-        if among_of is None:
-            return tf.constant(candidates)
-        chosen = np.zeros((len(rows), len(candidates)), bool)
-        np.put_along_axis(chosen, np.stack([among_of[row] for row in rows.tolist()]), True, axis=1)
-        return tf.constant(chosen & candidates)
 
-    def own(rows: np.ndarray) -> tf.Tensor:
-        return event_pairs(sequences, excluded_from(config, sequences, rows, stop[rows]), stop[rows])
-
-    if callable(getattr(model, "encode", None)):
-        depth = k if ranking is None else min(max(k, config.ranking.candidates), len(items))
-        model = cast(Retriever, model)
-        vectors = model.item_vectors() if item_vectors is None else item_vectors
-        settings = config.evaluation
-        for rows, batch in request_batches(
-            sequences,
-            model.columns,
-            config.model.max_history,
-            batch_size,
-            with_query=settings.with_query,
-            with_timestamp=settings.with_timestamp,
-            users=users,
-        ):
-            tensors = {name: tf.constant(value) for name, value in batch.items()}
-            scores, best, user_vectors = model.search(tensors, vectors, allowed(rows), own(rows), tf.constant(depth))
-            if ranking is not None:
-                history = {name: tensors[name] for name in ("item_index", "length")}
-                count = tf.constant(config.ranking.candidates)
-                scores, best = ranking.reorder(history, user_vectors, scores, best, count)
-            yield _ranked(rows, scores[:, :k], best[:, :k])
-    else:
-        scorer = cast(Scorer, model)
-        for first in range(0, len(users), batch_size):
-            rows = users[first : first + batch_size]
-            scores, best = _top_k(tf.constant(scorer(sequences, rows)), allowed(rows), own(rows), tf.constant(k))
-            yield _ranked(rows, scores, best)
+def _only(candidates: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The allowed ones of each row's candidates: int32 [B, N], bool [n + 1] -> bool [B, n + 1]."""
+    chosen = np.zeros((len(candidates), len(mask)), bool)
+    np.put_along_axis(chosen, candidates, True, axis=1)
+    return chosen & mask
 
 
 def top_k(scores: tf.Tensor, allowed: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The best allowed items: of equal scores the lower index comes first.
+    """The best allowed items; of equal scores the lower index comes first.
 
     Args:
       scores: float32 [B, n + 1].
       allowed: bool [n + 1], or [B, n + 1] where each row has its own.
-      excluded: int32 [pairs, 2], (row, item index) that may not come back.
+      excluded: int32 [pairs, 2], (row, item index) that may not be returned.
       k: int32 scalar.
 
     Returns:
@@ -162,57 +154,11 @@ def top_k(scores: tf.Tensor, allowed: tf.Tensor, excluded: tf.Tensor, k: tf.Tens
 _top_k = AnyShapeFunction(top_k)
 
 
-def ranks_in(ranked: Iterator[RankedBatch], targets: Targets) -> np.ndarray:
-    """The rank of each target in its user's list, from 1, 0 where it is not in it: int64 [targets]."""
+def target_ranks(batches: Iterable[RankedBatch], targets: Targets) -> np.ndarray:
+    """The rank of each target in its user's list, from 1; 0 where it is not in the list: int64 [targets]."""
     ranks = np.zeros(len(targets.item), np.int64)
-    for batch in ranked:
-        place, row = _events(targets.offsets[batch.users], targets.offsets[batch.users + 1])
-        found = (batch.items[row] == targets.item[place][:, np.newaxis]) & (batch.items[row] != UNKNOWN_ITEM)
-        ranks[place] = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
+    for batch in batches:
+        target, row = ranges(targets.offsets[batch.users], targets.offsets[batch.users + 1])
+        hits = (batch.items[row] == targets.item[target][:, np.newaxis]) & (batch.items[row] != UNKNOWN_ITEM)
+        ranks[target] = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
     return ranks
-
-
-def excluded_from(config: Config, sequences: SequenceTable, users: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """Where the events begin whose items may not be recommended to a user who has done all before `stop`.
-
-    That is all of them (`data.exclude_history`), those of the last `data.exclude_recent_seconds`, or none. Seconds are
-    counted back from the event at `stop` where a request knows its time, and otherwise from the last one before it.
-
-    Args:
-      users, stop: int64 [B], rows of `sequences` and flat positions in them.
-
-    Returns:
-      int64 [B] flat positions, `stop` where nothing is left out.
-    """
-    begin, end = sequences.offsets[:-1][users], sequences.offsets[1:][users]
-    if config.data.exclude_history:
-        return begin
-    seconds, times = config.data.exclude_recent_seconds, sequences.timestamp
-    if not seconds or not len(times):
-        return stop
-    last = np.where(config.evaluation.with_timestamp & (stop < end), stop, stop - 1)
-    return np.array(
-        [
-            first + np.searchsorted(times[first:after], max(times[now] - seconds, 0), side="right")
-            for first, after, now in zip(begin, stop, last, strict=True)
-        ],
-        np.int64,
-    )
-
-
-def event_pairs(sequences: SequenceTable, start: np.ndarray, stop: np.ndarray) -> tf.Tensor:
-    """(i, item index) of the events at flat positions `start[i]..stop[i]`: int32 [pairs, 2]."""
-    place, row = _events(start, stop)
-    return tf.constant(np.stack([row, sequences.item[place]], axis=1), tf.int32)
-
-
-def _events(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flat positions of `start[i]..stop[i]` one after another, and i for each: (int64 [total], int64 [total])."""
-    lengths = np.maximum(stop - start, 0)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return start[row] + within, row
-
-
-def _ranked(rows: np.ndarray, scores: tf.Tensor, best: tf.Tensor) -> RankedBatch:
-    return RankedBatch(rows, best.numpy().astype(np.int32), scores.numpy())

@@ -51,7 +51,7 @@ def headline(cutoffs: Sequence[int]) -> tuple[str, str, str]:
 
 def headline_figures(config: Config, stages: Stages, name: str) -> dict[str, np.ndarray]:
     """The headline metrics of a stage, float64 [U] over `stages.users`."""
-    found = metrics.per_user(stages.of[name].ranks, stages.targets.offsets, config.evaluation.cutoffs)
+    found = metrics.per_user(stages.by_name[name].ranks, stages.targets.offsets, config.evaluation.cutoffs)
     return {metric: found[metric][stages.users] for metric in headline(config.evaluation.cutoffs)}
 
 
@@ -64,7 +64,7 @@ def write(directory: Path, config: Config, stages: Stages, items: ItemTable, seq
         _ENDS: np.cumsum([len(user_id) for user_id in ids], dtype=np.int64),
         _CASE: _cases(stages, items),
     }
-    for name in (name for name in MODELS if name in stages.of):
+    for name in (name for name in MODELS if name in stages.by_name):
         for metric, values in headline_figures(config, stages, name).items():
             columns[f"{name}/{metric}"] = values.astype(np.float32)
     with atomic_file(directory / FILE) as temporary:

@@ -1,13 +1,19 @@
-"""What evaluation needs of models. The retrieval and the ranking model fit, and so would others."""
+"""The interfaces of the models that evaluation accepts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from trainer.data.batches import BatchColumns
+from trainer.data.tables import SequenceTable
+
+# A baseline: (sequences, int64 [B] rows of it) -> float32 [B, n + 1], scores of every item for these users. Column 0 is
+# not read. A scorer may only look at the events before a user's targets.
+Scorer = Callable[[SequenceTable, np.ndarray], np.ndarray]
 
 
 class Retriever(Protocol):

@@ -20,7 +20,7 @@ from trainer.config.names import (
     by_profile,
 )
 from trainer.data.tables import NO_TEXT, ItemTable, SequenceTable
-from trainer.evaluation.full_ranking import Targets
+from trainer.evaluation.targets import Targets
 
 COLD = 5  # a target with at most so many train events counts as cold
 HISTORIES = (5, 10, 20, 50, 100)  # events at which longer histories are a slice of their own
@@ -84,9 +84,9 @@ def slices(
     for name, ids in sequences.profile.items():
         groups.append((by_profile(name), *_values(ids[targets.user], sequences.names.get(f"profile_{name}"))))
     for name, ids in sequences.context.items():
-        groups.append((by_context(name), *_values(ids[targets.place], sequences.names.get(f"context_{name}"))))
+        groups.append((by_context(name), *_values(ids[targets.position], sequences.names.get(f"context_{name}"))))
     if clock:
-        groups.append((BY_TIME, *_periods(sequences.timestamp[targets.place])))
+        groups.append((BY_TIME, *_periods(sequences.timestamp[targets.position])))
     return [found for group in groups for found in _slices(*group)]
 
 

@@ -1,4 +1,4 @@
-"""What each recommender of a run gives the held-out users: ranks of the targets, and the lists themselves."""
+"""The recommenders of a run on its held-out users: the ranks of the targets, and the recommended lists."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import numpy as np
 
 from trainer.config import Config
 from trainer.data.tables import ItemTable, SequenceTable
-from trainer.evaluation.baselines import Scorer
-from trainer.evaluation.full_ranking import RankedBatch, Targets, rank_all, ranks_in, targets_of
-from trainer.evaluation.protocols import Ranker, Retriever
+from trainer.evaluation.full_ranking import (
+    RankedBatch,
+    RankingTask,
+    rank_with_model,
+    rank_with_scorer,
+    target_ranks,
+)
+from trainer.evaluation.protocols import Ranker, Retriever, Scorer
+from trainer.evaluation.targets import Targets, targets_of
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One recommender.
+    """The results of one recommender.
 
     Attributes:
       ranks: int64 [targets], from 1; 0 where a target is on no list.
-      lists: int32 [users with targets, list_length] item indices, UNKNOWN_ITEM where a list has ended.
+      lists: int32 [users with targets, list_length] item indices, UNKNOWN_ITEM after the end of a list.
     """
 
     ranks: np.ndarray
@@ -29,18 +35,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Stages:
-    """All recommenders, over the same held-out users.
+    """The results of all recommenders, for the same held-out users.
 
     Attributes:
       users: int64 [U], rows of the sequence table that have targets, ascending.
       targets: of all rows of the sequence table.
-      list_length: items of a list that are kept.
+      list_length: number of items that are stored of each list.
+      by_name: name of a recommender -> its results.
     """
 
     users: np.ndarray
     targets: Targets
     list_length: int
-    of: dict[str, Stage]
+    by_name: dict[str, Stage]
 
 
 def rank_stages(
@@ -63,28 +70,25 @@ def rank_stages(
     """
     targets = targets_of(sequences)
     users = np.flatnonzero(np.diff(targets.offsets))
-    k = max(config.evaluation.cutoffs)
+    task = RankingTask(config, items, sequences, k=max(config.evaluation.cutoffs), users=users)
     vectors = model.item_vectors()
-    ranked: dict[str, Iterator[RankedBatch]] = {
-        "retrieval": rank_all(config, model, items, sequences, k=k, users=users, item_vectors=vectors)
-    }
+    batches = {"retrieval": rank_with_model(task, model, item_vectors=vectors)}
     if ranking is not None:
-        ranked["recommend"] = rank_all(
-            config, model, items, sequences, k=k, users=users, ranking=ranking, item_vectors=vectors
-        )
+        batches["recommend"] = rank_with_model(task, model, ranking, vectors)
     for name, scorer in baselines.items():
-        ranked[name] = rank_all(config, scorer, items, sequences, k=k, users=users)
-    length = min(config.evaluation.list_length, k, len(items))
-    stages = {name: _stage(lists, targets, users, length) for name, lists in ranked.items()}
+        batches[name] = rank_with_scorer(task, scorer)
+    length = min(config.evaluation.list_length, task.list_length)
+    stages = {name: collect(ranked, targets, users, length) for name, ranked in batches.items()}
     return Stages(users, targets, length, stages)
 
 
-def _stage(ranked: Iterator[RankedBatch], targets: Targets, users: np.ndarray, length: int) -> Stage:
+def collect(batches: Iterator[RankedBatch], targets: Targets, users: np.ndarray, length: int) -> Stage:
+    """The ranks of the targets, and the first `length` items of each user's list."""
     lists = np.zeros((len(users), length), np.int32)
 
-    def kept() -> Iterator[RankedBatch]:
-        for batch in ranked:
+    def with_lists_stored() -> Iterator[RankedBatch]:
+        for batch in batches:
             lists[np.searchsorted(users, batch.users)] = batch.items[:, :length]
             yield batch
 
-    return Stage(ranks_in(kept(), targets), lists)
+    return Stage(target_ranks(with_lists_stored(), targets), lists)

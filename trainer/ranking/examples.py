@@ -12,7 +12,7 @@ from trainer.config import Config
 from trainer.data.batches import Batch, request_batch
 from trainer.data.tables import UNKNOWN_ITEM, SequenceTable
 from trainer.errors import TowersError
-from trainer.evaluation.full_ranking import event_pairs, excluded_from
+from trainer.evaluation.candidates import event_pairs, exclusion_start
 from trainer.retrieval.model import RetrievalModel
 
 RANDOM_ITEMS = 1  # a stream of random numbers of its own
@@ -73,7 +73,7 @@ def _choices(
 ) -> Choices:
     start = np.maximum(sequences.offsets[:-1][user], stop - config.model.max_history)
     # What a user has and should not be offered again, can not be chosen.
-    since = excluded_from(config, sequences, user, stop)
+    since = exclusion_start(config, sequences, user, stop)
     item = sequences.item
     kept = [item[i] not in item[first:after] for i, first, after in zip(place, since, stop, strict=True)]
     order = np.flatnonzero(kept)
@@ -135,7 +135,7 @@ class RankingExamples:
             user = choices.user[rows]
             batch = {name: tf.constant(value) for name, value in self._requests(rows).items()}
             # What may not come back is off the list, and all that the user takes later.
-            since = excluded_from(config, sequences, user, choices.stop[rows])
+            since = exclusion_start(config, sequences, user, choices.stop[rows])
             excluded = event_pairs(sequences, since, sequences.offsets[1:][user])
             found = retrieval.search(batch, item_vectors, tf.constant(allowed), excluded, tf.constant(count))
             chosen = sequences.item[choices.place[rows]]

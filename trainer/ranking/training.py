@@ -14,7 +14,7 @@ from trainer.config import Config, ServingConfig
 from trainer.data.tables import ItemTable, SequenceTable
 from trainer.errors import TowersError
 from trainer.evaluation import metrics
-from trainer.evaluation.full_ranking import candidate_mask
+from trainer.evaluation.candidates import candidate_mask
 from trainer.files import atomic_directory
 from trainer.ranking.candidate_features import CandidateFeatures
 from trainer.ranking.examples import RankingExamples, target_choices, train_choices

@@ -10,8 +10,8 @@ import tensorflow_model_analysis as tfma
 from sklearn import metrics as sk
 
 from tfx_pipeline.components import rating_slices
-from trainer.evaluation.full_ranking import Targets
 from trainer.evaluation.slices import Slice
+from trainer.evaluation.targets import Targets
 
 
 def test_slices_are_those_of_an_independent_implementation(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from tfx_pipeline.gates.quality import judgement as quality
 from tfx_pipeline.gates.quality.judgement import Compared
 from trainer.config import Config, GatesConfig
 from trainer.errors import UsageError
-from trainer.evaluation.full_ranking import Targets
 from trainer.evaluation.slices import Slice
+from trainer.evaluation.targets import Targets
 
 USERS = 400
 

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tests.trainer import tables
 from trainer.config import Config
 from trainer.data.tables import SequenceTable
-from trainer.evaluation import full_ranking
 from trainer.evaluation.baselines import popularity
+from trainer.evaluation.full_ranking import RankingTask, rank_with_scorer, target_ranks
+from trainer.evaluation.targets import targets_of
 
 
-def lists(config: Config, counts: list[int], sequences: SequenceTable, **options: int) -> dict:
+def lists(config: Config, counts: list[int], sequences: SequenceTable, **options: Any) -> dict:
     """User -> list by popularity, where items with a count of 0 occur nowhere."""
     items = tables.item_table(len(counts), np.array(counts), occurs=np.array(counts) > 0)
-    ranked = full_ranking.rank_all(config, popularity(items), items, sequences, **options)
+    ranked = rank_with_scorer(RankingTask(config, items, sequences, **options), popularity(items))
     return {int(u): list(row) for batch in ranked for u, row in zip(batch.users, batch.items, strict=True)}
 
 
@@ -49,12 +52,12 @@ def test_items_of_the_last_seconds_are_left_out() -> None:
 
 def test_given_candidates_alone_are_ranked_and_those_that_are_not_allowed_are_not() -> None:
     sequences = tables.sequence_table([[1, 2, 3], [4, 4]], targets=1)
-    among = np.array([[1, 4, 3], [2, 0, 0]], np.int32)
-    found = lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=3, among=among)
+    candidates = np.array([[1, 4, 3], [2, 0, 0]], np.int32)
+    found = lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=3, candidates=candidates)
     assert found == {0: [3, 4, 0], 1: [2, 0, 0]}
-    assert lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=1, users=np.array([1]), among=among[:1]) == {
-        1: [1]
-    }
+    assert lists(
+        tables.make_config("order"), [9, 8, 7, 6], sequences, k=1, users=np.array([1]), candidates=candidates[:1]
+    ) == {1: [1]}
 
 
 def test_items_that_never_occur_are_no_candidates_unless_wanted() -> None:
@@ -73,16 +76,16 @@ def test_equal_scores_rank_in_catalogue_order() -> None:
 def test_ranks_of_several_targets() -> None:
     sequences = tables.sequence_table([[1, 4, 2, 4], [3], []], targets=0)
     sequences.target_count[:] = [3, 1, 0]
-    targets = full_ranking.targets_of(sequences)
+    targets = targets_of(sequences)
     assert targets.item.tolist() == [2, 4, 3]  # an item that comes twice is one target
     assert targets.offsets.tolist() == [0, 2, 3, 3]
     items = tables.item_table(4, np.array([9, 1, 8, 7]))
-    ranked = full_ranking.rank_all(tables.make_config("order"), popularity(items), items, sequences, k=2)
-    assert full_ranking.ranks_in(ranked, targets).tolist() == [0, 2, 2]  # 3, 4 before 2; and 1, 3
+    ranked = rank_with_scorer(RankingTask(tables.make_config("order"), items, sequences, k=2), popularity(items))
+    assert target_ranks(ranked, targets).tolist() == [0, 2, 2]  # 3, 4 before 2; and 1, 3
 
 
 def test_an_unknown_target_is_a_miss() -> None:
     sequences = tables.sequence_table([[1, 2, 0]], targets=1)
     items = tables.item_table(2)
-    ranked = full_ranking.rank_all(tables.make_config("order"), popularity(items), items, sequences, k=2)
-    assert full_ranking.ranks_in(ranked, full_ranking.targets_of(sequences)).tolist() == [0]
+    ranked = rank_with_scorer(RankingTask(tables.make_config("order"), items, sequences, k=2), popularity(items))
+    assert target_ranks(ranked, targets_of(sequences)).tolist() == [0]

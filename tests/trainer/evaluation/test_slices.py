@@ -4,8 +4,8 @@ import numpy as np
 
 from tests.trainer import tables
 from trainer.data.tables import SequenceTable
-from trainer.evaluation.full_ranking import targets_of
 from trainer.evaluation.slices import Slice, slices
+from trainer.evaluation.targets import targets_of
 
 ITEMS = tables.item_table(4, np.array([0, 5, 6, 700]))
 

@@ -11,7 +11,7 @@ from tests.trainer import tables
 from trainer.data.tables import SequenceTable
 from trainer.errors import TowersError
 from trainer.evaluation.evaluate import evaluate
-from trainer.evaluation.full_ranking import rank_all
+from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.ranking import model as ranking_model
 from trainer.ranking import persistence as ranking_persistence
 from trainer.ranking import training as ranking_training
@@ -69,10 +69,9 @@ def test_reordering_wins_where_there_is_something_to_win(data: tuple, trained: t
 def test_lists_hold_the_same_items_and_fall_in_score(data: tuple, trained: tuple) -> None:
     model, reordering, _ = trained
     items, test = data[0], data[3]
-    plain = {
-        u: row for b in rank_all(CONFIG, model, items, test, k=30) for u, row in zip(b.users, b.items, strict=True)
-    }
-    for batch in rank_all(CONFIG, model, items, test, k=30, ranking=reordering):
+    task = RankingTask(CONFIG, items, test, k=30)
+    plain = {u: row for b in rank_with_model(task, model) for u, row in zip(b.users, b.items, strict=True)}
+    for batch in rank_with_model(task, model, reordering):
         assert (np.diff(np.where(np.isfinite(batch.scores), batch.scores, -1e30), axis=1) <= 0).all()
         for user, row in zip(batch.users, batch.items, strict=True):
             assert sorted(row[:20]) == sorted(plain[user][:20])

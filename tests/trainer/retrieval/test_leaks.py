@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.trainer import tables
 from trainer.data.batches import training_batches, training_windows
 from trainer.data.tables import NO_TEXT, SequenceTable
-from trainer.evaluation.full_ranking import rank_all
+from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.graphs import AnyShapeFunction
 from trainer.retrieval.model import RetrievalModel
 from trainer.towers.inputs import item_inputs, user_inputs
@@ -131,10 +131,8 @@ class Model:
         targets = np.zeros(len(sequences), np.int32)
         targets[user] = sequences.offsets[user + 1] - place
         asked = dataclasses.replace(sequences, target_count=targets)
-        ranked = rank_all(
-            config, self.model, ITEMS, asked, k=len(ITEMS), users=np.array([user]), item_vectors=self.vectors
-        )
-        (only,) = ranked
+        task = RankingTask(config, ITEMS, asked, k=len(ITEMS), users=np.array([user]))
+        (only,) = rank_with_model(task, self.model, item_vectors=self.vectors)
         return only.items[0], only.scores[0]
 
 

@@ -11,7 +11,7 @@ from tests.trainer import tables
 from trainer.config import Config
 from trainer.errors import TowersError
 from trainer.evaluation.evaluate import evaluate
-from trainer.evaluation.full_ranking import rank_all
+from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.retrieval import model as retrieval_model
 from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
@@ -103,7 +103,7 @@ def test_every_input_trains_saves_and_loads(tmp_path: Path) -> None:
     config = tables.make_config(model=MODEL, retrieval={"epochs": 2}, evaluation={"with_query": True})
     retrieval_training.train(config, items, sequences, validation, texts, tmp_path / "model")
     one = retrieval_persistence.load(tmp_path / "model", items, texts)
-    lists = list(rank_all(config, one, items, validation, k=5))
+    lists = list(rank_with_model(RankingTask(config, items, validation, k=5), one))
     assert sorted(np.concatenate([batch.users for batch in lists])) == list(range(30))
     np.testing.assert_allclose(np.load(tmp_path / "model" / "item_vectors.npy"), one.item_vectors(), atol=1e-6)
 
@@ -116,7 +116,7 @@ def test_a_catalogue_of_five_items(tmp_path: Path) -> None:
     result, model = learn(config, tmp_path / "model", (items, train, None, None))
     assert [record["epoch"] for record in result["epochs"]] == [1, 2], "without validation every epoch is run"
     assert "ndcg@10" not in result
-    for batch in rank_all(config, model, items, validation, k=100):
+    for batch in rank_with_model(RankingTask(config, items, validation, k=100), model):
         for user, row in zip(batch.users, batch.items, strict=True):
             start, stop = validation.offsets[user], validation.offsets[user + 1] - 1
             own = set(validation.item[start:stop])

@@ -26,8 +26,8 @@ from trainer.data import loading
 from trainer.data.features import has_clock
 from trainer.data.tables import ItemTable
 from trainer.evaluation import document
-from trainer.evaluation.full_ranking import Targets, targets_of
 from trainer.evaluation.slices import slices
+from trainer.evaluation.targets import Targets, targets_of
 
 
 class QualityGateExecutor(DatasetExecutor):
@@ -94,7 +94,7 @@ def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared]
         k = min(k, model.metadata["config"]["serving"]["k"])
         say = functools.partial(_say, title, len(requests))
         lists.append([answer.item_ids for answer in model.recommend(requests, say)])
-    targets = targets.only(np.isin(targets.user, rows))
+    targets = targets.subset(np.isin(targets.user, rows))
     last_ranks, ranks = (_ranks(targets, rows, found, items) for found in lists)
     spoken = loading.load_languages(config, step.dataset_paths)
     clock = has_clock(config.data)

@@ -13,8 +13,8 @@ from trainer.config import GatesConfig
 from trainer.errors import UsageError
 from trainer.evaluation import metrics
 from trainer.evaluation.document import BETTER, WORSE, main_metric, served
-from trainer.evaluation.full_ranking import Targets
 from trainer.evaluation.slices import Slice
+from trainer.evaluation.targets import Targets
 from trainer.evaluation.uncertainty import FEWEST, differences, holm, verdict
 
 GATE = "quality"
@@ -107,7 +107,7 @@ def compare(
     kept: list[tuple[Slice, float, np.ndarray, np.ndarray]] = []
     too_few: list[str] = []
     for part, tolerance in chosen:
-        within = targets.only(part.targets)
+        within = targets.subset(part.targets)
         users = np.flatnonzero(np.diff(within.offsets))
         if len(users) < FEWEST:
             too_few.append(f"{_title(part)} ({len(users)})")

@@ -21,7 +21,7 @@ from trainer.data.loading import Dataset
 from trainer.data.tables import ItemTable, SequenceTable, TextVectors
 from trainer.errors import TowersError, UsageError
 from trainer.evaluation.evaluate import evaluate
-from trainer.evaluation.full_ranking import rank_all
+from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.retrieval import model as retrieval_model
 from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
@@ -133,7 +133,7 @@ def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple,
     lists = []
     for given in (texts, garbled):
         one = retrieval_persistence.load(directory, items, given)
-        lists.append(list(rank_all(model.config, one, items, validation, k=3)))
+        lists.append(list(rank_with_model(RankingTask(model.config, items, validation, k=3), one)))
     np.testing.assert_array_equal(lists[0][0].items, lists[1][0].items)
 
 
