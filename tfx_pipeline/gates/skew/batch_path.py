@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from serving.export.exported_model import Answer
@@ -11,7 +9,8 @@ from tfx_pipeline.components.dataset_step import Step
 from tfx_pipeline.gates.skew.judgement import ExpectedAnswer
 from trainer.data.loading import Dataset
 from trainer.data.tables import UNKNOWN_ITEM
-from trainer.evaluation.full_ranking import rank_all
+from trainer.evaluation.full_ranking import RankingTask, rank_with_model
+from trainer.ranking.model import RankingModel
 
 
 class BatchPath:
@@ -49,8 +48,8 @@ class BatchPath:
             index gate judges: then no item is required.
         """
         k = self._config.serving.k
-        scores = self._ranked(rows, k=k, among=self._item_indices(answers, k), ranking=self._ranker)
-        lists = self._ranked(rows, k=k, ranking=self._ranker)
+        scores = self._ranked(rows, k, self._ranker, candidates=self._item_indices(answers, k))
+        lists = self._ranked(rows, k, self._ranker)
         required = self._required_items(rows, lists) if exact_index else {}
         return [ExpectedAnswer(scores[row], required.get(row, {}), len(lists[row])) for row in rows.tolist()]
 
@@ -73,7 +72,7 @@ class BatchPath:
         """Row -> ids of the ranking candidates whose scores exceed the last candidate's by more than the tolerance."""
         count, tolerance = self._config.ranking.candidates, self._config.gates.skew_tolerance
         candidates = {}
-        for row, scores in self._ranked(rows, k=count).items():
+        for row, scores in self._ranked(rows, count).items():
             threshold = -np.inf
             if len(scores) == count:  # otherwise all items that may be recommended are candidates
                 last = min(scores.values())
@@ -90,10 +89,13 @@ class BatchPath:
             indices[row, : len(item_ids)] = [index_of.get(item_id, UNKNOWN_ITEM) for item_id in item_ids]
         return indices
 
-    def _ranked(self, rows: np.ndarray, **options: Any) -> dict[int, dict[str, float]]:
-        """Row -> item id -> score, best first; the options are those of `rank_all`."""
+    def _ranked(
+        self, rows: np.ndarray, k: int, ranker: RankingModel | None = None, candidates: np.ndarray | None = None
+    ) -> dict[int, dict[str, float]]:
+        """Row -> item id -> score, best first; see `RankingTask` for `k` and `candidates`."""
+        task = RankingTask(self._config, self._items, self._sequences, k=k, users=rows, candidates=candidates)
         lists: dict[int, dict[str, float]] = {}
-        for batch in rank_all(self._config, self._towers, self._items, self._sequences, users=rows, **options):
+        for batch in rank_with_model(task, self._towers, ranker):
             for row, items, scores in zip(batch.users, batch.items, batch.scores, strict=True):
                 is_item = items != UNKNOWN_ITEM
                 lists[int(row)] = dict(zip(self._item_ids[items[is_item]], scores[is_item].tolist(), strict=True))
