@@ -51,6 +51,9 @@ EXTRAS = {
         "jsonschema",
         "pytrec-eval-terrier",  # metrics of somebody else, to hold ours against
         "cryptography",  # certificates for the tests of TLS
+        "mkdocs",
+        "mkdocs-material",
+        "mkdocstrings[python]",
         "ruff",
         "mypy",
         "types-PyYAML",
