@@ -54,6 +54,7 @@ EXTRAS = {
         "mkdocs",
         "mkdocs-material",
         "mkdocstrings[python]",
+        "pymdown-extensions<12",  # 12 breaks the highlighting of mkdocstrings 1.0
         "ruff",
         "mypy",
         "types-PyYAML",
