@@ -1,8 +1,8 @@
 """Commands and Python in the guide do what the guide says, on a small shop.
 
 Blocks marked `bash` and `python` are executed page by page, in their order. `data` and `runs/shop` stand for the shared
-shop's tables and run, and 127.0.0.1:8500 for a server of that run. A block that is not executed carries a comment before
-it: `<!-- not run: reason -->`, or `<!-- background: serve -->` for the server, which a fixture starts.
+shop's tables and run, and 127.0.0.1:8500 for a server of that run. A comment stands before a block that is not
+executed: `<!-- not run: reason -->`, or `<!-- background: serve -->` for the server, which a fixture starts.
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ def test_page(page: str, place: Place) -> None:
             "PATH": f"{place.directory / 'bin'}{os.pathsep}{os.environ['PATH']}",
         }
         done = subprocess.run(
-            command, cwd=place.directory, env=environment, capture_output=True, text=True, timeout=SECONDS
+            [*program, "-c", code],
+            cwd=place.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
         )
         assert done.returncode == 0, f"{page}:\n{code}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
