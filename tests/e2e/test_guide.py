@@ -79,9 +79,7 @@ def test_page(page: str, place: Place) -> None:
             (command,) = code.strip().splitlines()
             parse_flags(shlex.split(command)[2:])
             continue
-        command = (
-            ["bash", "-euo", "pipefail", "-c", code] if block["language"] == "bash" else [sys.executable, "-c", code]
-        )
+        program = ["bash", "-euo", "pipefail"] if block["language"] == "bash" else [sys.executable]
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
