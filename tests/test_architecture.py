@@ -152,6 +152,12 @@ def test_package_roots_are_small(package: str) -> None:
     assert len(modules) <= MOST_ROOT_MODULES[package], modules
 
 
+def test_every_folder_is_a_package() -> None:
+    """`setup.py` finds packages by their `__init__.py`: a folder without one would not be installed."""
+    folders = {path.parent for path in MODULES.values()}
+    assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
 def test_files_are_short() -> None:
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES.values()

@@ -1,0 +1,1 @@
+"""A run's directory, its outputs, its users and its report."""
