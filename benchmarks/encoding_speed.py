@@ -94,9 +94,9 @@ def main() -> None:
     use_threads(arguments.threads)
     from trainer.config import loader as config_loader
     from trainer.graphs import AnyShapeFunction
-    from trainer.text import encoder as text_encoder
-    from trainer.text import weights
+    from trainer.text.bert import directory as bert_directory
     from trainer.text.cleaning import clean
+    from trainer.text.pretrained import load_encoder
     from trainer.training.precision import products_in
 
     config = config_loader.load(ROOT / "configs" / "amazon_reviews.yaml")
@@ -104,10 +104,10 @@ def main() -> None:
     texts = reviews(arguments.data / config.data.interactions.path)
     order = np.random.default_rng(arguments.seed).permutation(len(texts))[: arguments.texts]
     texts = [texts[i] for i in order]
-    files = weights.read(config.text.encoder)
+    files = bert_directory.read(config.text.encoder)
     products = products_in(config.text.precision)
-    encoder = text_encoder.load(config.text.encoder, max_tokens, products)
-    plain = text_encoder.load(config.text.encoder, max_tokens)
+    encoder = load_encoder(config.text.encoder, max_tokens, products)
+    plain = load_encoder(config.text.encoder, max_tokens)
     embed = AnyShapeFunction(encoder.embed_tokens)
     budget = config.text.tokens_per_batch
 
@@ -122,7 +122,7 @@ def main() -> None:
             sequences = encoder.tokenize(clean(texts).numpy().tolist())
             found = []
             for first in range(0, len(sequences), budget // length):
-                short = encoder.padded(sequences[first : first + budget // length])
+                short = encoder.pad(sequences[first : first + budget // length])
                 found.append(embed(np.pad(short, [[0, 0], [0, length - short.shape[1]]])).numpy())
             return np.concatenate(found)
 

@@ -1,7 +1,7 @@
 """What one query costs to encode, and what was tried to make it cheaper: milliseconds of the encoder alone, from token
 ids to a vector, one text at a time.
 
-- as served: `trainer.text.forward`, float32, no padding;
+- as served: `trainer.text.bert.inference`, float32, no padding;
 - padded to 64 tokens, as graphs of one static shape are;
 - KerasNLP's own layers, without padding;
 - bfloat16 products, which need AVX-512 BF16 or AMX to gain: not served, because a graph goes to any machine;
@@ -38,11 +38,11 @@ def main() -> None:
     use_threads(arguments.threads)
     import tensorflow as tf
 
-    from trainer.text import encoder as text_encoder
+    from trainer.text.pretrained import load_encoder
     from trainer.training.precision import products_in
 
-    served = text_encoder.load(arguments.encoder, 128)
-    half = text_encoder.load(arguments.encoder, 128, tf.bfloat16)
+    served = load_encoder(arguments.encoder, 128)
+    half = load_encoder(arguments.encoder, 128, tf.bfloat16)
     ids = tf.TensorSpec([None, None], tf.int32)
 
     def unfused(token_ids: tf.Tensor) -> tf.Tensor:
@@ -70,7 +70,7 @@ def main() -> None:
     random = np.random.default_rng(1)
     for words in arguments.words:
         texts = [" ".join(random.choice(WORDS, words)) for _ in range(arguments.rounds)]
-        sequences = [served.padded([sequence]) for sequence in served.tokenize(texts)]
+        sequences = [served.pad([sequence]) for sequence in served.tokenize(texts)]
         seconds: dict[str, list[float]] = {name: [] for name in variants}
         first, cosine = {}, dict.fromkeys(variants, 1.0)
         for number, tokens in enumerate([sequences[0]] * _WARM_UP + sequences):

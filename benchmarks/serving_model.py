@@ -91,7 +91,7 @@ def _make(arguments: argparse.Namespace, directory: Path) -> Path:
     from serving.export import exporter
     from tests.serving import exported
     from trainer.config import Config
-    from trainer.text import encoder as text_encoder
+    from trainer.text.pretrained import describe_encoder
 
     settings = exported.make_config(arguments.encoder, k=arguments.k, candidates=arguments.candidates).model_dump()
     settings["text"]["max_tokens"] = 128
@@ -99,7 +99,7 @@ def _make(arguments: argparse.Namespace, directory: Path) -> Path:
     settings["serving"]["max_history"] = 50
     settings["index"]["k"] = min(100, arguments.items)
     config = Config.model_validate(settings)
-    width, _ = text_encoder.describe(arguments.encoder, config.text.max_tokens)
+    width, _ = describe_encoder(arguments.encoder, config.text.max_tokens)
     items = exported.make_items(arguments.items)
     towers = exported.make_towers(config, items, width=width)
     exporter.export(

@@ -19,7 +19,8 @@ import tensorflow as tf
 from apache_beam.utils import shared
 
 from trainer.errors import TowersError
-from trainer.text import encoder as text_encoder
+from trainer.text.encoder import TextEncoder
+from trainer.text.pretrained import describe_encoder, load_encoder
 from trainer.text.store.embedding_store import EmbeddingStore
 from trainer.text.store.keys import as_array, sort_order, text_key
 from trainer.text.store.vectors import load_vectors, write_vectors
@@ -49,7 +50,7 @@ def embed_examples(
 
     Args:
       sources: (glob of gzipped TFRecord files, names of the bytes features that hold texts).
-      encoder, max_tokens, products: as `trainer.text.encoder.load` takes them.
+      encoder, max_tokens, products: as `trainer.text.pretrained.load_encoder` takes them.
       tokens_per_batch: as `TextEncoder.encode_texts` takes it.
       store_directory: the store, on a file system all workers share.
       directory: where `keys.npy`, `vectors.npy` and `metadata.json` go.
@@ -64,7 +65,7 @@ def embed_examples(
       TowersError: the encoder cannot be loaded, the store is damaged or the disk is full.
     """
     # What is wrong with the encoder shows before anything starts.
-    _, fingerprint = text_encoder.describe(encoder, max_tokens, products)
+    _, fingerprint = describe_encoder(encoder, max_tokens, products)
     EmbeddingStore(store_directory, fingerprint)
     run = uuid.uuid4().hex
     if on_progress:
@@ -137,7 +138,7 @@ class EmbedTexts(beam.PTransform):
         run: str = "",
     ) -> None:
         super().__init__()
-        self._width, fingerprint = text_encoder.describe(encoder, max_tokens, products)
+        self._width, fingerprint = describe_encoder(encoder, max_tokens, products)
         self._store = (store_directory, fingerprint)
         self._directory = directory
         self._encode = _Encode((encoder, max_tokens, products.name), tokens_per_batch, self._store, run)
@@ -209,13 +210,13 @@ class _Encode(beam.DoFn):
         self._store_arguments = store
         self._run = run
         self._shared = shared.Shared()  # one model a process, whatever the number of threads
-        self._encoder: text_encoder.TextEncoder | None = None
+        self._encoder: TextEncoder | None = None
 
     def process(self, chunk: list[tuple[bytes, bytes]]) -> Iterator[Any]:
         if self._encoder is None:  # not in `setup`: a run that has everything in the store loads no model
             name, max_tokens, products = self._encoder_arguments
             self._encoder = self._shared.acquire(
-                lambda: text_encoder.load(name, max_tokens, tf.as_dtype(products)), tag=self._encoder_arguments
+                lambda: load_encoder(name, max_tokens, tf.as_dtype(products)), tag=self._encoder_arguments
             )
         report = _listeners.get(self._run)
         start = reported_at = time.monotonic()

@@ -27,7 +27,7 @@ from trainer.files import atomic_directory
 from trainer.index import builder
 from trainer.index.base import Index
 from trainer.index.brute_force import BruteForceIndex
-from trainer.text import encoder as text_encoder
+from trainer.text.pretrained import load_encoder
 
 if TYPE_CHECKING:
     from trainer.data.loading import Dataset
@@ -86,7 +86,7 @@ def export(
     name = towers.encoder or config.text.encoder
     encoder = None
     if dataset.texts is not None:
-        encoder = text_encoder.load(name, config.text.max_tokens, tokens_per_pass=config.serving.tokens_per_pass)
+        encoder = load_encoder(name, config.text.max_tokens, tokens_per_pass=config.serving.tokens_per_pass)
     categories = inputs.events or inputs.context or inputs.profile
     transform = TransformGraph(sequence_transform) if categories else None
     reads = towers.item_tower.inputs

@@ -12,7 +12,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tests.support import tiny_bert
 from tfx_pipeline import text_embedding
 from trainer.errors import TowersError
-from trainer.text import encoder
+from trainer.text import pretrained
+from trainer.text.encoder import TextEncoder
+from trainer.text.pretrained import describe_encoder, load_encoder
 from trainer.text.store import embedding_store
 from trainer.text.store.vectors import load_vectors, rows_of
 
@@ -67,8 +69,8 @@ def words(count: int) -> list[str]:
 def test_every_distinct_text_once_and_only_new_ones_are_encoded(bert: str, tmp_path: Path, products: tf.DType) -> None:
     texts: list[str | bytes] = [*words(30), "书", "书".encode(), "", b""]
     metadata = embed(texts * 2, bert, tmp_path / "one", tmp_path / "store", products=products)
-    model = encoder.load(bert, MAX_TOKENS)  # as it is served
-    fingerprint = encoder.describe(bert, MAX_TOKENS, products)[1]
+    model = load_encoder(bert, MAX_TOKENS)  # as it is served
+    fingerprint = describe_encoder(bert, MAX_TOKENS, products)[1]
     assert (fingerprint == model.fingerprint) == (products == tf.float32)
     assert metadata.pop("seconds") > 0
     assert metadata == {
@@ -100,13 +102,13 @@ def test_every_distinct_text_once_and_only_new_ones_are_encoded(bert: str, tmp_p
 
 def test_texts_are_sorted_by_length_within_chunks(bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chunks: list[int] = []
-    encode_texts = encoder.TextEncoder.encode_texts
+    encode_texts = TextEncoder.encode_texts
 
-    def spy(self: encoder.TextEncoder, texts: list, *arguments: object) -> np.ndarray:
+    def spy(self: TextEncoder, texts: list, *arguments: object) -> np.ndarray:
         chunks.append(len(texts))
         return encode_texts(self, texts, *arguments)
 
-    monkeypatch.setattr(encoder.TextEncoder, "encode_texts", spy)
+    monkeypatch.setattr(TextEncoder, "encode_texts", spy)
     embed(words(40), bert, tmp_path / "out", tmp_path / "store")
     assert sum(chunks) == 40
     assert max(chunks) == 8  # whole chunks form, whatever the sources' bundles
@@ -125,7 +127,7 @@ def test_another_length_encoder_or_cleaning_finds_nothing_in_the_store(
 
     assert [hits(bert), hits(bert, MAX_TOKENS - 1), hits(other)] == [0, 0, 0]
     with monkeypatch.context() as context:
-        context.setattr(encoder, "CLEANING_VERSION", "another")
+        context.setattr(pretrained, "CLEANING_VERSION", "another")
         assert hits(bert) == 0
     assert hits(bert) == 5
 

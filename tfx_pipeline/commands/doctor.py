@@ -113,8 +113,8 @@ def _server_engines() -> Iterator[Check]:
 
 def _encoder() -> Iterator[Check]:
     from trainer.config import TextConfig
-    from trainer.text import encoder
+    from trainer.text.pretrained import load_encoder
 
     settings = TextConfig()
-    loaded = encoder.load(settings.encoder, settings.max_tokens)
+    loaded = load_encoder(settings.encoder, settings.max_tokens)
     yield "text encoder", True, f"{settings.encoder}, {loaded.width} wide, files verified"

@@ -42,7 +42,7 @@ from trainer.index import builder
 from trainer.index.queries import user_vectors
 from trainer.retrieval import new_catalogue
 from trainer.retrieval.model import RetrievalModel
-from trainer.text import encoder as text_encoder
+from trainer.text.pretrained import describe_encoder
 from trainer.text.store.embedding_store import EmbeddingStore
 from trainer.text.store.vectors import load_vectors
 
@@ -236,7 +236,7 @@ def _load_items(
     name = run.towers.encoder or made.metadata["encoder"]
     max_tokens = made.metadata["max_tokens"]
     store = run.config.text.store or str(directory.text_store)
-    _, fingerprint = text_encoder.describe(name, max_tokens, products)
+    _, fingerprint = describe_encoder(name, max_tokens, products)
     if not run.towers.encoder and fingerprint != made.metadata["fingerprint"]:
         raise TowersError(
             f"{name}: is not the text encoder that the run was made with; its files or this code have changed. Bring "

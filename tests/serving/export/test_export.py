@@ -319,9 +319,9 @@ class TestForms:
         config = make_config(tiny_bert.write(tmp_path / "bert"))
         items = exported.make_items(ITEMS["brute_force"])
         towers = exported.make_towers(config, items)
-        from trainer.text import encoder
+        from trainer.text.pretrained import load_encoder
 
-        encode = encoder.load(config.text.encoder, config.text.max_tokens)
+        encode = load_encoder(config.text.encoder, config.text.max_tokens)
         inputs = request(1, 3)
         written = [text.decode() for text in inputs["history_text"][0]]
         features = {

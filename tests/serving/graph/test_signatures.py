@@ -17,7 +17,7 @@ from tests.support import tiny_bert
 from trainer.data.tables import TextVectors
 from trainer.data.transform_graph import TransformGraph
 from trainer.index import builder
-from trainer.text import encoder as text_encoder
+from trainer.text.pretrained import load_encoder
 from trainer.towers.inputs import ItemInputs
 
 ITEMS = 40
@@ -29,7 +29,7 @@ class Model:
     def __init__(self, place) -> None:
         bert = tiny_bert.write(place / "bert")
         config = exported.make_config(bert, category="colour", model={"min_id_count": OWN_ID})
-        encoder = text_encoder.load(bert, config.text.max_tokens)
+        encoder = load_encoder(bert, config.text.max_tokens)
         items = exported.make_items(ITEMS)
         written = [f"{title}\n{DESCRIPTIONS[i % 3]}" for i, title in enumerate(items.title)]
         stored = TextVectors(encoder(tf.constant(written)).numpy().astype(np.float16), bert)

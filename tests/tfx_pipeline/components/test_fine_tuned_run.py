@@ -21,8 +21,8 @@ from tfx_pipeline.components.index_builder import IndexBuilderExecutor
 from tfx_pipeline.components.retrieval_trainer import RetrievalTrainerExecutor
 from trainer.config import Config
 from trainer.data.tables import TextVectors
-from trainer.text import encoder
 from trainer.text.fine_tuning.saved import ENCODER_DIRECTORY, VECTORS_FILE
+from trainer.text.pretrained import load_encoder
 from trainer.text.store.keys import as_array, text_key
 from trainer.text.store.vectors import load_vectors
 
@@ -130,7 +130,7 @@ def test_the_texts_of_all_splits_come_in_the_order_of_their_vectors(step: Step) 
 def test_from_examples_to_the_served_graph(step: Step) -> None:
     for executor in (RetrievalTrainerExecutor, IndexBuilderExecutor, ExporterExecutor):
         executor().run(step)
-    trained = encoder.load(str(Path(step.inputs["towers"], ENCODER_DIRECTORY)), MAX_TOKENS)
+    trained = load_encoder(str(Path(step.inputs["towers"], ENCODER_DIRECTORY)), MAX_TOKENS)
     (model,) = Path(step.outputs["model"]).rglob("saved_model.pb")
     texts = texts_of(step)
     assert texts.texts is not None

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer.text.reference_bert import embed, wordpiece
-from trainer.text import encoder, weights
+from trainer.text.bert import directory as bert_directory
 from trainer.text.encoder import TextEncoder
+from trainer.text.pretrained import load_encoder
 
 SENTENCES = [
     "This guitar string sounds great, and it lasts for months!",
@@ -20,7 +21,7 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def minilm() -> TextEncoder:
-    return encoder.load(weights.MINILM, 128)
+    return load_encoder(bert_directory.MINILM, 128)
 
 
 def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -28,7 +29,7 @@ def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def test_equals_a_forward_pass_in_numpy(minilm: TextEncoder) -> None:
-    directory = weights.locate(weights.MINILM)
+    directory = bert_directory.locate(bert_directory.MINILM)
     assert directory is not None
     vocabulary = (directory / "vocab.txt").read_text(encoding="utf-8").splitlines()
     tokens = [wordpiece(sentence, vocabulary) for sentence in SENTENCES]
@@ -41,7 +42,7 @@ def test_equals_a_forward_pass_in_numpy(minilm: TextEncoder) -> None:
 
 
 def test_bfloat16_products_change_little(minilm: TextEncoder) -> None:
-    vectors = encoder.load(weights.MINILM, 128, tf.bfloat16)(tf.constant(SENTENCES)).numpy()
+    vectors = load_encoder(bert_directory.MINILM, 128, tf.bfloat16)(tf.constant(SENTENCES)).numpy()
     assert vectors.dtype == np.float32
     assert cosines(vectors, minilm(tf.constant(SENTENCES)).numpy()).min() > 0.9999
 

@@ -49,16 +49,16 @@ class FineTuning:
     def __init__(self, config: Config, items: ItemTable, texts: TextVectors) -> None:
         if texts.texts is None:
             raise ValueError("`texts.texts` should be given: training encodes them. Received: None")
-        from trainer.text import encoder as text_encoder  # KerasNLP is slow to import, and few runs train an encoder
+        from trainer.text.pretrained import load_encoder  # KerasNLP is slow to import, and few runs train an encoder
 
         self._config, self._seed = config.text, config.seed
-        self._encoder = text_encoder.load(config.text.encoder, config.text.max_tokens)
+        self._encoder = load_encoder(config.text.encoder, config.text.max_tokens)
         self._sequences = self._encoder.tokenize(list(texts.texts))
         self._item_rows = np.concatenate([[NO_TEXT], items.text_row]).astype(np.int32)
         self.text_vectors = CurrentTextVectors(texts.vectors)
         self._split_backbone()
 
-    @tf.autograph.experimental.do_not_convert  # see weights.build_backbone
+    @tf.autograph.experimental.do_not_convert  # see bert.backbone.build_backbone
     def _split_backbone(self) -> None:
         """Splits the backbone into a frozen lower part and the blocks that are trained."""
         backbone, setting = self._encoder.backbone, self._config.trainable_layers
@@ -97,7 +97,7 @@ class FineTuning:
             # At least one row: an empty tensor cannot be gathered from. A negative row is never read.
             sequences = [self._sequences[row] for row in rows] or [np.zeros(1, np.int32)]
             rows = rows if len(rows) else np.array([NO_TEXT - 1])
-            yield batch | {TEXT_ROWS: rows.astype(np.int32), TEXT_TOKENS: self._encoder.padded(sequences)}
+            yield batch | {TEXT_ROWS: rows.astype(np.int32), TEXT_TOKENS: self._encoder.pad(sequences)}
 
     def _sample_rows(self, batch: Batch, generator: np.random.Generator) -> np.ndarray:
         """Random distinct rows of the batch's texts, sorted; as many as `tokens_per_step` allows, padding included."""
@@ -124,7 +124,7 @@ class FineTuning:
 
     def encode_all_texts(self) -> None:
         """Encodes all texts with the encoder's current weights and stores the vectors."""
-        self._encoder.refresh()
+        self._encoder.update_from_backbone()
         self.text_vectors.stored.assign(
             self._encoder.embed_sequences(self._sequences, self._config.tokens_per_batch).astype(np.float16)
         )

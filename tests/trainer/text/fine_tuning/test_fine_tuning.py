@@ -25,10 +25,11 @@ from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.retrieval import model as retrieval_model
 from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
-from trainer.text import encoder, weights
+from trainer.text.bert.weights import named_variables
 from trainer.text.encoder import TextEncoder
 from trainer.text.fine_tuning.saved import ENCODER_DIRECTORY, VECTORS_FILE
 from trainer.text.fine_tuning.training import TEXT_ROWS, TEXT_TOKENS, FineTuning, make_fine_tuning
+from trainer.text.pretrained import load_encoder
 
 MAX_TOKENS = 24
 ITEMS = 8
@@ -69,7 +70,7 @@ def data(bert: str) -> tuple[ItemTable, SequenceTable, SequenceTable, TextVector
     chosen = [list(generator.integers(1, ITEMS + 1, 6)) for _ in range(80)]
     query = np.array([ITEMS + item - 1 for sequence in chosen for item in sequence], np.int32)
     sequences = tables.sequence_table(chosen, query_row=query)
-    vectors = encoder.load(bert, MAX_TOKENS).encode_texts(list(texts)).astype(np.float16)
+    vectors = load_encoder(bert, MAX_TOKENS).encode_texts(list(texts)).astype(np.float16)
     return items, sequences, replace(sequences, target_count=np.ones(80, np.int32)), TextVectors(vectors, bert, texts)
 
 
@@ -81,13 +82,13 @@ def tuned(bert: str, data: tuple, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 def loaded(directory: Path) -> TextEncoder:
-    return encoder.load(str(directory / ENCODER_DIRECTORY), MAX_TOKENS)
+    return load_encoder(str(directory / ENCODER_DIRECTORY), MAX_TOKENS)
 
 
 def changed_layers(before: TextEncoder, after: TextEncoder) -> dict[str, float]:
     """Greatest change of a weight in each part."""
     changes: dict[str, float] = {}
-    pairs = zip(weights._pairs(before.backbone), weights._pairs(after.backbone), strict=True)
+    pairs = zip(named_variables(before.backbone), named_variables(after.backbone), strict=True)
     for (old, name), (new, _) in pairs:
         part = "embeddings" if name.startswith("embeddings") else name.split(".")[2]
         changes[part] = max(changes.get(part, 0.0), float(tf.reduce_max(tf.abs(old - new))))
@@ -95,7 +96,7 @@ def changed_layers(before: TextEncoder, after: TextEncoder) -> dict[str, float]:
 
 
 def test_what_is_trained_changes_and_what_is_frozen_does_not(bert: str, tuned: tuple) -> None:
-    changes = changed_layers(encoder.load(bert, MAX_TOKENS), loaded(tuned[0]))
+    changes = changed_layers(load_encoder(bert, MAX_TOKENS), loaded(tuned[0]))
     assert changes["embeddings"] == changes["0"] == 0
     assert changes["1"] > 1e-3
 
@@ -117,7 +118,7 @@ def test_stored_vectors_are_the_trained_encoders(bert: str, data: tuple, tuned: 
     after = loaded(directory)
     np.testing.assert_allclose(stored, after(tf.constant(list(texts.texts))), atol=1e-3)
     assert np.abs(stored - texts.vectors).max() > 0.05
-    assert after.fingerprint != encoder.load(bert, MAX_TOKENS).fingerprint, "or the store would mix up their vectors"
+    assert after.fingerprint != load_encoder(bert, MAX_TOKENS).fingerprint, "or the store would mix up their vectors"
 
 
 def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple, tuned: tuple) -> None:
@@ -156,7 +157,7 @@ def start(config: Config, data: tuple) -> tuple[retrieval_model.RetrievalModel, 
 @pytest.mark.parametrize("layers", [1, 2, "all"])
 def test_gradients_reach_the_trained_layers_and_no_others(bert: str, data: tuple, layers: int | str) -> None:
     model, tuning, batch = start(make_config(bert, layers), data)
-    all_weights = {name: variable for variable, name in weights._pairs(tuning._encoder.backbone)}
+    all_weights = {name: variable for variable, name in named_variables(tuning._encoder.backbone)}
     with tf.GradientTape() as tape:
         loss = model.compute_loss({name: tf.constant(value) for name, value in batch.items()}, training=True)
     gradients = tape.gradient(loss, all_weights)
@@ -169,7 +170,7 @@ def test_gradients_reach_the_trained_layers_and_no_others(bert: str, data: tuple
 
 def test_a_step_encodes_what_fits_and_reads_the_rest(bert: str, data: tuple) -> None:
     texts = data[3]
-    tokens = len(encoder.load(bert, MAX_TOKENS).tokenize([texts.texts[0]])[0])
+    tokens = len(load_encoder(bert, MAX_TOKENS).tokenize([texts.texts[0]])[0])
     _, tuning, batch = start(make_config(bert, text={"tokens_per_step": 3 * tokens}), data)
     assert batch[TEXT_ROWS].shape == (3,)
     assert batch[TEXT_TOKENS].shape == (3, tokens)
@@ -271,7 +272,7 @@ def test_the_export_holds_the_trained_encoder(bert: str, data: tuple, tuned: tup
     words = np.array([texts.texts[0], b"a cat and a dog"], object)
     served = exported.Reloaded(tmp_path / "model")("encode_text", {"text": words})["embedding"]
     np.testing.assert_allclose(served, loaded(tuned[0])(tf.constant(list(words))), atol=1e-5)
-    assert np.abs(served - encoder.load(bert, MAX_TOKENS)(tf.constant(list(words)))).max() > 0.05
+    assert np.abs(served - load_encoder(bert, MAX_TOKENS)(tf.constant(list(words)))).max() > 0.05
     np.testing.assert_allclose(served[0], np.load(tuned[0] / VECTORS_FILE)[0], atol=1e-3)
     assert report["encoder"] == {"name": bert, "fine_tuned": True, "fingerprint": loaded(tuned[0]).fingerprint}
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from trainer.text.bert.directory import BertFiles
 from trainer.text.quiet_keras_nlp import keras_nlp
 
 
-class Packer:
-    """Turns cleaned texts into token ids.
+def make_tokenizer(files: BertFiles) -> keras_nlp.models.BertTokenizer:
+    """The tokenizer of a BERT directory."""
+    return keras_nlp.models.BertTokenizer(
+        vocabulary=list(files.vocabulary),
+        lowercase=files.lowercase,
+        strip_accents=files.strip_accents,
+        split_on_cjk=files.split_on_cjk,
+    )
 
-    Only slicing and concatenation pack the segments: KerasNLP's own packers may trim with `RoundRobinTrim`, which stock
+
+class Packer:
+    """Turns cleaned texts into packed sequences of token ids: [CLS] tokens [SEP].
+
+    Packs with slicing and concatenation only. KerasNLP's own packers may trim with `RoundRobinTrim`, which stock
     TensorFlow Serving lacks.
 
     Args:
       tokenizer: KerasNLP's BERT tokenizer.
-      max_tokens: longest sequence, [CLS] and [SEP] included; what is longer loses its end.
+      max_tokens: longest sequence, [CLS] and [SEP] included; longer texts lose their end.
     """
 
     def __init__(self, tokenizer: keras_nlp.models.BertTokenizer, max_tokens: int) -> None:

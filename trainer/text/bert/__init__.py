@@ -1,0 +1,1 @@
+"""BERT: its files, its weights as KerasNLP layers, and its inference pass."""
