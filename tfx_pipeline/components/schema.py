@@ -8,15 +8,14 @@ from typing import Any
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
-from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from tfx_pipeline.components.tables import TABLES
 from trainer.config import Config
-from trainer.data.features import Feature, item_features, sequence_features
+from trainer.data.features import Feature
 
 _TYPES = {"bytes": schema_pb2.BYTES, "int": schema_pb2.INT, "float": schema_pb2.FLOAT}
-_TABLES = {"sequences": (sequence_features, "train"), "items": (item_features, "all")}
 
 
 def reconcile(inferred: schema_pb2.Schema, features: list[Feature]) -> schema_pb2.Schema:
@@ -51,10 +50,10 @@ class DatasetSchemaExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        features, split = _TABLES[exec_properties["table"]]
-        statistics = artifact_utils.get_single_instance(input_dict["statistics"])
-        inferred = tfdv.infer_schema(stats_artifact_utils.load_statistics(statistics, split).proto())
-        schema = reconcile(inferred, features(Config.from_json(exec_properties["config"]).data))
+        table = TABLES[exec_properties["table"]]
+        data = Config.from_json(exec_properties["config"]).data
+        inferred = tfdv.infer_schema(table.load_statistics(input_dict["statistics"]))
+        schema = reconcile(inferred, table.features(data))
         directory = artifact_utils.get_single_uri(output_dict["schema"])
         tfdv.write_schema_text(schema, os.path.join(directory, "schema.pbtxt"))
 

@@ -1,4 +1,4 @@
-"""The model that was blessed last, for a gate to compare with."""
+"""Resolves the model that was blessed last, which a gate compares the new model with."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from tfx.types import standard_artifacts
 
 
 class EarlierBlessedModelStrategy(LatestBlessedModelStrategy):
-    """TFX's LatestBlessedModelStrategy, which passes over `candidate`: a model is not compared with itself, and a run
-    that is repeated finds what it found before.
+    """TFX's LatestBlessedModelStrategy without the model of input `candidate`.
+
+    A model is then not compared with itself, and a repeated run is compared with the same model as before.
     """
 
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        candidates = input_dict["candidate"]
-        others = {key: list(found) for key, found in input_dict.items() if key != "candidate"}
-        ids = {artifact.id for artifact in candidates}
-        others["model"] = [model for model in others["model"] if model.id not in ids]
-        found = super().resolve_artifacts(store, others)
-        return None if found is None else {"candidate": candidates, **found}
+        inputs = dict(input_dict)
+        candidates = inputs.pop("candidate")
+        candidate_ids = {artifact.id for artifact in candidates}
+        inputs["model"] = [model for model in inputs["model"] if model.id not in candidate_ids]
+        resolved = super().resolve_artifacts(store, inputs)
+        return None if resolved is None else {"candidate": candidates, **resolved}
 
 
 def last_blessed_model(candidate: types.BaseChannel) -> Resolver:
-    """A node with outputs `model` and `model_blessing`, empty where no other model of this pipeline was blessed.
+    """A node with outputs `model` and `model_blessing`; they are empty if no other model was blessed in this pipeline.
 
     Args:
-      candidate: the model that this run made.
+      candidate: the model of this run.
     """
     return Resolver(
         strategy_class=EarlierBlessedModelStrategy,

@@ -1,4 +1,4 @@
-"""One blessing out of all gates' verdicts, which the Pusher obeys."""
+"""Combines the verdicts of all gates into the blessing that the Pusher requires."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from tfx_pipeline.artifacts import GateVerdict
+from tfx_pipeline.components.tables import TABLES
 from tfx_pipeline.gates import verdict
 from tfx_pipeline.gates.drift import reference_statistics
 from tfx_pipeline.gates.verdict import Check, Verdict
@@ -30,20 +31,28 @@ class ModelBlesserExecutor(base_executor.BaseExecutor):
     ) -> None:
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        found = [verdict.read(artifact_utils.get_single_uri(input_dict[gate])) for gate in (*GATES, _INFRA)]
-        checks = tuple(Check(one.gate, one.passed, f"{one.gate}: {one.why}") for one in found)
-        notes = [f"{one.gate}: {one.note}" for one in found if one.note]
-        whole = Verdict("all", checks, "; ".join(notes))
-        verdict.write(blessing.uri, whole)
-        for table in reference_statistics.TABLES:
-            reference_statistics.write(blessing.uri, table, reference_statistics.present(table, input_dict))
-        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(whole.passed))
+        gates = [verdict.read(artifact_utils.get_single_uri(input_dict[gate])) for gate in (*GATES, _INFRA)]
+        result = combine(gates)
+        verdict.write(blessing.uri, result)
+        for name, table in TABLES.items():
+            reference_statistics.write(blessing.uri, name, table.load_statistics(input_dict[f"{name}_statistics"]))
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(result.passed))
         blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
         blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
-        with fileio.open(os.path.join(blessing.uri, "BLESSED" if whole.passed else "NOT_BLESSED"), "w") as file:
+        with fileio.open(os.path.join(blessing.uri, "BLESSED" if result.passed else "NOT_BLESSED"), "w") as file:
             file.write("")
-        passed = f"passed {', '.join(one.gate for one in found)}"
-        progress.summary("; ".join([passed, *notes]) if whole.passed else whole.line())
+        if result.passed:
+            passed = f"passed {', '.join(gate.gate for gate in gates)}"
+            progress.summary("; ".join([passed, result.note]) if result.note else passed)
+        else:
+            progress.summary(result.line())
+
+
+def combine(gates: list[Verdict]) -> Verdict:
+    """One verdict with a check for each gate and the gates' notes."""
+    checks = tuple(Check(gate.gate, gate.passed, f"{gate.gate}: {gate.why}") for gate in gates)
+    notes = [f"{gate.gate}: {gate.note}" for gate in gates if gate.note]
+    return Verdict("all", checks, "; ".join(notes))
 
 
 class ModelBlesserSpec(component_spec.ComponentSpec):
@@ -54,20 +63,20 @@ class ModelBlesserSpec(component_spec.ComponentSpec):
         _INFRA: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
         **{
             f"{table}_statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics)
-            for table in reference_statistics.TABLES
+            for table in TABLES
         },
     }
     OUTPUTS = {"blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing)}
 
 
 class ModelBlesser(base_component.BaseComponent):
-    """Blesses a model that passed every gate, as TFX's Evaluator would; keeps the statistics of its data with that.
+    """Blesses a model that passed all gates, as TFX's Evaluator does, and stores statistics of its data with that.
 
     Args:
       model: the export.
-      verdicts: of each of GATES.
-      infra_blessing: of the EmbeddedInfraValidator.
-      statistics: table -> its statistics.
+      verdicts: gate -> its verdict, for each of GATES.
+      infra_blessing: output of the EmbeddedInfraValidator.
+      statistics: table -> output of its StatisticsGen.
     """
 
     SPEC_CLASS = ModelBlesserSpec

@@ -1,4 +1,4 @@
-"""What a gate found, and where it is kept."""
+"""The verdict of a gate, and its file `verdict.json`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from trainer.files import write_text
 
 FILE = "verdict.json"
-_SHOWN = 2  # checks in a line; all are in the file and the report
+_CHECKS_IN_LINE = 2  # a line names only the first checks; file and report have all
 
 
 @dataclass(frozen=True)
 class Check:
-    """One figure held against a limit.
+    """One comparison of a value with a limit.
 
     Attributes:
-      what: what was looked at, in words.
-      passed: whether the limit is kept.
-      reason: one clause that says so with the figures.
+      what: what was checked.
+      passed: whether the value is within the limit.
+      reason: a clause that states the result with the figures.
     """
 
     what: str
@@ -29,19 +29,19 @@ class Check:
     reason: str
 
 
-def against_limit(what: str, passed: bool, found: str, limit: str) -> Check:
-    """The check of one figure, `found`, against a limit, both in words."""
-    return Check(what, passed, f"{found} ({limit})" if passed else f"{found}, wanted {limit}")
+def check_limit(what: str, passed: bool, value: str, limit: str) -> Check:
+    """A check whose reason has the value and the limit, such as "p99 5.00 ms" and "at most 4 ms"."""
+    return Check(what, passed, f"{value} ({limit})" if passed else f"{value}, wanted {limit}")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one gate.
+    """The result of one gate. It passes if all of its checks pass; without any check it passes too.
 
     Attributes:
-      gate: its name.
-      checks: what it looked at; a gate that had nothing to look at has none and passes.
-      note: what was not looked at, and why; "" if everything was.
+      gate: the gate's name.
+      checks: the results of its checks.
+      note: what was not checked, and why; "" if everything was checked.
       measured: figures for the report.
     """
 
@@ -56,24 +56,26 @@ class Verdict:
 
     @property
     def refusals(self) -> list[str]:
+        """The reasons of all failed checks."""
         return [check.reason for check in self.checks if not check.passed]
 
     @property
     def why(self) -> str:
-        """Why it refuses, in one clause; "" where it does not."""
-        return "; ".join(_first(self.refusals, "failed"))
+        """Why the gate refuses the model, in one clause; "" if it does not."""
+        return "; ".join(_first_reasons(self.refusals, "failed"))
 
     def line(self) -> str:
-        """What there is to say, in one line."""
+        """The verdict in one line."""
         if not self.passed:
             return f"refused: {self.why}"
-        kept = _first([check.reason for check in self.checks], "passed")
-        return "; ".join([*kept, *([self.note] if self.note else [])]) or "nothing to check"
+        reasons = _first_reasons([check.reason for check in self.checks], "passed")
+        notes = [self.note] if self.note else []
+        return "; ".join([*reasons, *notes]) or "nothing to check"
 
 
-def _first(reasons: list[str], what: str) -> list[str]:
-    more = len(reasons) - _SHOWN
-    return reasons if more <= 0 else [*reasons[:_SHOWN], f"and {more} more checks {what}"]
+def _first_reasons(reasons: list[str], outcome: str) -> list[str]:
+    more = len(reasons) - _CHECKS_IN_LINE
+    return reasons if more <= 0 else [*reasons[:_CHECKS_IN_LINE], f"and {more} more checks {outcome}"]
 
 
 def write(directory: str | Path, verdict: Verdict) -> None:
@@ -83,7 +85,7 @@ def write(directory: str | Path, verdict: Verdict) -> None:
 
 
 def read(directory: str | Path) -> Verdict:
-    """What `write` wrote."""
+    """Reads what `write` wrote."""
     record = json.loads((Path(directory) / FILE).read_text(encoding="utf-8"))
     checks = tuple(Check(**check) for check in record["checks"])
     return Verdict(record["gate"], checks, record["note"], record["measured"])

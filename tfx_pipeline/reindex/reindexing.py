@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from serving.export import exporter
 from tfx_pipeline import text_embedding
 from tfx_pipeline.components.pusher import push
-from tfx_pipeline.gates.infrastructure.component import validate
+from tfx_pipeline.gates.infrastructure.judgement import try_in_server
 from tfx_pipeline.ingest import dataset as ingestion
 from tfx_pipeline.ingest.catalogue import CataloguePaths, ingest_items
 from tfx_pipeline.ingest.counts import IngestReport
@@ -136,9 +136,7 @@ def reindex(
             )
             progress.summary(exporter.describe(report))
         with steps.next():
-            progress.summary(
-                f"loaded in the embedded server, {validate(str(aside / 'model')).answered} warm-up requests answered"
-            )
+            progress.summary(try_in_server(aside / "model").summary)
         with steps.next():
             shutil.rmtree(directory.reindexed / "items", ignore_errors=True)
             shutil.move(aside / "items", directory.reindexed / "items")

@@ -11,8 +11,8 @@ from tfx import types
 from tfx.types import standard_artifacts
 
 from tfx_pipeline.artifacts import GateVerdict
+from tfx_pipeline.components.tables import TABLES, Table
 from tfx_pipeline.gates import model_blesser, verdict
-from tfx_pipeline.gates.drift import reference_statistics
 from tfx_pipeline.gates.last_blessed import EarlierBlessedModelStrategy
 from tfx_pipeline.gates.verdict import Check, Verdict
 from tfx_pipeline.terminal import progress
@@ -30,10 +30,11 @@ def blessed_by(
     refusing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[types.Artifact, list[str]]:
     statistics = statistics_pb2.DatasetFeatureStatisticsList()
-    monkeypatch.setattr(reference_statistics, "present", lambda table, inputs: statistics)
+    monkeypatch.setattr(Table, "load_statistics", lambda table, artifacts: statistics)
     said: list[str] = []
     monkeypatch.setattr(progress, "summary", said.append)
     inputs: dict[str, Any] = {"model": [artifact(standard_artifacts.Model, tmp_path / "model", 7)]}
+    inputs |= {f"{table}_statistics": [] for table in TABLES}
     for gate in ALL:
         kind = standard_artifacts.InfraBlessing if gate == "infra" else GateVerdict
         inputs[gate] = [artifact(kind, tmp_path / gate)]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tfx_pipeline.gates.infrastructure import component as infra_validator
+from tfx_pipeline.gates.infrastructure import judgement
 
 
 @pytest.mark.slow
 def test_what_the_server_cannot_load_is_refused(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"this is no SavedModel")
-    found = infra_validator._judged(str(tmp_path))
+    found = judgement.judge(str(tmp_path))
     assert not found.passed
     (reason,) = found.refusals
     assert "\n" not in reason

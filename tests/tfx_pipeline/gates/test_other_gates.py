@@ -133,7 +133,7 @@ def statistics(share: float, mean: float, seed: int, missing: float = 0.0) -> dr
 )
 def test_drift(share: float, mean: float, drifted: list[str]) -> None:
     before, now = statistics(0.5, 0.0, seed=1), statistics(share, mean, seed=2)
-    found = drift.judge({"sequences": (now, before, FEATURES)}, most=0.2)
+    found = drift.judge({"sequences": (now, before, FEATURES)}, limit=0.2)
     assert [check.what for check in found.checks if not check.passed] == drifted
     assert found.passed == (not drifted)
     assert set(found.measured["divergence"]) == {"sequences.event", "sequences.rating"}  # ids and texts are always new
@@ -146,9 +146,9 @@ def test_ratings_that_are_not_given_are_no_drift_unless_they_become_more(
     before: float, now: float, drifted: list[str]
 ) -> None:
     earlier, later = statistics(0.5, 0.0, seed=1, missing=before), statistics(0.5, 0.0, seed=2, missing=now)
-    found = drift.judge({"sequences": (later, earlier, FEATURES)}, most=0.2)
+    found = drift.judge({"sequences": (later, earlier, FEATURES)}, limit=0.2)
     assert [check.what for check in found.checks if not check.passed] == drifted
-    assert drift.judge({"sequences": (later, later, FEATURES)}, most=1e-9).passed
+    assert drift.judge({"sequences": (later, later, FEATURES)}, limit=1e-9).passed
 
 
 def profiles(given: float, named: float, genres: float) -> drift.Statistics:
@@ -183,7 +183,7 @@ def test_values_that_go_missing_are_drift(now: tuple[float, float, float], drift
         Feature("profile_name", "bytes", scalar=True),
         Feature("multi_valued_genres", "bytes"),
     ]
-    found = drift.judge({"people": (profiles(*now), profiles(1.0, 1, 1.0), features)}, most=0.3)
+    found = drift.judge({"people": (profiles(*now), profiles(1.0, 1, 1.0), features)}, limit=0.3)
     assert [check.what for check in found.checks if not check.passed] == [
         f"people.{name} (not given)" for name in drifted
     ]

@@ -11,7 +11,7 @@ import pytest
 from tfx_pipeline.components.dataset_step import Step
 from tfx_pipeline.gates.quality import component as quality_gate
 from tfx_pipeline.gates.quality import judgement as quality
-from tfx_pipeline.gates.quality.judgement import Compared
+from tfx_pipeline.gates.quality.judgement import PairedRanks, SliceComparison
 from trainer.config import Config, GatesConfig
 from trainer.errors import UsageError
 from trainer.evaluation.slices import Slice
@@ -31,7 +31,7 @@ def evaluation(verdict: str = "better", ndcg: float = 0.2) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("least", "passes"), [(0.2, True), (0.21, False)])
 def test_a_limit_is_kept_or_not(least: float, passes: bool) -> None:
-    floor, _ = quality.limits(GatesConfig(least={"ndcg@10": least}), evaluation())
+    floor, _ = quality.check_limits(GatesConfig(least={"ndcg@10": least}), evaluation())
     assert floor.passed == passes
     assert "ndcg@10 0.2000" in floor.reason
     assert f"at least {least}" in floor.reason
@@ -39,9 +39,10 @@ def test_a_limit_is_kept_or_not(least: float, passes: bool) -> None:
 
 @pytest.mark.parametrize(("verdict", "passes"), [("better", True), ("not told apart", True), ("worse", False)])
 def test_a_model_that_is_shown_to_be_worse_than_a_baseline_is_refused(verdict: str, passes: bool) -> None:
-    (check,) = quality.limits(GatesConfig(), evaluation(verdict))
+    (check,) = quality.check_limits(GatesConfig(), evaluation(verdict))
     assert check.passed == passes
-    assert f"{verdict} {'from' if verdict == 'not told apart' else 'than'} popularity (0.1000)" in check.reason
+    relation = "not significantly different from" if verdict == "not told apart" else f"{verdict} than"
+    assert f"{relation} popularity (0.1000)" in check.reason
 
 
 def test_the_figures_are_those_of_what_is_served() -> None:
@@ -50,13 +51,14 @@ def test_the_figures_are_those_of_what_is_served() -> None:
     found["comparisons"].append(
         {"model": "recommend", "with": "popularity", "metric": "ndcg@10", "verdict": "worse"},
     )
-    assert [check.passed for check in quality.limits(GatesConfig(least={"ndcg@10": 0.1}), found)] == [False, False]
+    checks = quality.check_limits(GatesConfig(least={"ndcg@10": 0.1}), found)
+    assert [check.passed for check in checks] == [False, False]
 
 
 @pytest.mark.parametrize("gates", [{"least": {"precision@3": 0.1}}, {"baselines": ["horoscope"]}])
 def test_what_was_not_measured_is_named(gates: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"precision@3|horoscope") as error:
-        quality.limits(GatesConfig(**gates), evaluation())
+        quality.check_limits(GatesConfig(**gates), evaluation())
     assert "popularity" in str(error.value) or "ndcg@10" in str(error.value)
 
 
@@ -79,11 +81,14 @@ def halves(count: int = USERS) -> list[Slice]:
     ]
 
 
-def judged(last: np.ndarray, candidate: np.ndarray, **gates: Any) -> tuple[list[Compared], dict[str, bool]]:
+def paired(candidate: np.ndarray, last: np.ndarray) -> PairedRanks:
+    return PairedRanks(candidate, last, one_target_each(len(last)), k=10)
+
+
+def judged(last: np.ndarray, candidate: np.ndarray, **gates: Any) -> tuple[list[SliceComparison], dict[str, bool]]:
     settings = GatesConfig(**gates)
-    targets, parts = one_target_each(len(last)), halves(len(last))
-    compared, _ = quality.compare(settings, candidate, last, targets, parts, 10, seed=1)
-    return compared, {check.what: check.passed for check in quality.not_worse(settings, compared, 10)}
+    compared, _ = quality.compare(settings, paired(candidate, last), halves(len(last)), seed=1)
+    return compared, {check.what: check.passed for check in quality.check_comparisons(settings, compared, 10)}
 
 
 def test_the_same_model_passes_and_small_slices_are_not_looked_at() -> None:
@@ -100,7 +105,7 @@ def test_a_model_that_is_worse_for_everybody_is_refused_with_both_figures() -> N
     assert not passed["all users"]
     whole = compared[0]
     assert whole.last == pytest.approx(np.where(last > 0, 1 / np.log2(1 + np.maximum(last, 1)), 0).mean())
-    reason = quality.not_worse(GatesConfig(), compared, 10)[0].reason
+    reason = quality.check_comparisons(GatesConfig(), compared, 10)[0].reason
     assert f"{whole.candidate:.4f}" in reason
     assert f"{whole.last:.4f}" in reason
     assert "98%" in reason
@@ -147,13 +152,13 @@ def test_slices_that_are_named_do_not_make_a_loss_over_all_harder_to_see() -> No
 def test_what_has_too_few_users_is_named() -> None:
     settings = GatesConfig()
     few = ranks(1, 0.4, 20)
-    compared, note = quality.compare(settings, few, few, one_target_each(20), [], 10, seed=1)
+    compared, note = quality.compare(settings, paired(few, few), [], seed=1)
     assert [part.users for part in compared] == [20]
-    assert note == "fewer than 30 users, too few to tell: all users (20)"
+    assert note == "fewer than 30 users, too few to compare: all users (20)"
     whole = ranks(1, 0.4)
-    _, note = quality.compare(settings, whole, whole, one_target_each(), halves(), 10, seed=1)
-    assert note == "fewer than 30 users, too few to tell: user: few (9)"
-    assert not quality.compare(settings, whole, whole, one_target_each(), halves()[:2], 10, seed=1)[1]
+    _, note = quality.compare(settings, paired(whole, whole), halves(), seed=1)
+    assert note == "fewer than 30 users, too few to compare: user: few (9)"
+    assert not quality.compare(settings, paired(whole, whole), halves()[:2], seed=1)[1]
 
 
 def test_where_metadata_cannot_be_asked_the_newest_pushed_version_stands_for_the_last_blessed(tmp_path: Path) -> None:
@@ -167,7 +172,7 @@ def test_where_metadata_cannot_be_asked_the_newest_pushed_version_stands_for_the
     )
 
     def last(serving: str, **inputs: str) -> str | None:
-        return quality_gate._last(Step(config, inputs, {}, serving_directory=serving), str(tmp_path))
+        return quality_gate.find_last_model(Step(config, inputs, {}, serving_directory=serving), str(tmp_path))
 
     base = tmp_path / "recommender"
     assert last("") is None
@@ -180,6 +185,6 @@ def test_where_metadata_cannot_be_asked_the_newest_pushed_version_stands_for_the
     assert last("", last_blessed=str(blessed)) is None
     (blessed / "Format-Serving").mkdir(parents=True)
     assert last(str(base), last_blessed=str(blessed)) == str(blessed / "Format-Serving")
-    gone = quality.cannot_compare("/artifacts/7", "/serving/recommender")
+    gone = quality.missing_last_model("/artifacts/7", "/serving/recommender")
     assert not gone.passed
     assert "/artifacts/7" in gone.reason

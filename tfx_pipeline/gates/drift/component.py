@@ -1,4 +1,4 @@
-"""The gate of drift: features against those of the last blessed run."""
+"""The drift gate: compares this run's data with that of the last blessed run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from tfx_pipeline.artifacts import GateVerdict
+from tfx_pipeline.components.tables import TABLES
 from tfx_pipeline.gates import verdict
-from tfx_pipeline.gates.drift import judgement as drift
-from tfx_pipeline.gates.drift import reference_statistics
+from tfx_pipeline.gates.drift import judgement, reference_statistics
 from tfx_pipeline.gates.verdict import Check, Verdict
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
 
+# Notes of a verdict without checks.
 NONE_YET = "no earlier blessed run to compare with"
-NOT_ASKED = "not compared with the last blessed run, which this runner cannot find"
+NOT_ASKED = "not compared with the last blessed run, which this runner cannot look up"
 
 
 class DriftGateExecutor(base_executor.BaseExecutor):
@@ -29,29 +30,31 @@ class DriftGateExecutor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         config = Config.from_json(exec_properties["config"])
-        found = _judged(config, input_dict, exec_properties["if_none"])
-        verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]), found)
-        progress.summary(found.line())
+        result = _judge(config, input_dict, exec_properties["if_none"])
+        verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]), result)
+        progress.summary(result.line())
 
 
-def _judged(config: Config, input_dict: dict[str, list[types.Artifact]], if_none: str) -> Verdict:
+def _judge(config: Config, input_dict: dict[str, list[types.Artifact]], if_none: str) -> Verdict:
     if config.gates.drift is None:
-        return Verdict(drift.GATE, note="switched off (gates.drift)")
+        return Verdict(judgement.GATE, note="switched off (gates.drift)")
     if not input_dict.get("last_blessing"):
-        return Verdict(drift.GATE, note=if_none)
-    before = artifact_utils.get_single_uri(input_dict["last_blessing"])
-    if not fileio.exists(before):
-        gone = f"the statistics of the last blessed run are gone ({before}): put them back, or set gates.drift to null"
-        return Verdict(drift.GATE, (Check("drift", False, gone),))
-    tables = {
-        table: (
-            reference_statistics.present(table, input_dict),
-            reference_statistics.read(before, table),
-            reference_statistics.features(table, config.data),
+        return Verdict(judgement.GATE, note=if_none)
+    blessing = artifact_utils.get_single_uri(input_dict["last_blessing"])
+    if not fileio.exists(blessing):
+        reason = (
+            f"statistics of the last blessed run are missing ({blessing}): put them back, or set gates.drift to null"
         )
-        for table in reference_statistics.TABLES
+        return Verdict(judgement.GATE, (Check("drift", False, reason),))
+    tables = {
+        name: (
+            table.load_statistics(input_dict[f"{name}_statistics"]),
+            reference_statistics.read(blessing, name),
+            table.features(config.data),
+        )
+        for name, table in TABLES.items()
     }
-    return drift.judge(tables, config.gates.drift)
+    return judgement.judge(tables, config.gates.drift)
 
 
 class DriftGateSpec(component_spec.ComponentSpec):
@@ -68,11 +71,11 @@ class DriftGateSpec(component_spec.ComponentSpec):
 
 
 class DriftGate(base_component.BaseComponent):
-    """Holds the train split's and the catalogue's statistics against those of the last blessed run (TFDV).
+    """Compares statistics of the train split and of the catalogue with those of the last blessed run.
 
     Args:
-      statistics: table -> its statistics.
-      last_blessing: of the model that was blessed last; None where the runner cannot find it.
+      statistics: table -> output of its StatisticsGen.
+      last_blessing: blessing of the model that was blessed last; None if the runner cannot look it up.
       config: the run's configuration.
     """
 

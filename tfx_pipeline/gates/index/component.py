@@ -1,4 +1,4 @@
-"""The gate of the index: recall against exact search, and latency."""
+"""The index gate: the index should reach its recall target and keep to the latency limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfx.types import artifact_utils, component_spec
 
 from tfx_pipeline.artifacts import GateVerdict, VectorIndex
 from tfx_pipeline.gates import verdict
-from tfx_pipeline.gates.index import judgement as index
+from tfx_pipeline.gates.index import judgement
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.index import builder
@@ -25,9 +25,9 @@ class IndexGateExecutor(base_executor.BaseExecutor):
     ) -> None:
         gates = Config.from_json(exec_properties["config"]).gates
         report = builder.read_description(artifact_utils.get_single_uri(input_dict["index"]))["report"]
-        found = index.judge(report, gates.index_p99_milliseconds)
-        verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]), found)
-        progress.summary(found.line())
+        result = judgement.judge(report, gates.index_p99_milliseconds)
+        verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]), result)
+        progress.summary(result.line())
 
 
 class IndexGateSpec(component_spec.ComponentSpec):
@@ -37,10 +37,10 @@ class IndexGateSpec(component_spec.ComponentSpec):
 
 
 class IndexGate(base_component.BaseComponent):
-    """Holds what the IndexBuilder measured against `index.recall_target` and `gates.index_p99_milliseconds`.
+    """Compares the IndexBuilder's measurements with `index.recall_target` and `gates.index_p99_milliseconds`.
 
     Args:
-      index: of the IndexBuilder.
+      index: output of the IndexBuilder.
       config: the run's configuration.
     """
 

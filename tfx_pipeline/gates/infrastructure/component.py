@@ -1,10 +1,8 @@
-"""Loads the export in the very server that will serve it and has its warm-up requests answered."""
+"""The infrastructure gate: an InfraValidator that tests the export in the embedded server."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from dataclasses import dataclass
 from typing import Any
 
 from tfx import types
@@ -12,49 +10,11 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from serving.export import warm_up_calls
-from serving.server.process import ServerProcess
-from serving.wire.errors import ServerError
 from tfx_pipeline.gates import verdict
-from tfx_pipeline.gates.verdict import Check, Verdict
+from tfx_pipeline.gates.infrastructure import judgement
 from tfx_pipeline.terminal import progress
-from trainer.errors import TowersError
 
-GATE = "infra"
-_BLESSED = "blessed"  # custom property that TFX's Pusher looks at
-_MEASURED = ("retrieve", "rank", "recommend")
-_LOAD_SECONDS = 600.0  # a large index and its warm-up, on a machine that does other things too
-
-
-@dataclass(frozen=True)
-class Validated:
-    """What the server did.
-
-    Attributes:
-      answered: warm-up requests.
-      latency: signature -> `requests`, `p50_ms`, `p95_ms`, `p99_ms` of its smallest requests, one after another.
-    """
-
-    answered: int
-    latency: dict[str, dict[str, float]]
-
-
-def validate(model: str) -> Validated:
-    """Loads a SavedModel in the embedded server, sends it its warm-up requests, and measures how long answers take.
-
-    Raises:
-      TowersError: one was not, or there are none.
-      ServerError: it could not be loaded.
-    """
-    with tempfile.TemporaryDirectory(prefix="infra-validator-") as base_path:
-        os.symlink(os.path.abspath(model), os.path.join(base_path, "1"))
-        # The server replays the warm-up records before it is ready; here they are sent again, over the wire.
-        with ServerProcess(base_path, model_name="candidate", timeout=_LOAD_SECONDS) as server:
-            answered = warm_up_calls.send_requests(model, server.address, model_name="candidate")
-            if not answered:
-                raise TowersError(f"{model}: holds no warm-up requests, so nothing was validated. Export it again.")
-            latency = warm_up_calls.measure_latency(model, server.address, model_name="candidate", signatures=_MEASURED)
-    return Validated(answered, latency)
+_BLESSED = "blessed"  # custom property that TFX's Pusher reads
 
 
 class EmbeddedInfraValidatorExecutor(base_executor.BaseExecutor):
@@ -66,26 +26,13 @@ class EmbeddedInfraValidatorExecutor(base_executor.BaseExecutor):
     ) -> None:
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        found = _judged(model)
-        verdict.write(blessing.uri, found)
-        blessing.set_int_custom_property(_BLESSED, int(found.passed))
-        name = "INFRA_BLESSED" if found.passed else "INFRA_NOT_BLESSED"
+        result = judgement.judge(model)
+        verdict.write(blessing.uri, result)
+        blessing.set_int_custom_property(_BLESSED, int(result.passed))
+        name = "INFRA_BLESSED" if result.passed else "INFRA_NOT_BLESSED"
         with open(os.path.join(blessing.uri, name), "w", encoding="utf-8") as file:
             file.write("")
-        progress.summary(found.line())
-
-
-def _judged(model: str) -> Verdict:
-    try:
-        found = validate(model)
-    except (TowersError, ServerError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"  # between them is the server's log
-        return Verdict(GATE, (Check("loads and answers", False, reason.rstrip(".")),))
-    one = found.latency["recommend"]
-    said = f"loaded in the embedded server, {found.answered} warm-up requests answered"
-    said += f"; recommend p50 {one['p50_ms']:.1f} ms, p99 {one['p99_ms']:.1f} ms"
-    return Verdict(GATE, (Check("loads and answers", True, said),), measured={"latency": found.latency})
+        progress.summary(result.line())
 
 
 class EmbeddedInfraValidatorSpec(component_spec.ComponentSpec):
@@ -95,7 +42,7 @@ class EmbeddedInfraValidatorSpec(component_spec.ComponentSpec):
 
 
 class EmbeddedInfraValidator(base_component.BaseComponent):
-    """InfraValidator without Docker: TFX's own starts a container of stock TensorFlow Serving, which has no ScaNN.
+    """An InfraValidator without Docker. TFX's own starts stock TensorFlow Serving, which has no ScaNN, in a container.
 
     Args:
       model: the export.

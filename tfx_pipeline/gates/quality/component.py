@@ -1,10 +1,10 @@
-"""The gate of quality: limits, baselines, and not worse than what was blessed last."""
+"""The quality gate: the export should keep to limits, beat baselines and not be worse than the last blessed model."""
 
 from __future__ import annotations
 
-import functools
 import os
 import tempfile
+from typing import Any
 
 import numpy as np
 from tfx import types
@@ -13,18 +13,18 @@ from tfx.dsl.io import fileio
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
+from serving.client import UserRequest
 from serving.export.exported_model import ExportedModel
 from tfx_pipeline.artifacts import GateVerdict
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from tfx_pipeline.gates import verdict
-from tfx_pipeline.gates.quality import judgement as quality
-from tfx_pipeline.gates.quality.judgement import Compared
+from tfx_pipeline.gates.quality import judgement
+from tfx_pipeline.gates.quality.judgement import PairedRanks, SliceComparison
 from tfx_pipeline.gates.verdict import Verdict
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.data import loading
 from trainer.data.features import has_clock
-from trainer.data.tables import ItemTable
 from trainer.evaluation import document
 from trainer.evaluation.slices import slices
 from trainer.evaluation.targets import Targets, targets_of
@@ -32,89 +32,112 @@ from trainer.evaluation.targets import Targets, targets_of
 
 class QualityGateExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
-        gates = step.config.gates
         evaluation = document.read(step.inputs["evaluation"])
-        checks = quality.limits(gates, evaluation)
-        note, measured = "", {}
         with tempfile.TemporaryDirectory(prefix="quality-gate-") as scratch:
-            last = _last(step, scratch)
-            if last is None and "last_blessed" in step.inputs:
-                blessed = path_utils.serving_model_path(step.inputs["last_blessed"])
-                checks.append(quality.cannot_compare(blessed, step.serving_directory))
-            elif last is None:
-                note = "no earlier blessed model to compare with"
-            else:
-                metric_k = int(document.main_metric(evaluation).split("@")[1])
-                compared, k, note = _compared(step, evaluation["split"], last, metric_k)
-                checks = quality.not_worse(gates, compared, k) + checks
-                measured = {"last_blessed": last, "k": k, "compared": [vars(part) for part in compared]}
-        found = Verdict(quality.GATE, tuple(checks), note, measured)
-        verdict.write(step.outputs["verdict"], found)
-        progress.summary(found.line())
+            result = _judge(step, evaluation, find_last_model(step, scratch))
+        verdict.write(step.outputs["verdict"], result)
+        progress.summary(result.line())
 
 
-def _last(step: Step, scratch: str) -> str | None:
-    """Directory of the SavedModel to compare with, None if there is none: what was blessed last, or, where metadata was
-    not asked or its files are gone, the newest version that was pushed.
+def find_last_model(step: Step, scratch: str) -> str | None:
+    """Directory of the SavedModel to compare with: the model that was blessed last.
+
+    The newest pushed version takes its place if the runner cannot look it up or if its files are missing.
+
+    Args:
+      step: the gate's execution.
+      scratch: a directory for a copy of a remote version.
+
+    Returns:
+      A local directory; None if there is no such model.
     """
     if "last_blessed" in step.inputs:
         blessed = path_utils.serving_model_path(step.inputs["last_blessed"])
         if fileio.exists(blessed):
             return blessed
-    base = step.serving_directory
-    if not base or not fileio.exists(base):
+    serving_directory = step.serving_directory.rstrip("/")
+    if not serving_directory or not fileio.exists(serving_directory):
         return None
-    versions = [int(name.rstrip("/")) for name in fileio.listdir(base) if name.rstrip("/").isdigit()]
+    names = [name.rstrip("/") for name in fileio.listdir(serving_directory)]
+    versions = [int(name) for name in names if name.isdigit()]
     if not versions:
         return None
-    newest = f"{base.rstrip('/')}/{max(versions)}"
-    if "://" not in base:
+    newest = f"{serving_directory}/{max(versions)}"
+    if "://" not in newest:
         return newest
-    local = os.path.join(scratch, "model")
-    io_utils.copy_dir(newest, local)
-    return local
+    copy = os.path.join(scratch, "model")
+    io_utils.copy_dir(newest, copy)
+    return copy
 
 
-def _compared(step: Step, split: str, last: str, k: int) -> tuple[list[Compared], int, str]:
-    """Both exports asked for the same held-out users: parts, k and what could not be looked at. The metric is cut where
-    the shorter of their lists ends.
+def _judge(step: Step, evaluation: dict[str, Any], last_model: str | None) -> Verdict:
+    gates = step.config.gates
+    limits = judgement.check_limits(gates, evaluation)
+    if last_model is None:
+        if "last_blessed" not in step.inputs:
+            return Verdict(judgement.GATE, tuple(limits), note="no earlier blessed model to compare with")
+        blessed = path_utils.serving_model_path(step.inputs["last_blessed"])
+        missing = judgement.missing_last_model(blessed, step.serving_directory)
+        return Verdict(judgement.GATE, (*limits, missing))
+    comparisons, k, note = _compare_with(last_model, step, evaluation)
+    checks = judgement.check_comparisons(gates, comparisons, k)
+    measured = {"last_blessed": last_model, "k": k, "compared": [vars(comparison) for comparison in comparisons]}
+    return Verdict(judgement.GATE, (*checks, *limits), note, measured)
+
+
+def _compare_with(last_model: str, step: Step, evaluation: dict[str, Any]) -> tuple[list[SliceComparison], int, str]:
+    """Sends both exports the requests of the same held-out users and compares their lists.
+
+    Returns:
+      (comparisons, k of NDCG@k, a note on what has too few users). k is that of the evaluation's main metric, or the
+      length of the shorter lists if that is smaller.
     """
-    config = step.config
+    config, split = step.config, evaluation["split"]
     dataset = step.load_dataset(split)
-    sequences, items = dataset.splits[split], dataset.items
+    items, sequences = dataset.items, dataset.splits[split]
     targets = targets_of(sequences)
     rows = np.flatnonzero(np.diff(targets.offsets))
     if len(rows) > config.gates.max_users:
         rows = np.sort(np.random.default_rng(config.seed).choice(rows, config.gates.max_users, replace=False))
-    requests = step.held_out_requests(split, sequences.user_id[rows].tolist())
-    asked = {"the last blessed model": last, "this one": path_utils.serving_model_path(step.inputs["model"])}
-    lists = []
-    for title, directory in asked.items():
-        model = ExportedModel(directory)
-        k = min(k, model.metadata["config"]["serving"]["k"])
-        say = functools.partial(_say, title, len(requests))
-        lists.append([answer.item_ids for answer in model.recommend(requests, say)])
     targets = targets.subset(np.isin(targets.user, rows))
-    last_ranks, ranks = (_ranks(targets, rows, found, items) for found in lists)
-    spoken = loading.load_languages(config, step.dataset_paths)
-    clock = has_clock(config.data)
-    parts = slices(items, sequences, dataset.train, targets, clock=clock, languages=spoken)
-    compared, note = quality.compare(config.gates, ranks, last_ranks, targets, parts, k, config.seed)
-    return compared, k, note
+    requests = step.held_out_requests(split, sequences.user_id[rows].tolist())
+    item_ids = np.concatenate([[""], items.item_id])
+
+    last_lists, last_length = _recommend(last_model, requests, "the last blessed model")
+    lists, length = _recommend(path_utils.serving_model_path(step.inputs["model"]), requests, "this model")
+    k = min(int(document.main_metric(evaluation).split("@")[1]), last_length, length)
+    ranks = PairedRanks(
+        candidate=_target_ranks(targets, rows, lists, item_ids),
+        last=_target_ranks(targets, rows, last_lists, item_ids),
+        targets=targets,
+        k=k,
+    )
+    parts = slices(
+        items,
+        sequences,
+        dataset.train,
+        targets,
+        clock=has_clock(config.data),
+        languages=loading.load_languages(config, step.dataset_paths),
+    )
+    comparisons, note = judgement.compare(config.gates, ranks, parts, config.seed)
+    return comparisons, k, note
 
 
-def _say(title: str, of: int, done: int) -> None:
-    progress.update(f"{title}: {done:,} of {of:,} users")
+def _recommend(directory: str, requests: list[UserRequest], title: str) -> tuple[list[list[str]], int]:
+    """(the item ids that an export recommends for each request, the length that it gives its lists)."""
+    model = ExportedModel(directory)
+    answers = model.recommend(requests, lambda count: progress.update(f"{title}: {count:,} of {len(requests):,} users"))
+    return [answer.item_ids for answer in answers], model.metadata["config"]["serving"]["k"]
 
 
-def _ranks(targets: Targets, rows: np.ndarray, lists: list[list[str]], items: ItemTable) -> np.ndarray:
-    """int64 [targets], from 1; 0 where a target is on no list, as one is that a model has never heard of."""
-    names = np.concatenate([[""], items.item_id])
+def _target_ranks(targets: Targets, rows: np.ndarray, lists: list[list[str]], item_ids: np.ndarray) -> np.ndarray:
+    """int64 [targets], ranks from 1; 0 if a target is not in the user's list, as is every item new to a model."""
     ranks = np.zeros(len(targets.item), np.int64)
-    for row, found in zip(rows, lists, strict=True):
-        place = {item_id: rank for rank, item_id in enumerate(found, 1)}
+    for row, recommended in zip(rows, lists, strict=True):
+        rank_of = {item_id: rank for rank, item_id in enumerate(recommended, 1)}
         for target in range(targets.offsets[row], targets.offsets[row + 1]):
-            ranks[target] = place.get(names[targets.item[target]], 0)
+            ranks[target] = rank_of.get(item_ids[targets.item[target]], 0)
     return ranks
 
 
@@ -134,19 +157,18 @@ class QualityGateSpec(component_spec.ComponentSpec):
 
 
 class QualityGate(base_component.BaseComponent):
-    """Holds what would be served against limits, baselines and the last blessed model, overall and on slices.
+    """Compares the export's quality with limits, baselines and the last blessed model, overall and on slices.
 
-    The last blessed export and this one answer the same requests, made of the present data: what counts is what clients
-    would get. An item that the older model has never heard of it can not recommend.
+    The last blessed model and this one answer the same requests, made from the present data. An older model cannot
+    recommend items that it does not know.
 
     Args:
       dataset: the transformed dataset.
-      ingested: the sequences before Transform: what clients would send.
-      evaluation: of the Evaluator.
+      ingested: the sequences before Transform, from which the requests are made.
+      evaluation: output of the Evaluator.
       model: the export.
-      last_blessed: the export that was blessed last; None where the runner cannot find it.
-      serving_directory: where blessed models are pushed: the newest version stands for what was blessed last where that
-        can not be found or is gone.
+      last_blessed: the export that was blessed last; None if the runner cannot look it up.
+      serving_directory: directory of pushed models, whose newest version may stand for the last blessed one.
       config: the run's configuration.
     """
 

@@ -1,14 +1,14 @@
-"""Whether what would be served is good enough: against limits, against baselines, and against what was blessed last."""
+"""Judges whether an export recommends well enough: against limits, baselines and the last blessed model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tfx_pipeline.gates.verdict import Check, against_limit
+from tfx_pipeline.gates.verdict import Check, check_limit
 from trainer.config import GatesConfig
 from trainer.errors import UsageError
 from trainer.evaluation import metrics
@@ -20,8 +20,14 @@ from trainer.evaluation.uncertainty import FEWEST, differences, holm, verdict
 GATE = "quality"
 
 
-def limits(gates: GatesConfig, evaluation: dict[str, Any]) -> list[Check]:
-    """What is served against `gates.least`, and whether it is shown to be worse than one of `gates.baselines`.
+def check_limits(gates: GatesConfig, evaluation: dict[str, Any]) -> list[Check]:
+    """Compares the figures of the served stage with `gates.least` and with those of `gates.baselines`.
+
+    A baseline is a reason to refuse the model only if the model is significantly worse than it.
+
+    Args:
+      gates: the limits.
+      evaluation: the content of evaluation.json.
 
     Raises:
       UsageError: the evaluation has no such metric or baseline.
@@ -29,41 +35,59 @@ def limits(gates: GatesConfig, evaluation: dict[str, Any]) -> list[Check]:
     stage = served(evaluation)
     figures = evaluation["stages"][stage]
     checks = []
-    for metric, least in gates.least.items():
+    for metric, minimum in gates.least.items():
         if metric not in figures:
             raise UsageError(f"`gates.least` should name metrics ({', '.join(figures)}). Received: {metric!r}")
         value = figures[metric]
-        checks.append(against_limit(metric, value >= least, f"{metric} {value:.4f}", f"at least {least:g}"))
+        checks.append(check_limit(metric, value >= minimum, f"{metric} {value:.4f}", f"at least {minimum:g}"))
+    return checks + [_check_baseline(evaluation, stage, baseline) for baseline in gates.baselines]
+
+
+def _check_baseline(evaluation: dict[str, Any], stage: str, baseline: str) -> Check:
     metric = main_metric(evaluation)
-    for baseline in gates.baselines:
-        found = [
-            row
-            for row in evaluation["comparisons"]
-            if (row["model"], row["with"], row["metric"]) == (stage, baseline, metric)
-        ]
-        if not found:
-            known = ", ".join(sorted({row["with"] for row in evaluation["comparisons"]} - {"retrieval"}))
-            raise UsageError(f"`gates.baselines` should name baselines of this run ({known}). Received: {baseline!r}")
-        (row,) = found
-        theirs = evaluation["stages"][baseline][metric]
-        figure = f"{metric} {figures[metric]:.4f}"
-        passed = row["verdict"] != WORSE
-        said = f"{row['verdict']} than" if row["verdict"] in (BETTER, WORSE) else "not told apart from"
-        checks.append(Check(f"{baseline} by {metric}", passed, f"{figure}, {said} {baseline} ({theirs:.4f})"))
-    return checks
+    comparisons = {(row["model"], row["with"], row["metric"]): row["verdict"] for row in evaluation["comparisons"]}
+    outcome = comparisons.get((stage, baseline, metric))
+    if outcome is None:
+        baselines = ", ".join(sorted({row["with"] for row in evaluation["comparisons"]} - {"retrieval"}))
+        raise UsageError(f"`gates.baselines` should name baselines of this run ({baselines}). Received: {baseline!r}")
+    relation = f"{outcome} than" if outcome in (BETTER, WORSE) else "not significantly different from"
+    value, baseline_value = (evaluation["stages"][name][metric] for name in (stage, baseline))
+    return Check(
+        f"{baseline} by {metric}",
+        outcome != WORSE,
+        f"{metric} {value:.4f}, {relation} {baseline} ({baseline_value:.4f})",
+    )
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One part of the held-out users, as both models serve it.
+class PairedRanks:
+    """Ranks of the same held-out targets in the lists of two exports.
 
     Attributes:
-      name: of the part.
-      users: how many there are.
-      candidate, last: mean figures.
-      tolerance: share of `last` that may be lost.
-      verdict: on the candidate against what the tolerance leaves of the last blessed model's figure.
-      p_value: of that; of slices, adjusted for how many are looked at (Holm).
+      candidate: int64 [targets], ranks from 1 in the new export's lists; 0 if the target is not in the list.
+      last: the same of the last blessed model.
+      targets: users and items of the targets.
+      k: cutoff of NDCG; the lists have at least k items.
+    """
+
+    candidate: np.ndarray
+    last: np.ndarray
+    targets: Targets
+    k: int
+
+
+@dataclass(frozen=True)
+class SliceComparison:
+    """Both exports over the users of one slice, or over all users.
+
+    Attributes:
+      name: of the slice.
+      users: number of users.
+      candidate: mean NDCG@k of the new export.
+      last: mean NDCG@k of the last blessed model.
+      tolerance: the share of `last` that the new export may lose.
+      verdict: whether `candidate` is better or worse than (1 - tolerance) * `last`, or not significantly different.
+      p_value: of that test; for slices, adjusted for their number (Holm).
     """
 
     name: str
@@ -75,94 +99,100 @@ class Compared:
     p_value: float
 
 
-def compare(
-    gates: GatesConfig,
-    candidate: np.ndarray,
-    last: np.ndarray,
-    targets: Targets,
-    parts: Sequence[Slice],
-    k: int,
-    seed: int,
-) -> tuple[list[Compared], str]:
-    """NDCG@k of both models over all users and over the slices of `gates.slices` that have enough users.
+@dataclass(frozen=True)
+class _Sample:
+    """NDCG@k of both exports for each user of a slice: float [users]."""
 
-    The candidate is tested against the last blessed model's figures less the tolerance, user by user (Fisher's paired
-    randomisation test). The slices are one family of tests; all users are a question of their own, which does not
-    become harder to answer with the number of slices.
+    name: str
+    tolerance: float
+    candidate: np.ndarray
+    last: np.ndarray
+
+
+def compare(
+    gates: GatesConfig, ranks: PairedRanks, slices: Sequence[Slice], seed: int
+) -> tuple[list[SliceComparison], str]:
+    """Compares NDCG@k of both exports over all users and over the slices of `gates.slices`.
+
+    Fisher's paired randomisation test compares the candidate's figures, user by user, with those of the last blessed
+    model less the tolerance. The p-values of the slices are adjusted for the number of slices; that of all users is
+    not, so it does not depend on how many slices there are.
 
     Args:
       gates: the limits.
-      candidate, last: int64 [targets], ranks from 1, 0 where a target is on no list.
-      targets: of the users.
-      parts: all slices.
-      k: of the metric.
+      ranks: of both exports.
+      slices: all slices of the targets.
       seed: of the random signs.
 
     Returns:
-      all users and the slices, and which could not be looked at, "" for none.
+      (comparisons: first all users, then the slices that have enough users; a note that names what has too few users,
+      or "").
     """
-    everybody = Slice("", "all users", np.ones(len(targets.item), bool))
-    chosen = [(everybody, gates.tolerance)]
-    chosen += [(part, gates.slice_tolerance) for part in parts if part.by in gates.slices]
-    kept: list[tuple[Slice, float, np.ndarray, np.ndarray]] = []
-    too_few: list[str] = []
-    for part, tolerance in chosen:
-        within = targets.subset(part.targets)
-        users = np.flatnonzero(np.diff(within.offsets))
-        if len(users) < FEWEST:
-            too_few.append(f"{_title(part)} ({len(users)})")
-            if part is not everybody:
-                continue
-
-        def of_users(
-            ranks: np.ndarray, part: Slice = part, within: Targets = within, users: np.ndarray = users
-        ) -> np.ndarray:
-            return metrics.per_user(ranks[part.targets], within.offsets, [k])[f"ndcg@{k}"][users]
-
-        kept.append((part, tolerance, of_users(candidate), of_users(last)))
-    # Parts have users of their own: each is tested by itself.
-    found = [differences([theirs * (1 - tolerance)], [ours], seed=seed)[0] for _, tolerance, ours, theirs in kept]
-    whole, *of_slices = [difference.p_value for difference in found]
-    adjusted = [whole, *holm(of_slices)]
-    compared = [
-        Compared(
-            name=_title(part),
-            users=len(ours),
-            candidate=float(ours.mean()) if len(ours) else 0.0,
-            last=float(theirs.mean()) if len(theirs) else 0.0,
-            tolerance=tolerance,
-            verdict=verdict(difference.value, p_value),
+    everybody = _sample(ranks, Slice("", "all users", np.ones(len(ranks.targets.item), bool)), gates.tolerance)
+    samples = [_sample(ranks, part, gates.slice_tolerance) for part in slices if part.by in gates.slices]
+    small = [sample for sample in [everybody, *samples] if len(sample.last) < FEWEST]
+    compared = [everybody, *(sample for sample in samples if len(sample.last) >= FEWEST)]
+    tests = [
+        differences([sample.last * (1 - sample.tolerance)], [sample.candidate], seed=seed)[0] for sample in compared
+    ]
+    p_values = [tests[0].p_value, *holm([test.p_value for test in tests[1:]])]
+    comparisons = [
+        SliceComparison(
+            name=sample.name,
+            users=len(sample.last),
+            candidate=_mean(sample.candidate),
+            last=_mean(sample.last),
+            tolerance=sample.tolerance,
+            verdict=verdict(test.value, p_value),
             p_value=p_value,
         )
-        for (part, tolerance, ours, theirs), difference, p_value in zip(kept, found, adjusted, strict=True)
+        for sample, test, p_value in zip(compared, tests, p_values, strict=True)
     ]
-    return compared, f"fewer than {FEWEST} users, too few to tell: {', '.join(too_few)}" if too_few else ""
+    names = ", ".join(f"{sample.name} ({len(sample.last)})" for sample in small)
+    return comparisons, f"fewer than {FEWEST} users, too few to compare: {names}" if small else ""
 
 
-def _title(part: Slice) -> str:
-    return f"{part.by}: {part.name}" if part.by else part.name
+def _sample(ranks: PairedRanks, part: Slice, tolerance: float) -> _Sample:
+    targets = ranks.targets.subset(part.targets)
+    users = np.flatnonzero(np.diff(targets.offsets))
+    candidate, last = (
+        metrics.per_user(values[part.targets], targets.offsets, [ranks.k])[f"ndcg@{ranks.k}"][users]
+        for values in (ranks.candidate, ranks.last)
+    )
+    return _Sample(f"{part.by}: {part.name}" if part.by else part.name, tolerance, candidate, last)
 
 
-def cannot_compare(gone: str, serving_directory: str) -> Check:
-    """The check that fails where there was a blessed model, which no longer is where it was."""
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def check_comparisons(gates: GatesConfig, comparisons: Sequence[SliceComparison], k: int) -> list[Check]:
+    """One check for each comparison with the last blessed model.
+
+    With `gates.comparison` "refuse_if_worse", a check fails if the candidate is significantly worse than the tolerance
+    allows. With "bless_if_not_worse", it passes only if the candidate is significantly better than that.
+    """
+    checks = []
+    for part in comparisons:
+        passed = part.verdict == BETTER if gates.comparison == "bless_if_not_worse" else part.verdict != WORSE
+        reason = f"NDCG@{k} {part.candidate:.4f}, the last blessed model's {part.last:.4f} ({part.name})"
+        if not passed:
+            relation = "worse than" if part.verdict == WORSE else "not shown to be better than"
+            reason += f": {relation} {1 - part.tolerance:.0%} of it"
+        checks.append(Check(part.name, passed, reason))
+    return checks
+
+
+def missing_last_model(model: str, serving_directory: str) -> Check:
+    """The failed check of a gate that cannot find the files of the last blessed model.
+
+    Args:
+      model: where its SavedModel was.
+      serving_directory: of pushed versions, which has none either.
+    """
     return Check(
         "last blessed model",
         False,
-        f"the last blessed model is gone ({gone}), and no version lies in {serving_directory}: "
-        "put it back, or give --out another directory",
+        f"the last blessed model is missing ({model}), and {serving_directory} has no version: put it back, or give "
+        "--out another directory",
     )
-
-
-def not_worse(gates: GatesConfig, compared: Sequence[Compared], k: int) -> list[Check]:
-    """One check for all users, and one for each slice."""
-    passes: Callable[[str], bool] = (
-        (lambda found: found == BETTER) if gates.comparison == "bless_if_not_worse" else (lambda found: found != WORSE)
-    )
-    checks = []
-    for part in compared:
-        figures = f"NDCG@{k} {part.candidate:.4f}, the last blessed model's {part.last:.4f} ({part.name}"
-        passed = passes(part.verdict)
-        shown = "worse than" if part.verdict == WORSE else "not shown to keep"
-        reason = f"{figures})" if passed else f"{figures}): {shown} {1 - part.tolerance:.0%} of it"
-        checks.append(Check(part.name, passed, reason))
-    return checks
