@@ -142,8 +142,8 @@ def _parser() -> _Parser:
         type=_count,
         help="predictions that may wait until a thread is free, over gRPC and over REST each; others are refused with "
         "RESOURCE_EXHAUSTED, as TensorFlow Serving refuses what finds no thread. 0: none waits (default: twice the "
-        "threads). While a quarter is refused, half of the threads answer and none waits. tensorflow_model_server has "
-        "no such flag",
+        "threads). For three seconds after such a refusal, half of the threads answer and none waits. "
+        "tensorflow_model_server has no such flag",
     )
     add(
         "--workers",

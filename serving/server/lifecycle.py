@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 import tensorflow as tf
 
-from serving.server.admission.admission import Admission, CallPool
+from serving.server.admission.admission import Admission
+from serving.server.admission.call_pool import CallPool
 from serving.server.batching.batched_servable import BatchedServable
 from serving.server.batching.parameters import read_batching_parameters
 from serving.server.batching.scheduler import BatchScheduler

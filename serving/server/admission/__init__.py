@@ -1,1 +1,1 @@
-"""Which calls are refused because the server has too many."""
+"""Which calls get a thread, and which are refused because the server has too many."""

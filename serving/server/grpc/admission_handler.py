@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from serving.server.admission.admission import Admission, CallPool
+from serving.server.admission.admission import Admission
+from serving.server.admission.call_pool import CallPool
 from serving.server.statuses import RequestError, resource_exhausted, unavailable
 
 # While the server stops, it refuses calls until none has come for this time, at most for the longer time.

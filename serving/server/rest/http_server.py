@@ -15,7 +15,8 @@ from tornado import httputil
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from serving.server.admission.admission import Admission, CallPool
+from serving.server.admission.admission import Admission
+from serving.server.admission.call_pool import CallPool
 from serving.server.rest.api import Reply, RestApi, error_reply
 from serving.wire.errors import ServerError
 
