@@ -40,13 +40,13 @@ class InProcess:
         self._servable = servable.load(NAME, 1, directory, config)
         if text_cache_mib:
             cache = TextCache(text_cache_mib * 2**20, Registry())
-            self._servable.texts = TextReuse.of(self._servable, directory, cache)
+            self._servable.text_reuse = TextReuse.from_metadata(self._servable, directory, cache)
 
     def warm_up(self) -> int:
         """Answers the requests that the model was exported with, and returns how many they were."""
-        from serving.server.runtime.warm_up import warm_up
+        from serving.server.runtime.warm_up_replay import replay_warm_up
 
-        return warm_up(self._servable, self._directory)
+        return replay_warm_up(self._servable, self._directory)
 
     def metadata(self) -> ModelMetadata:
         """As a client's."""

@@ -8,12 +8,11 @@ from os import PathLike, fspath
 
 import grpc
 
+from serving.wire.api import MESSAGE_SIZE_OPTIONS
 from serving.wire.errors import ServingError, refused
 
-_LARGEST_MESSAGE = 2**31 - 1  # bytes, as the server accepts
 _OPTIONS = (
-    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-    ("grpc.max_send_message_length", _LARGEST_MESSAGE),
+    *MESSAGE_SIZE_OPTIONS,
     ("grpc.enable_http_proxy", 0),  # a model server is a neighbour
     # Between two tries to connect, calls fail at once. By default that grows from a second to two minutes: a server
     # that is back would go unnoticed for as long, and retries would all fall into one such pause.

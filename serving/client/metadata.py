@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from serving.wire.api import METADATA_FIELD
 from serving.wire.errors import ServingError
 from serving.wire.protos import wire_pb2
 from serving.wire.tensors import numpy_dtype, type_name
-
-METADATA_FIELD = "signature_def"
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,19 @@ import numpy as np
 
 from serving.client.arrays import as_array
 from serving.client.connection import DEFAULT_KEEP_ALIVE, KeepAlive, Tls
-from serving.client.metadata import METADATA_FIELD, ModelMetadata, SignatureSpec, parse_metadata
+from serving.client.metadata import ModelMetadata, SignatureSpec, parse_metadata
 from serving.client.retry import DEFAULT_RETRY, Deadline, Retry, check_timeout
 from serving.client.transport import Method, Request, Response, Transport
+from serving.wire.api import METADATA_FIELD, MODEL_SERVICE, PREDICTION_SERVICE
 from serving.wire.errors import ServingError, refused
 from serving.wire.protos import wire_pb2
 from serving.wire.tensors import array_from_tensor, fill_tensor
 
-_PREDICTION, _MODEL = "/tensorflow.serving.PredictionService", "/tensorflow.serving.ModelService"
-_PREDICT = Method(f"{_PREDICTION}/Predict", wire_pb2.PredictRequest, wire_pb2.PredictResponse)
+_PREDICT = Method(f"/{PREDICTION_SERVICE}/Predict", wire_pb2.PredictRequest, wire_pb2.PredictResponse)
 _METADATA = Method(
-    f"{_PREDICTION}/GetModelMetadata", wire_pb2.GetModelMetadataRequest, wire_pb2.GetModelMetadataResponse
+    f"/{PREDICTION_SERVICE}/GetModelMetadata", wire_pb2.GetModelMetadataRequest, wire_pb2.GetModelMetadataResponse
 )
-_STATUS = Method(f"{_MODEL}/GetModelStatus", wire_pb2.GetModelStatusRequest, wire_pb2.GetModelStatusResponse)
+_STATUS = Method(f"/{MODEL_SERVICE}/GetModelStatus", wire_pb2.GetModelStatusRequest, wire_pb2.GetModelStatusResponse)
 # What a server answers when a request was built for another version's signature.
 _SIGNATURE_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 _POLL_SECONDS = 0.1  # between two looks at a model that is not available yet

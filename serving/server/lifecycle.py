@@ -1,102 +1,142 @@
-"""From flags to a running server: models loaded first, the port opened after."""
+"""Starts a server from its flags: files are read first, then models are loaded, then the ports open."""
 
 import argparse
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import grpc
 import tensorflow as tf
 
 from serving.server.admission.admission import Admission
 from serving.server.admission.call_pool import CallPool
-from serving.server.batching.batched_servable import BatchedServable
-from serving.server.batching.parameters import read_batching_parameters
+from serving.server.batching.parameters import BatchingParameters, read_batching_parameters
 from serving.server.batching.scheduler import BatchScheduler
-from serving.server.grpc.admission_handler import AdmissionHandler
-from serving.server.grpc.health import HealthService
-from serving.server.grpc.reflection import enable_reflection
-from serving.server.grpc.services import PREDICT, generic_handlers
+from serving.server.grpc.grpc_server import GrpcOptions, GrpcServer
+from serving.server.grpc.services import generic_handlers
 from serving.server.grpc.tls import server_credentials
 from serving.server.models.config_file import ConfigFileFollower, read_model_configs
 from serving.server.models.core import ServerCore
 from serving.server.models.model import RetryPolicy
 from serving.server.models.model_config import ModelConfig
-from serving.server.monitoring.metrics import Registry, RequestMetrics, read_monitoring_path
+from serving.server.models.version_loader import VersionLoader
+from serving.server.monitoring.metrics import Counter, Registry
+from serving.server.monitoring.monitoring_config import read_monitoring_path
+from serving.server.monitoring.request_metrics import RequestMetrics
 from serving.server.rest.api import RestApi
 from serving.server.rest.http_server import HttpServer
-from serving.server.runtime import custom_ops, servable
-from serving.server.runtime.servable import Servable
+from serving.server.runtime import custom_ops
 from serving.server.runtime.session_config import session_config
 from serving.server.runtime.text_cache import TextCache
-from serving.server.runtime.text_reuse import TextReuse
-from serving.server.runtime.warm_up import warm_up
-from serving.wire.errors import ServerError, ServerUsageError
+from serving.wire.errors import ServerUsageError
 from serving.wire.tensors import register_bfloat16
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_MESSAGE = 2**31 - 1  # bytes, as in TensorFlow Serving
 
-
+@dataclass(frozen=True)
 class RunningServer:
-    """A server that answers. Made by `start_server`."""
+    """A server that answers, made by `start_server`.
 
-    def __init__(
-        self,
-        core: ServerCore,
-        server: grpc.Server,
-        admission_handler: AdmissionHandler,
-        address: str,
-        rest: HttpServer | None = None,
-        scheduler: BatchScheduler | None = None,
-        health: HealthService | None = None,
-        follower: ConfigFileFollower | None = None,
-    ) -> None:
-        self.core = core
-        self.address = address
-        self.rest = rest
-        self.scheduler = scheduler
-        self._server = server
-        self._admission_handler = admission_handler
-        self._health = health
-        self._follower = follower
+    Attributes:
+        core: the models.
+        grpc: the gRPC port.
+        rest: the REST port, if there is one.
+        scheduler: of batches, if calls are batched.
+        follower: of the model configuration file, if it is followed.
+    """
+
+    core: ServerCore
+    grpc: GrpcServer
+    rest: HttpServer | None = None
+    scheduler: BatchScheduler | None = None
+    follower: ConfigFileFollower | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port of gRPC."""
+        return self.grpc.address
 
     @property
     def readiness(self) -> str:
-        """The line that says the server answers."""
-        models = ", ".join(_served(name, self.core.models[name].available_versions) for name in self.core.configs)
+        """The line that a server prints when it answers."""
+        models = ", ".join(_describe(name, self.core.models[name].available_versions) for name in self.core.configs)
         rest = f" and {self.rest.address} (REST)" if self.rest is not None else ""
         return f"serving {models or 'no model'} on {self.address} (gRPC){rest}"
 
     def stop(self, grace: float) -> None:
         """Takes no more calls, gives those in flight `grace` seconds, then cancels them and frees the models."""
-        if self._health is not None:
-            self._health.stop()
-        if grace > 0:
-            self._admission_handler.close()
-        stopped = self._server.stop(grace)
+        grpc_stopped = self.grpc.begin_stop(grace)
         if self.rest is not None:
             self.rest.stop(grace)
-        stopped.wait()
-        if self._follower is not None:
-            self._follower.stop()
+        grpc_stopped.wait()
+        if self.follower is not None:
+            self.follower.stop()
         self.core.stop()
         if self.scheduler is not None:
             self.scheduler.stop()
 
 
+@dataclass(frozen=True)
+class _Files:
+    """The contents of the files that flags name.
+
+    Attributes:
+        models: to serve, by name.
+        credentials: for TLS; None for plain text.
+        batching: None if calls are not batched.
+        monitoring_path: where Prometheus reads metrics; None if it does not.
+    """
+
+    models: dict[str, ModelConfig]
+    credentials: grpc.ServerCredentials | None
+    batching: BatchingParameters | None
+    monitoring_path: str | None
+
+
 def start_server(flags: argparse.Namespace) -> RunningServer:
-    """Loads the models, then opens the port.
+    """Loads the models, then opens the ports.
 
     Raises:
-        ServerError: a model did not become available, a file cannot be read, or the port is taken.
+        ServerError: a model did not become available, a file cannot be read, or a port is taken.
     """
+    _prepare_tensorflow()
+    files = _read_files(flags)
+    registry = Registry()
+    scheduler = _batch_scheduler(files.batching, registry)
+    core = ServerCore(
+        _version_loader(flags, registry, scheduler),
+        RetryPolicy(flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6),
+        flags.file_system_poll_wait_seconds,
+        flags.allow_version_labels_for_unavailable_models,
+    )
+    metrics = RequestMetrics(registry)
+    refused = registry.counter("/towers/serving/refused_calls", ("entrypoint",))
+    with ExitStack() as on_failure:
+        if scheduler is not None:
+            on_failure.callback(scheduler.stop)
+        on_failure.callback(core.stop)
+        core.start(files.models)
+        rest = None
+        if flags.rest_api_port:
+            timeout_ms = flags.rest_api_timeout_in_ms or None
+            api = RestApi(core, metrics, registry, timeout_ms, files.monitoring_path)
+            rest = _start_rest(flags, api, refused)
+            on_failure.callback(rest.stop, 0)
+        server = _start_grpc(flags, core, metrics, files.credentials, refused)
+        on_failure.pop_all()
+    return RunningServer(core, server, rest, scheduler, _start_follower(flags, core))
+
+
+def _prepare_tensorflow() -> None:
     tf.get_logger().setLevel("ERROR")
     register_bfloat16(tf.bfloat16.as_numpy_dtype)
     custom_ops.register()
-    config = session_config(flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
+
+
+def _read_files(flags: argparse.Namespace) -> _Files:
+    """Reads every file before anything is started, which would have to be stopped after an error."""
     monitoring_path = read_monitoring_path(flags.monitoring_config_file)
     if monitoring_path is not None and flags.rest_api_port == 0:
         raise ServerUsageError("`--monitoring_config_file` enables metrics, which need `--rest_api_port`")
@@ -104,78 +144,15 @@ def start_server(flags: argparse.Namespace) -> RunningServer:
         raise ServerUsageError(
             "`--monitoring_config_file` enables metrics, which are of one process: leave out `--workers`"
         )
-    # Every file is read before anything starts that would have to be ended again.
-    configs = _configs(flags)
-    credentials = server_credentials(flags.ssl_config_file) if flags.ssl_config_file is not None else None
-    batching = read_batching_parameters(flags.batching_parameters_file) if flags.enable_batching else None
-    registry = Registry()
-    metrics = RequestMetrics(registry)
-    scheduler = None
-    make: Callable[..., Servable] = Servable
-    if batching is not None:
-        scheduler = BatchScheduler(batching)
-        registry.gauge("/towers/serving/batching/enqueued_batches", lambda: scheduler.enqueued_batches)
-        make = functools.partial(BatchedServable, scheduler=scheduler)
-
-    cache = TextCache(flags.text_cache_mib * 2**20, registry) if flags.text_cache_mib else None
-
-    def load(name: str, version: int, directory: Path) -> Servable:
-        loaded = servable.load(name, version, directory, config, make)
-        if flags.enable_model_warmup:
-            try:
-                warm_up(loaded, directory)
-            except BaseException:
-                loaded.close()
-                raise
-        if cache is not None:  # not before: every signature is to be warmed up
-            loaded.texts = TextReuse.of(loaded, directory, cache)
-        return loaded
-
-    core = ServerCore(
-        load,
-        RetryPolicy(flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6),
-        flags.file_system_poll_wait_seconds,
-        flags.allow_version_labels_for_unavailable_models,
+    return _Files(
+        models=_model_configs(flags),
+        credentials=server_credentials(flags.ssl_config_file) if flags.ssl_config_file is not None else None,
+        batching=read_batching_parameters(flags.batching_parameters_file) if flags.enable_batching else None,
+        monitoring_path=monitoring_path,
     )
-    refused = registry.counter("/towers/serving/refused_calls", ("entrypoint",))
-
-    def admission(threads: int, entrypoint: str) -> Admission:
-        waiting = 2 * threads if flags.max_waiting_calls is None else flags.max_waiting_calls
-        return Admission(threads, waiting, functools.partial(refused.add, entrypoint))
-
-    pool = CallPool(flags.grpc_max_threads, "call")
-    admission_handler = AdmissionHandler(pool, admission(flags.grpc_max_threads, "GRPC"), PREDICT)
-    handlers = [admission_handler, *generic_handlers(core, metrics, one_of_several=flags.workers > 1)]
-    health = HealthService() if flags.enable_grpc_healthcheck_service else None
-    if health is not None:
-        handlers.append(health.handler())
-    rest = None
-    try:
-        core.start(configs)
-        if flags.rest_api_port:
-            api = RestApi(core, metrics, registry, flags.rest_api_timeout_in_ms or None, monitoring_path)
-            rest = HttpServer(
-                *(api, flags.host, flags.rest_api_port),
-                CallPool(flags.rest_api_num_threads, "httprestserver"),
-                admission(flags.rest_api_num_threads, "REST"),
-                shared=flags.workers > 1,
-            )
-        server, port = _listen(handlers, pool, flags, credentials)
-    except BaseException:
-        if rest is not None:
-            rest.stop(0)
-        core.stop()
-        if scheduler is not None:
-            scheduler.stop()
-        raise
-    follower = None
-    if flags.model_config_file is not None and flags.model_config_file_poll_wait_seconds > 0:
-        follower = ConfigFileFollower(flags.model_config_file, core, flags.model_config_file_poll_wait_seconds)
-        follower.start()
-    return RunningServer(core, server, admission_handler, _address(flags.host, port), rest, scheduler, health, follower)
 
 
-def _configs(flags: argparse.Namespace) -> dict[str, ModelConfig]:
+def _model_configs(flags: argparse.Namespace) -> dict[str, ModelConfig]:
     if flags.model_config_file is None:
         return {flags.model_name: ModelConfig(flags.model_name, flags.model_base_path)}
     if flags.model_base_path is not None:
@@ -183,39 +160,60 @@ def _configs(flags: argparse.Namespace) -> dict[str, ModelConfig]:
     return read_model_configs(flags.model_config_file)
 
 
-def _served(name: str, versions: list[int]) -> str:
+def _batch_scheduler(parameters: BatchingParameters | None, registry: Registry) -> BatchScheduler | None:
+    if parameters is None:
+        return None
+    scheduler = BatchScheduler(parameters)
+    registry.gauge("/towers/serving/batching/enqueued_batches", lambda: scheduler.enqueued_batches)
+    return scheduler
+
+
+def _version_loader(flags: argparse.Namespace, registry: Registry, scheduler: BatchScheduler | None) -> VersionLoader:
+    return VersionLoader(
+        session_config(flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism),
+        flags.enable_model_warmup,
+        scheduler,
+        TextCache(flags.text_cache_mib * 2**20, registry) if flags.text_cache_mib else None,
+    )
+
+
+def _start_rest(flags: argparse.Namespace, api: RestApi, refused: Counter) -> HttpServer:
+    threads = flags.rest_api_num_threads
+    pool = CallPool(threads, "httprestserver")
+    admission = _admission(flags, threads, refused, "REST")
+    return HttpServer(api, flags.host, flags.rest_api_port, pool, admission, shared=flags.workers > 1)
+
+
+def _start_grpc(
+    flags: argparse.Namespace,
+    core: ServerCore,
+    metrics: RequestMetrics,
+    credentials: grpc.ServerCredentials | None,
+    refused: Counter,
+) -> GrpcServer:
+    threads = flags.grpc_max_threads
+    pool = CallPool(threads, "call")
+    admission = _admission(flags, threads, refused, "GRPC")
+    shared = flags.workers > 1
+    services = generic_handlers(core, metrics, one_of_several=shared)
+    options = GrpcOptions(credentials, flags.enable_grpc_healthcheck_service, flags.enable_grpc_reflection, shared)
+    return GrpcServer(services, flags.host, flags.port, pool, admission, options)
+
+
+def _admission(flags: argparse.Namespace, threads: int, refused: Counter, entrypoint: str) -> Admission:
+    waiting = 2 * threads if flags.max_waiting_calls is None else flags.max_waiting_calls
+    return Admission(threads, waiting, functools.partial(refused.add, entrypoint))
+
+
+def _start_follower(flags: argparse.Namespace, core: ServerCore) -> ConfigFileFollower | None:
+    seconds = flags.model_config_file_poll_wait_seconds
+    if flags.model_config_file is None or seconds == 0:
+        return None
+    follower = ConfigFileFollower(flags.model_config_file, core, seconds)
+    follower.start()
+    return follower
+
+
+def _describe(name: str, versions: list[int]) -> str:
     word = "version" if len(versions) == 1 else "versions"
     return f"{name} {word} {', '.join(map(str, versions))}"
-
-
-def _listen(
-    handlers: Sequence[grpc.GenericRpcHandler],
-    pool: CallPool,
-    flags: argparse.Namespace,
-    credentials: grpc.ServerCredentials | None,
-) -> tuple[grpc.Server, int]:
-    server = grpc.server(
-        pool,
-        options=[
-            ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-            ("grpc.max_send_message_length", _LARGEST_MESSAGE),
-            # Of one process, or a second server on the same port would start too and take half of the calls.
-            ("grpc.so_reuseport", int(flags.workers > 1)),
-        ],
-    )
-    server.add_generic_rpc_handlers(handlers)
-    if flags.enable_grpc_reflection:
-        enable_reflection(server)
-    address = _address(flags.host, flags.port)
-    try:
-        bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    except RuntimeError:
-        bound = 0
-    if bound == 0:
-        raise ServerError(f"cannot listen on {address}: is the port taken? `--port 0` takes a free one")
-    server.start()
-    return server, bound
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

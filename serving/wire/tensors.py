@@ -6,6 +6,7 @@ what TensorFlow's C++ runtime accepts (`Tensor::FromProto`); writing uses the ty
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +70,13 @@ def type_number(dtype: np.dtype) -> int:
 def numpy_dtype(number: int) -> np.dtype:
     """The NumPy dtype of a `DataType`; object for strings. Raises KeyError for a type that has none."""
     return _KINDS[number].dtype
+
+
+def bytes_array(values: Sequence[bytes]) -> np.ndarray:
+    """[values] strings as a tensor has them: an object array. NumPy's own arrays of bytes drop trailing zeros."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
 
 
 def array_from_tensor(tensor: Any) -> np.ndarray:

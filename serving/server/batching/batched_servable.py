@@ -30,7 +30,7 @@ class BatchedServable(Servable):
     def __init__(self, *arguments: Any, scheduler: BatchScheduler) -> None:
         super().__init__(*arguments)
         self._scheduler = scheduler
-        self.most_rows = scheduler.parameters.max_batch_size
+        self.max_rows = scheduler.parameters.max_batch_size
         self._aliases = {
             declared.handle: declared.alias
             for signature in self.signatures.values()

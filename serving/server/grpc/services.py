@@ -13,16 +13,14 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from serving.server.models.core import ServerCore
 from serving.server.models.model_config import model_configs
-from serving.server.monitoring.metrics import RequestMetrics, model_label
+from serving.server.monitoring.request_metrics import RequestMetrics, model_label
 from serving.server.runtime.predict import predict
 from serving.server.statuses import RequestError, deadline_passed, invalid_argument, unimplemented
+from serving.wire.api import METADATA_FIELD, MODEL_SERVICE, PREDICTION_SERVICE
 
 logger = logging.getLogger(__name__)
 
-_PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-PREDICT = f"/{_PREDICTION_SERVICE}/Predict"
-_MODEL_SERVICE = "tensorflow.serving.ModelService"
-_METADATA_FIELD = "signature_def"
+PREDICT = f"/{PREDICTION_SERVICE}/Predict"
 _LONGEST_DEADLINE = 365 * 24 * 3600.0  # seconds; what is further off is none
 
 Request = TypeVar("Request", bound=Message)
@@ -39,25 +37,25 @@ def generic_handlers(
         one_of_several: other processes answer the same port. A call reaches one of them only.
     """
     services: dict[str, dict[str, tuple[type[Message], Method]]] = {
-        _PREDICTION_SERVICE: {
+        PREDICTION_SERVICE: {
             "Predict": (predict_pb2.PredictRequest, _measured(metrics, "Predict", _predict)),
             "GetModelMetadata": (get_model_metadata_pb2.GetModelMetadataRequest, _get_model_metadata),
         },
-        _MODEL_SERVICE: {
+        MODEL_SERVICE: {
             "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, _get_model_status),
             "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, _reload_config),
         },
     }
     without: dict[str, dict[str, str]] = {
-        _PREDICTION_SERVICE: dict.fromkeys(
+        PREDICTION_SERVICE: dict.fromkeys(
             ("Classify", "Regress", "MultiInference"),
             "is for signatures of tf.Example; this server answers Predict",
         ),
-        _MODEL_SERVICE: {},
+        MODEL_SERVICE: {},
     }
     if one_of_several:
-        del services[_MODEL_SERVICE]["HandleReloadConfigRequest"]
-        without[_MODEL_SERVICE]["HandleReloadConfigRequest"] = (
+        del services[MODEL_SERVICE]["HandleReloadConfigRequest"]
+        without[MODEL_SERVICE]["HandleReloadConfigRequest"] = (
             "would reach one of the server's processes only; with --workers, change --model_config_file and have it"
             " polled"
         )
@@ -136,13 +134,13 @@ def _get_model_metadata(
     if not request.metadata_field:
         raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
     for name in request.metadata_field:
-        if name != _METADATA_FIELD:
+        if name != METADATA_FIELD:
             raise invalid_argument(f"Metadata field {name} is not supported")
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     with core.servable(request.model_spec) as servable:
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
-        response.metadata[_METADATA_FIELD].CopyFrom(servable.signature_map)
+        response.metadata[METADATA_FIELD].CopyFrom(servable.signature_map)
     return response
 
 

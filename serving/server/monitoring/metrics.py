@@ -8,23 +8,13 @@ A part that has something to count makes its metric once, at the start, from the
 
 import re
 import threading
-import time
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import Protocol
-
-from serving.server.statuses import RequestError
-from serving.server.text_format_file import read_message
-from serving.wire.errors import ServerUsageError
-from serving.wire.protos import flag_files_pb2
-
-DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
 # Labels come from requests, and memory should not grow with what clients make up.
 _MOST_CELLS = 1000
-_OTHER = "other"
+OTHER = "other"
 
 
 class Metric(Protocol):
@@ -142,73 +132,9 @@ class Registry:
         return "\n".join(lines) + "\n"
 
 
-class RequestMetrics:
-    """TensorFlow Serving's own two: how many requests ended how, and how long those took that were answered."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.count = registry.counter("/tensorflow/serving/request_count", ("model_name", "status"))
-        self.latency = registry.histogram(
-            "/tensorflow/serving/request_latency",
-            ("model_name", "API", "entrypoint"),
-            [10 * 1.8**exponent for exponent in range(33)],  # microseconds, to about 20 minutes
-        )
-
-    def measure(self, model_name: str, api: str, entrypoint: str) -> "Measurement":
-        """`with request_metrics.measure("recommender", "Predict", "GRPC"): answer`."""
-        return Measurement(self, model_name, api, entrypoint)
-
-
-class Measurement:
-    """Counts what happens inside its `with` block as one request."""
-
-    __slots__ = ("_api", "_entrypoint", "_metrics", "_model_name", "_started")
-
-    def __init__(self, metrics: RequestMetrics, model_name: str, api: str, entrypoint: str) -> None:
-        self._metrics = metrics
-        self._model_name = model_name
-        self._api = api
-        self._entrypoint = entrypoint
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            microseconds = (time.perf_counter() - self._started) * 1e6
-            self._metrics.latency.add(microseconds, self._model_name, self._api, self._entrypoint)
-            status = "OK"
-        else:
-            status = error.code.name if isinstance(error, RequestError) else "INTERNAL"
-        self._metrics.count.add(self._model_name, status)
-
-
-def read_monitoring_path(path: Path | None) -> str | None:
-    """The path that a file of text-format `MonitoringConfig` gives the metrics; None where it does not enable them.
-
-    Raises:
-        ServerError: the file cannot be read, or its path does not start with a slash.
-    """
-    if path is None:
-        return None
-    config = read_message(path, flag_files_pb2.MonitoringConfig).prometheus_config
-    if not config.enable:
-        return None
-    served = config.path or DEFAULT_PATH
-    if not served.startswith("/"):
-        raise ServerUsageError(f"{path}: `path` should start with a slash. Received: {served!r}")
-    return served
-
-
-def model_label(name: str, models: Collection[str]) -> str:
-    """What to count a call under: names that callers make up share one, or they would take all the cells there are."""
-    return name if name in models else _OTHER
-
-
 def _cell(cells: dict, values: tuple[str, ...]) -> tuple[str, ...]:
     """The label values to count a new combination under."""
-    return values if len(cells) < _MOST_CELLS else (_OTHER,) * len(values)
+    return values if len(cells) < _MOST_CELLS else (OTHER,) * len(values)
 
 
 def _label_text(labels: Sequence[str], values: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.server.models.core import ServerCore
-from serving.server.monitoring.metrics import Registry, RequestMetrics, model_label
+from serving.server.monitoring.metrics import Registry
+from serving.server.monitoring.request_metrics import RequestMetrics, model_label
 from serving.server.rest.json_input import arrays_of, parse_body
 from serving.server.rest.json_output import write_error, write_outputs, write_predictions
 from serving.server.runtime.predict import DEFAULT_SIGNATURE, run

@@ -18,6 +18,7 @@ from tornado.netutil import bind_sockets
 from serving.server.admission.admission import Admission
 from serving.server.admission.call_pool import CallPool
 from serving.server.rest.api import Reply, RestApi, error_reply
+from serving.wire.api import host_port
 from serving.wire.errors import ServerError
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,9 @@ class HttpServer:
         try:
             sockets = bind_sockets(port, host, reuse_port=shared)
         except OSError as error:
-            raise ServerError(f"cannot listen on {host}:{port} for REST: {error.strerror or error}") from None
+            raise ServerError(f"cannot listen on {host_port(host, port)} for REST: {error.strerror or error}") from None
         port = sockets[0].getsockname()[1]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = host_port(host, port)
         self._connections = _Connections(api, pool, admission)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, args=(sockets,), name="rest", daemon=True)

@@ -61,8 +61,8 @@ def run(
         _check(index, wanted, array)
         feeds[wanted.handle] = array
     outputs = list(outputs)
-    if servable.texts is not None:
-        values = servable.texts.run(signature, arrays, outputs, timeout_ms)
+    if servable.text_reuse is not None:
+        values = servable.text_reuse.run(signature, arrays, outputs, timeout_ms)
         if values is not None:
             return values
     return [np.asarray(value) for value in servable.run(feeds, [output.handle for output in outputs], timeout_ms)]

@@ -43,11 +43,11 @@ class Servable:
         signatures: by key.
         signature_map: what GetModelMetadata answers, packed once.
         users: calls in flight; the owner counts them under its own lock.
-        texts: answers requests with texts from vectors, where the server keeps them.
-        most_rows: that a run may have; None for any number.
+        text_reuse: answers requests with texts from cached vectors; None if the server has no cache.
+        max_rows: the largest batch of a run; None for no limit.
     """
 
-    most_rows: int | None = None
+    max_rows: int | None = None
 
     def __init__(
         self, name: str, version: int, session: tf.compat.v1.Session, meta_graph: meta_graph_pb2.MetaGraphDef
@@ -62,7 +62,7 @@ class Servable:
             self._fetched |= dict.fromkeys(together, together)
         self.signature_map = _packed_signatures(meta_graph)
         self.users = 0
-        self.texts: Shortcut | None = None
+        self.text_reuse: Shortcut | None = None
         self._session = session
 
     def run(self, feeds: Mapping[Any, np.ndarray], fetches: Sequence[Any], timeout_ms: int | None) -> list[Any]:

@@ -21,6 +21,7 @@ from serving.server.runtime.servable import Servable
 from serving.server.runtime.signature import Output, Signature
 from serving.server.runtime.text_cache import TextCache
 from serving.server.statuses import RequestError, deadline_passed
+from serving.wire.tensors import bytes_array
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class TextReuse:
                 raise ValueError(f"`{other.key}` should take and give what `{key}` does, but for the texts")
 
     @classmethod
-    def of(cls, servable: Servable, directory: Path, cache: TextCache) -> TextReuse | None:
+    def from_metadata(cls, servable: Servable, directory: Path, cache: TextCache) -> TextReuse | None:
         """As the version's metadata say; None if they say nothing."""
         path = directory / METADATA
         try:
@@ -134,10 +135,10 @@ class TextReuse:
         vectors = self._cache.find(self._encoder, texts)
         # Sorted, so that the same texts make the same batch, and with it the same vectors to the last bit.
         missing = sorted(texts - vectors.keys())
-        size = self._servable.most_rows or max(1, len(missing))
+        size = self._servable.max_rows or max(1, len(missing))
         for start in range(0, len(missing), size):
             part = missing[start : start + size]
-            (encoded,) = self._servable.run({self._text: _strings(part)}, [self._vector], _left(deadline))
+            (encoded,) = self._servable.run({self._text: bytes_array(part)}, [self._vector], _left(deadline))
             new = dict(zip(part, encoded, strict=True))
             self._cache.add(self._encoder, new)
             vectors |= new
@@ -156,12 +157,6 @@ def _filled(texts: np.ndarray, where: np.ndarray, vectors: Mapping[bytes, np.nda
 
 def _embedded_name(alias: str) -> str:
     return alias.removesuffix(_TEXT) + _VECTOR if alias.endswith(_TEXT) else alias
-
-
-def _strings(texts: Sequence[bytes]) -> np.ndarray:
-    array = np.empty(len(texts), object)
-    array[:] = texts
-    return array
 
 
 def _left(deadline: float | None) -> int | None:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from serving.wire.api import host_port
 from serving.wire.errors import ServerError
 
 logger = logging.getLogger(__name__)
@@ -145,5 +146,5 @@ def _reserve(host: str, port: int) -> socket.socket:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind(address)
     except OSError as error:
-        raise ServerError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        raise ServerError(f"cannot listen on {host_port(host, port)}: {error.strerror or error}") from None
     return reserved

@@ -139,7 +139,7 @@ class TestAnswers:
     def test_kept_vectors_of_texts_change_nothing(self, models, call, kind):
         servable = load("recommender", 1, models[kind])
         registry = Registry()
-        servable.texts = TextReuse.of(servable, models[kind], TextCache(2**20, registry))
+        servable.text_reuse = TextReuse.from_metadata(servable, models[kind], TextCache(2**20, registry))
         for inputs in (request(3), request(3), request(2, 6), request(1, history_text=[["", "new", ""]])):
             expected = call("recommend", inputs)
             for key in ("recommend", "serving_default"):

@@ -197,7 +197,7 @@ def test_hot_swap_under_load_loses_no_call_and_frees_the_old_version(tmp_path, p
 
 
 def test_warm_up_goes_through_the_batches(publish, start, monkeypatch):
-    from tests.serving.server.runtime.test_warm_up import GOOD, write
+    from tests.serving.server.runtime.test_warm_up_replay import GOOD, write
 
     sizes = spy_on_runs(monkeypatch)
     base_path = publish(1)

@@ -4,7 +4,9 @@ import threading
 
 import pytest
 
-from serving.server.monitoring.metrics import Registry, RequestMetrics, read_monitoring_path
+from serving.server.monitoring.metrics import Registry
+from serving.server.monitoring.monitoring_config import read_monitoring_path
+from serving.server.monitoring.request_metrics import RequestMetrics
 from serving.server.statuses import not_found
 from serving.wire.errors import ServerError
 

@@ -97,7 +97,7 @@ class Loaded:
         self.plain = servable.load("reading", 1, directory)
         self.caching = servable.load("reading", 1, directory, make=make)
         self.registry = Registry()
-        self.caching.texts = TextReuse.of(self.caching, directory, TextCache(2**20, self.registry))
+        self.caching.text_reuse = TextReuse.from_metadata(self.caching, directory, TextCache(2**20, self.registry))
         self.encoded = []
         encode = self.caching.signatures["encode_text"].inputs["text"].handle
         run = servable.Servable.run
@@ -249,7 +249,7 @@ def test_metadata_that_do_not_fit_are_told_and_the_model_serves(base_path, tmp_p
     loaded = servable.load("reading", 1, base_path / "1")
     write_metadata(tmp_path, **changed)
     with caplog.at_level(logging.WARNING):
-        assert TextReuse.of(loaded, tmp_path, TextCache(2**20, Registry())) is None
+        assert TextReuse.from_metadata(loaded, tmp_path, TextCache(2**20, Registry())) is None
     assert problem in caplog.text
     loaded.close()
 
@@ -260,7 +260,7 @@ def test_a_model_that_says_nothing_is_served_as_it_is(base_path, tmp_path, caplo
     if metadata is not None:
         (tmp_path / METADATA).parent.mkdir()
         (tmp_path / METADATA).write_text(json.dumps(metadata))
-    assert TextReuse.of(loaded, tmp_path, TextCache(2**20, Registry())) is None
+    assert TextReuse.from_metadata(loaded, tmp_path, TextCache(2**20, Registry())) is None
     assert not caplog.records
     loaded.close()
 

@@ -10,7 +10,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.client.prediction_client import PredictionClient
 from serving.model_files import MAX_WARM_UP_RECORDS, WARM_UP_REQUESTS
 from serving.server.runtime import servable
-from serving.server.runtime.warm_up import warm_up
+from serving.server.runtime.warm_up_replay import replay_warm_up
 from serving.server.statuses import RequestError
 from serving.wire.errors import ServerError
 from tests.support.waiting import wait_until
@@ -49,22 +49,22 @@ def loaded(directory):
 
 def test_every_record_is_replayed(directory, loaded):
     write(directory, [GOOD, record("echo", text=[["a"]]), prediction_log_pb2.PredictionLog()])
-    assert warm_up(loaded, directory) == 2  # an empty log has nothing to replay
+    assert replay_warm_up(loaded, directory) == 2  # an empty log has nothing to replay
 
 
 def test_a_model_without_records_serves(directory, loaded):
-    assert warm_up(loaded, directory) == 0
+    assert replay_warm_up(loaded, directory) == 0
 
 
 def test_too_many_records_are_refused(directory, loaded):
     write(directory, [prediction_log_pb2.PredictionLog()] * (MAX_WARM_UP_RECORDS + 1))
     with pytest.raises(RequestError, match="exceeds the maximum"):
-        warm_up(loaded, directory)
+        replay_warm_up(loaded, directory)
 
 
 def test_as_many_records_as_allowed_are_fine(directory, loaded):
     write(directory, [prediction_log_pb2.PredictionLog()] * MAX_WARM_UP_RECORDS)
-    assert warm_up(loaded, directory) == 0
+    assert replay_warm_up(loaded, directory) == 0
 
 
 def test_another_kind_of_record_is_refused(directory, loaded):
@@ -72,20 +72,20 @@ def test_another_kind_of_record_is_refused(directory, loaded):
     log.regress_log.SetInParent()
     write(directory, [log])
     with pytest.raises(RequestError, match="regress_log"):
-        warm_up(loaded, directory)
+        replay_warm_up(loaded, directory)
 
 
 def test_bytes_that_are_no_record_are_refused(directory, loaded):
     write(directory, [b"\xff\xff"])
     with pytest.raises(RequestError, match="record 0 is not a PredictionLog"):
-        warm_up(loaded, directory)
+        replay_warm_up(loaded, directory)
 
 
 def test_a_file_that_is_no_tfrecord_is_refused(directory, loaded):
     write(directory, [])
     (directory / WARM_UP_REQUESTS).write_bytes(b"not a record at all, and long enough for a header")
     with pytest.raises(RequestError):
-        warm_up(loaded, directory)
+        replay_warm_up(loaded, directory)
 
 
 def test_a_record_that_is_not_answered_fails_the_load(directory, start):

@@ -19,7 +19,7 @@ from serving.server.statuses import RequestError, from_runtime_error, invalid_ar
 logger = logging.getLogger(__name__)
 
 
-def warm_up(servable: Servable, directory: Path) -> int:
+def replay_warm_up(servable: Servable, directory: Path) -> int:
     """Replays the records in `directory`'s warm-up file, a TFRecord of `PredictionLog`; returns how many.
 
     Raises:

@@ -1,0 +1,17 @@
+"""Names and limits of TensorFlow Serving's gRPC API."""
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+METADATA_FIELD = "signature_def"  # the only one that GetModelMetadata knows
+
+_MAX_MESSAGE_BYTES = 2**31 - 1
+# TensorFlow Serving's limit, in place of gRPC's four mebibytes: options of a server and of a channel.
+MESSAGE_SIZE_OPTIONS = (
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+)
+
+
+def host_port(host: str, port: int) -> str:
+    """`host:port`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
