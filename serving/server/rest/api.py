@@ -15,8 +15,8 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from serving.server.models.core import ServerCore
 from serving.server.monitoring.metrics import Registry
 from serving.server.monitoring.request_metrics import RequestMetrics, model_label
-from serving.server.rest.json_input import arrays_of, parse_body
 from serving.server.rest.json_output import write_error, write_outputs, write_predictions
+from serving.server.rest.json_request import input_arrays, parse_body
 from serving.server.runtime.predict import DEFAULT_SIGNATURE, run
 from serving.server.statuses import RequestError, invalid_argument, not_found, unimplemented
 
@@ -122,7 +122,7 @@ class RestApi:
             signature = servable.signatures.get(key)
             if signature is None:
                 raise invalid_argument(f'Serving signature name: "{key}" not found in signature def')
-            arrays = arrays_of(parsed, signature.inputs)
+            arrays = input_arrays(parsed, signature.inputs)
             values = run(servable, signature, arrays, signature.outputs.values(), self._timeout_ms)
         outputs = dict(zip(signature.outputs, values, strict=True))
         return write_predictions(outputs) if parsed.by_row else write_outputs(outputs)

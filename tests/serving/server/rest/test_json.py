@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from serving.server.rest.json_input import arrays_of, parse_body
 from serving.server.rest.json_output import write_error, write_outputs, write_predictions
+from serving.server.rest.json_request import input_arrays, parse_body
 from serving.server.runtime.signature import Input
 from serving.server.statuses import RequestError
 from serving.wire.tensors import type_number
@@ -28,7 +28,7 @@ def declared(alias, dtype):
 
 def read(document, **dtypes):
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return arrays_of(parse_body(body), {alias: declared(alias, dtype) for alias, dtype in dtypes.items()})
+    return input_arrays(parse_body(body), {alias: declared(alias, dtype) for alias, dtype in dtypes.items()})
 
 
 def refused(document, **dtypes):
