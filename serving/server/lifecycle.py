@@ -18,7 +18,7 @@ from serving.server.grpc.services import generic_handlers
 from serving.server.grpc.tls import server_credentials
 from serving.server.models.config_file import ConfigFileFollower, read_model_configs
 from serving.server.models.core import ServerCore
-from serving.server.models.model import RetryPolicy
+from serving.server.models.load_failures import RetryPolicy
 from serving.server.models.model_config import ModelConfig
 from serving.server.models.version_loader import VersionLoader
 from serving.server.monitoring.metrics import Counter, Registry

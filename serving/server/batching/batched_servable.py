@@ -16,8 +16,8 @@ import grpc
 import numpy as np
 
 from serving.server.batching.scheduler import BatchScheduler, Queue, Task
+from serving.server.request_errors import RequestError, failed_precondition, invalid_argument
 from serving.server.runtime.servable import Servable
-from serving.server.statuses import RequestError, failed_precondition, invalid_argument
 
 
 class BatchedServable(Servable):

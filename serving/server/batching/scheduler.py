@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 
 from serving.server.batching.parameters import BatchingParameters
-from serving.server.statuses import RequestError, invalid_argument
+from serving.server.request_errors import RequestError, invalid_argument
 
 logger = logging.getLogger(__name__)
 

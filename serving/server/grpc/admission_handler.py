@@ -7,7 +7,7 @@ import grpc
 
 from serving.server.admission.admission import Admission
 from serving.server.admission.call_pool import CallPool
-from serving.server.statuses import RequestError, resource_exhausted, unavailable
+from serving.server.request_errors import RequestError, resource_exhausted, unavailable
 
 # While the server stops, it refuses calls until none has come for this time, at most for the longer time.
 _QUIET_SECONDS = 0.1

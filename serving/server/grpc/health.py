@@ -9,7 +9,7 @@ from collections.abc import Callable
 import grpc
 from google.protobuf.message import DecodeError
 
-from serving.server.statuses import RequestError, invalid_argument, not_found
+from serving.server.request_errors import RequestError, invalid_argument, not_found
 from serving.wire.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 _SERVICE = "grpc.health.v1.Health"

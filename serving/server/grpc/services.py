@@ -14,8 +14,8 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from serving.server.models.core import ServerCore
 from serving.server.models.model_config import model_configs
 from serving.server.monitoring.request_metrics import RequestMetrics, model_label
+from serving.server.request_errors import RequestError, deadline_passed, invalid_argument, unimplemented
 from serving.server.runtime.predict import predict
-from serving.server.statuses import RequestError, deadline_passed, invalid_argument, unimplemented
 from serving.wire.api import METADATA_FIELD, MODEL_SERVICE, PREDICTION_SERVICE
 
 logger = logging.getLogger(__name__)

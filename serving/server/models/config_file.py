@@ -8,7 +8,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.models.core import ServerCore
 from serving.server.models.model_config import ModelConfig, model_configs
-from serving.server.statuses import RequestError
+from serving.server.request_errors import RequestError
 from serving.server.text_format_file import read_message
 from serving.wire.errors import ServerError
 

@@ -1,4 +1,4 @@
-"""The models of one server: which one a request means, their replacement, and the thread that keeps them current."""
+"""The models of one server: requests choose among them, configurations replace them, and a thread polls them."""
 
 import logging
 import threading
@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 from tensorflow_serving.apis import model_pb2
 
-from serving.server.models.model import Loader, Model, RetryPolicy, VersionStatus
+from serving.server.models.load_failures import RetryPolicy
+from serving.server.models.model import Loader, Model, VersionStatus, servable_not_found, status_not_found
 from serving.server.models.model_config import ModelConfig
+from serving.server.request_errors import RequestError, failed_precondition, invalid_argument, unavailable
 from serving.server.runtime.servable import Servable
-from serving.server.statuses import RequestError, failed_precondition, invalid_argument, not_found, unavailable
 from serving.wire.errors import ServerError
 
 logger = logging.getLogger(__name__)
@@ -22,15 +23,15 @@ class ServerCore:
     """Models by name, their labels, and their polling.
 
     Args:
-        load: makes a servable of a version's directory.
+        load: loads a version.
         retries: how a failed load is tried again.
-        poll_seconds: between two looks at the base paths; 0 to look at the start only.
-        allow_unavailable_labels: a label that is new may name a version that is not loaded yet.
+        poll_seconds: between two looks at the base paths; 0 looks only at the start.
+        allow_unavailable_labels: a new label may name a version that is not loaded yet.
 
     Attributes:
-        models: every model there ever was, since GetModelStatus tells of ended ones too. Replaced as a whole and never
-            changed, so that calls need no lock.
-        configs: what is to be served now.
+        models: all models since the start, since GetModelStatus reports unloaded ones too. A change makes a new
+            mapping, so that calls need no lock.
+        configs: of the models that are served now.
     """
 
     def __init__(
@@ -47,16 +48,16 @@ class ServerCore:
         self._retries = retries
         self._poll_seconds = poll_seconds
         self._allow_unavailable_labels = allow_unavailable_labels
-        self._changing = threading.Lock()  # held while models are configured or polled
+        self._changing = threading.Lock()  # locked while models are configured or polled
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._poll_for_ever, name="poll", daemon=True)
+        self._thread = threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True)
 
     def start(self, configs: Mapping[str, ModelConfig]) -> None:
         """Loads every model's first versions, then starts polling.
 
         Raises:
-            ServerError: a model has no version that can be loaded, or a label names a version before it is. Unlike a
-                later version's, the first load is not tried again: whoever starts the server should know at once.
+            ServerError: a model has no version that can be loaded, or a label names a version that is not available.
+                A failed first load is not tried again, so that a wrong model is reported at once.
         """
         try:
             failed = self._replace(configs)
@@ -70,18 +71,18 @@ class ServerCore:
             self._thread.start()
 
     def reload(self, configs: Mapping[str, ModelConfig]) -> None:
-        """Serves these models and no others. Returns when those that are new are available.
+        """Serves these models and no others. Returns when the new ones are available.
 
         Raises:
-            RequestError: FAILED_PRECONDITION. A label that names a version which is not available changes nothing. A
-                new model that did not become available is tried again at later polls. UNAVAILABLE after `stop`.
+            RequestError: FAILED_PRECONDITION: a label names a version that is not available, and nothing changes; or a
+                new model did not become available, and later polls try it again. UNAVAILABLE after `stop`.
         """
         failed = self._replace(configs)
         if failed:
             raise failed_precondition(f"{len(failed)} model(s) did not become available: {'; '.join(failed)}")
 
     def stop(self) -> None:
-        """Stops polling and lets go of every model. Calls that are still in flight end with CANCELLED."""
+        """Stops polling and unloads every model. Calls that are still in flight end with CANCELLED."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -91,7 +92,7 @@ class ServerCore:
 
     @contextmanager
     def servable(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
-        """The loaded version that `spec` means; it stays loaded inside the `with` block.
+        """The loaded version that `spec` names; it stays loaded inside the `with` block.
 
         Raises:
             RequestError: INVALID_ARGUMENT or NOT_FOUND.
@@ -101,16 +102,14 @@ class ServerCore:
         version = self._version(spec)
         model = self.models.get(spec.name)
         if model is None:
-            wanted = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
-            raise not_found(f"Servable not found for request: {wanted}")
+            raise servable_not_found(spec.name, version)
         with model.acquire(version) as servable:
             yield servable
 
     def statuses(self, spec: model_pb2.ModelSpec) -> dict[int, VersionStatus]:
-        """By version, highest first: of the version that `spec` names by number, else of all of them.
+        """By version, highest first: of the version that `spec` names by number, otherwise of all versions.
 
-        A label is ignored, known or not. TensorFlow Serving looks at the number alone here, over gRPC and REST, and
-        what watches a server should read the same from both.
+        A label is ignored, known or not, over gRPC and REST. TensorFlow Serving reads only the number here.
 
         Raises:
             RequestError: NOT_FOUND.
@@ -118,12 +117,11 @@ class ServerCore:
         version = spec.version.value if spec.HasField("version") else None
         model = self.models.get(spec.name)
         if model is None:
-            if version is not None:
-                raise not_found(f"Could not find version {version} of model {spec.name}")
-            raise not_found(f"Could not find any versions of model {spec.name}")
+            raise status_not_found(spec.name, version)
         return model.statuses(version)
 
     def _version(self, spec: model_pb2.ModelSpec) -> int | None:
+        """The number of the version that `spec` names; None for the latest."""
         choice = spec.WhichOneof("version_choice")
         if choice is None:
             return None
@@ -135,57 +133,61 @@ class ServerCore:
         return version
 
     def _replace(self, configs: Mapping[str, ModelConfig]) -> list[str]:
-        """Takes `configs` over; returns why those of its models that are new are not available."""
+        """Serves `configs`. Returns the reason for each new model that is not available."""
         with self._changing:
             if self._stopping.is_set():
                 raise unavailable("The server is stopping.")
             for config in configs.values():
                 self._check_labels(config)
-            models = dict(self.models)
-            changed = []
-            # What is not served any more goes first: both at once may not fit into memory.
+            # Removed models go first: old and new ones may not fit into memory together.
             for name in self.configs.keys() - configs.keys():
-                models[name].configure(None)
-                models[name].poll()
-            for name, config in configs.items():
-                before = self.configs.get(name)
-                if name not in models:
-                    models[name] = Model(name, config.base_path, self._load, self._retries, config.policy)
-                elif before is None or (before.base_path, before.policy) != (config.base_path, config.policy):
-                    models[name].configure(config.base_path, config.policy)
-                else:
-                    continue
-                changed.append(models[name])
+                self.models[name].configure(None)
+                self.models[name].poll()
+            models = dict(self.models)
+            changed = [model for config in configs.values() if (model := self._configured(config)) is not None]
+            models |= {model.name: model for model in changed}
             new = [models[name] for name in configs if name not in self.configs]
             self._labels = {name: config.labels for name, config in configs.items()}
             self.models, self.configs = models, configs
             for model in changed:
                 model.poll()
-            return [_reason(model) for model in new if not model.available_versions]
+            return [_unavailable_reason(model) for model in new if not model.available_versions]
+
+    def _configured(self, config: ModelConfig) -> Model | None:
+        """The model with its new configuration; None if base path and policy are as before."""
+        model = self.models.get(config.name)
+        if model is None:
+            return Model(config.name, config.base_path, self._load, self._retries, config.policy)
+        before = self.configs.get(config.name)
+        if before is not None and (before.base_path, before.policy) == (config.base_path, config.policy):
+            return None
+        model.configure(config.base_path, config.policy)
+        return model
 
     def _check_labels(self, config: ModelConfig) -> None:
-        known = self._labels.get(config.name, {})
+        """Labels should name available versions, except new labels where that is allowed."""
+        labels = self._labels.get(config.name, {})
         model = self.models.get(config.name)
         available = model.available_versions if model is not None else []
         for label, version in config.labels.items():
-            may_be_unavailable = self._allow_unavailable_labels and known.get(label, version) == version
+            may_be_unavailable = self._allow_unavailable_labels and labels.get(label, version) == version
             if version not in available and not may_be_unavailable:
                 raise failed_precondition(
                     f"Request to assign label to version {version} of model {config.name}, which is not currently"
                     " available for inference"
                 )
 
-    def _poll_for_ever(self) -> None:
+    def _poll_until_stopped(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
             with self._changing:
                 for model in self.models.values():
                     try:
                         model.poll()
-                    except Exception:  # a defect here must not end the polling: the model being served goes on
+                    except Exception:  # a defect in one poll must not end the polling
                         logger.exception("polling model %s failed", model.name)
 
 
-def _reason(model: Model) -> str:
+def _unavailable_reason(model: Model) -> str:
     if model.load_errors:
         return "; ".join(f"{model.name} version {version}: {error}" for version, error in model.load_errors.items())
     if model.base_path is None or not model.base_path.is_dir():

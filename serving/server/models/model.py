@@ -3,64 +3,44 @@
 import gc
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
+from serving.server.models.load_failures import LoadFailures, RetryPolicy
 from serving.server.models.model_config import VersionPolicy
 from serving.server.models.version_thread import VersionThread
-from serving.server.models.versions import contents, find_versions
+from serving.server.models.versions import find_versions, read_contents
+from serving.server.request_errors import RequestError, not_found
 from serving.server.runtime import memory
 from serving.server.runtime.servable import Servable
-from serving.server.statuses import RequestError, not_found
 
 logger = logging.getLogger(__name__)
 
-Loader = Callable[[str, int, Path], Servable]
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How a failed load is tried again: `count` times, `interval` seconds apart.
-
-    A directory that changed since it failed, and then stood still for one poll, is tried at once: it was being copied.
-    """
-
-    count: int = 5
-    interval: float = 60.0
+Loader = Callable[[str, int, Path], Servable]  # name, version, directory
 
 
 @dataclass
 class VersionStatus:
-    """What GetModelStatus says of a version. `code` and `message` are those of the error it ended with."""
+    """The state of a version for GetModelStatus. `code` and `message` are those of the error that ended it, if any."""
 
     state: ModelVersionStatus.State.ValueType
     code: int = 0
     message: str = ""
 
 
-@dataclass
-class _Failure:
-    attempts: int = 0
-    last_attempt: float = 0.0
-    contents: Any = None
-    last_seen: Any = field(default=None, repr=False)
-
-
 class Model:
-    """The versions of one model, kept as its base path and its version policy say.
+    """The versions of one model that its base path and its version policy ask for.
 
     `configure` and `poll` are called by one thread at a time; `acquire` by any number. A new version is loaded and
-    warmed up before the old one is let go, and the old one is freed when its last call has ended.
+    warmed up before the old one is retired, and the old one is unloaded after its last call has ended.
 
     Attributes:
-        base_path: None once the model is not to be served any more; its statuses stay.
+        base_path: None once the model is not served any more. Its statuses stay.
     """
 
     def __init__(
@@ -75,16 +55,16 @@ class Model:
         self.base_path = base_path
         self._policy = policy or VersionPolicy()
         self._load = load
-        self._retries = retries or RetryPolicy()
+        self._failures = LoadFailures(retries or RetryPolicy())
+        self._threads: dict[int, VersionThread] = {}  # of the available versions
+        self._unloading: list[VersionThread] = []
+        self._last_problem = ""
+        # For all below, which calls read or change.
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._available: dict[int, Servable] = {}
         self._latest: Servable | None = None
         self._statuses: dict[int, VersionStatus] = {}
-        self._failures: dict[int, _Failure] = {}
-        self._threads: dict[int, VersionThread] = {}  # of the versions that are loaded
-        self._unloading: list[VersionThread] = []
-        self._last_problem = ""
         self._cancelled = False
 
     # Calls
@@ -99,8 +79,7 @@ class Model:
         with self._lock:
             servable = self._latest if version is None else self._available.get(version)
             if servable is None:
-                wanted = f"Latest({self.name})" if version is None else f"Specific({self.name}, {version})"
-                raise not_found(f"Servable not found for request: {wanted}")
+                raise servable_not_found(self.name, version)
             servable.users += 1
         try:
             yield servable
@@ -111,20 +90,18 @@ class Model:
                     self._idle.notify_all()
 
     def statuses(self, version: int | None = None) -> dict[int, VersionStatus]:
-        """Every version seen since the start, ended ones too, highest first.
+        """Every version since the start, unloaded ones too, highest first; or the one version.
 
         Raises:
             RequestError: NOT_FOUND.
         """
         with self._lock:
-            known = sorted(self._statuses.items(), reverse=True)
+            statuses = dict(sorted(self._statuses.items(), reverse=True))
         if version is not None:
-            known = [(number, status) for number, status in known if number == version]
-            if not known:
-                raise not_found(f"Could not find version {version} of model {self.name}")
-        if not known:
-            raise not_found(f"Could not find any versions of model {self.name}")
-        return dict(known)
+            statuses = {number: status for number, status in statuses.items() if number == version}
+        if not statuses:
+            raise status_not_found(self.name, version)
+        return statuses
 
     @property
     def available_versions(self) -> list[int]:
@@ -134,48 +111,49 @@ class Model:
 
     @property
     def load_errors(self) -> dict[int, str]:
-        """Why versions that should be served are not."""
+        """The error of each version that should be served but failed to load."""
         with self._lock:
-            return {version: self._statuses[version].message for version in self._failures}
+            return {version: self._statuses[version].message for version in self._failures.versions}
 
     # Versions
 
     def configure(self, base_path: Path | None, policy: VersionPolicy | None = None) -> None:
-        """Changes what the next `poll` looks for. Without a base path it lets go of every version.
+        """Changes what the next `poll` looks for. Without a base path, that retires every version.
 
-        Versions that are loaded already stay as they are, as in TensorFlow Serving, even if the base path is another.
+        As in TensorFlow Serving, versions that are loaded already are not loaded again from another base path.
         """
         self.base_path = base_path
         self._policy = policy or VersionPolicy()
 
     def poll(self) -> None:
-        """Looks at the base path once: loads what is new, then lets go of what is no longer wanted.
+        """Looks at the base path once: loads new versions, then retires those that the policy does not choose any more.
 
-        Never raises for what lies there: a base path that cannot be read or a load that failed is logged, and what is
-        being served goes on.
+        Raises nothing for an unreadable base path or a failed load: it logs them, and the loaded versions stay.
         """
         try:
             on_disk = find_versions(self.base_path) if self.base_path is not None else {}
         except OSError as error:
-            self._report(f"cannot read the base path {self.base_path} of model {self.name}: {error.strerror or error}")
+            self._log_once(
+                f"cannot read the base path {self.base_path} of model {self.name}: {error.strerror or error}"
+            )
             return
-        wanted = self._policy.choose(on_disk)
-        self._report(self._problem(on_disk, wanted))
-        self._failures = {version: failure for version, failure in self._failures.items() if version in wanted}
-        # The highest first: it is what most callers wait for.
-        missing = sorted(wanted.difference(self.available_versions), reverse=True)
-        due = [version for version in missing if self._is_due(version, on_disk[version])]
+        chosen = self._policy.choose(on_disk)
+        self._log_once(self._problem(on_disk, chosen))
+        self._failures.remove_others(chosen)
+        # The highest first: most callers ask for the latest.
+        missing = sorted(chosen.difference(self.available_versions), reverse=True)
+        due = [version for version in missing if self._failures.is_due(version, on_disk[version])]
         for version in due:
             self._set_status(version, ModelVersionStatus.START)
         for version in due:
             self._try_load(version, on_disk[version])
         available = set(self.available_versions)
-        if wanted & available or not wanted:
-            for version in available - wanted:
+        if chosen & available or not chosen:
+            for version in available - chosen:
                 self._retire(version)
 
     def close(self) -> None:
-        """Lets go of every version. Calls that are still in flight end with CANCELLED."""
+        """Unloads every version. Calls that are still in flight end with CANCELLED."""
         with self._lock:
             self._cancelled = True
             self._idle.notify_all()
@@ -184,60 +162,37 @@ class Model:
         for thread in self._unloading:
             thread.join()
 
-    def _problem(self, on_disk: Collection[int], wanted: Collection[int]) -> str:
+    def _problem(self, on_disk: Collection[int], chosen: Collection[int]) -> str:
+        """What is wrong with the versions on disk; "" if nothing is."""
         if self.base_path is None:
             return ""
         if not on_disk:
             return f"no version of model {self.name} in {self.base_path}: version directories are numbers"
-        missing = sorted(self._policy.specific.difference(wanted)) if self._policy.specific is not None else []
+        missing = sorted(self._policy.specific.difference(chosen)) if self._policy.specific is not None else []
         if missing:
             return f"model {self.name} should serve versions {missing}, which are not in {self.base_path}"
         return ""
 
-    def _report(self, problem: str) -> None:
-        """Logs a problem once, not at every poll; "" when there is none."""
+    def _log_once(self, problem: str) -> None:
+        """Logs a problem unless the poll before had the same; "" stands for none."""
         if problem and problem != self._last_problem:
             logger.error("%s", problem)
         self._last_problem = problem
 
-    def _is_due(self, version: int, directory: Path) -> bool:
-        failure = self._failures.get(version)
-        if failure is None:
-            return True
-        seen = contents(directory)
-        stands_still, failure.last_seen = seen == failure.last_seen, seen
-        if stands_still and seen != failure.contents:
-            failure.attempts = 0
-            return True
-        return (
-            failure.attempts <= self._retries.count
-            and time.monotonic() - failure.last_attempt >= self._retries.interval
-        )
-
     def _try_load(self, version: int, directory: Path) -> None:
         self._set_status(version, ModelVersionStatus.LOADING)
-        before = contents(directory)
+        contents = read_contents(directory)
         thread = VersionThread(f"{self.name}-{version}")
         try:
             servable = thread.submit(lambda: self._load(self.name, version, directory)).result()
-        except Exception as defect:
+        except Exception as error:
             thread.end()
-            if isinstance(defect, RequestError):
-                error = defect
-            else:
-                logger.exception("loading %s version %d failed", self.name, version)
-                error = RequestError(grpc.StatusCode.INTERNAL, f"{type(defect).__name__}: {defect}")
-            failure = self._failures.setdefault(version, _Failure())
-            failure.attempts += 1
-            failure.last_attempt = time.monotonic()
-            failure.contents = failure.last_seen = before
-            self._set_status(version, ModelVersionStatus.END, error.code.value[0], error.message)
-            logger.error(
-                "%s version %d cannot be loaded (attempt %d of %d): %s",
-                *(self.name, version, failure.attempts, self._retries.count + 1, error.message),
-            )
+            status = self._as_request_error(error, version)
+            attempt = self._failures.add(version, contents)
+            self._set_status(version, ModelVersionStatus.END, status.code.value[0], status.message)
+            logger.error("%s version %d cannot be loaded (%s): %s", self.name, version, attempt, status.message)
             return
-        self._failures.pop(version, None)
+        self._failures.remove(version)
         self._threads[version] = thread
         with self._lock:
             self._available[version] = servable
@@ -245,13 +200,20 @@ class Model:
             self._statuses[version] = VersionStatus(ModelVersionStatus.AVAILABLE)
         logger.info("%s version %d is available", self.name, version)
 
+    def _as_request_error(self, error: Exception, version: int) -> RequestError:
+        if isinstance(error, RequestError):
+            return error
+        logger.error("loading %s version %d failed", self.name, version, exc_info=error)
+        return RequestError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+
     def _retire(self, version: int) -> None:
+        """Takes a version from new calls, and unloads it when its last call has ended."""
         with self._lock:
             servable = self._available.pop(version)
             self._latest = self._available[max(self._available)] if self._available else None
             self._statuses[version] = VersionStatus(ModelVersionStatus.UNLOADING)
-        # In the version's own thread, since the last call may take long and the next version should not wait for it. It
-        # takes the servable out of the list, so that nothing but its own variable refers to it.
+        # In the version's own thread: the last call may take long, and the next version should not wait for it. The
+        # thread empties the list, so that only its own variable refers to the servable.
         thread, holder = self._threads.pop(version), [servable]
         thread.submit(lambda: self._unload(version, holder))
         thread.end()
@@ -260,10 +222,10 @@ class Model:
     def _unload(self, version: int, holder: list[Servable]) -> None:
         try:
             self._close_when_idle(holder.pop())
-        except Exception:  # a defect; what of it is left in memory is lost, and nothing else
+        except Exception:  # a defect: the version's memory may be lost, but the server goes on
             logger.exception("unloading %s version %d failed", self.name, version)
         gc.collect()  # a graph and its operations refer to each other
-        memory.give_back()
+        memory.return_free_memory()
         with self._lock:
             if version not in self._available:
                 self._statuses[version] = VersionStatus(ModelVersionStatus.END)
@@ -279,3 +241,16 @@ class Model:
     ) -> None:
         with self._lock:
             self._statuses[version] = VersionStatus(state, code, message)
+
+
+def servable_not_found(name: str, version: int | None) -> RequestError:
+    """For a call to a version that is not loaded; None for the latest."""
+    request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+    return not_found(f"Servable not found for request: {request}")
+
+
+def status_not_found(name: str, version: int | None) -> RequestError:
+    """For a call for the status of an unknown version; None for all versions."""
+    if version is None:
+        return not_found(f"Could not find any versions of model {name}")
+    return not_found(f"Could not find version {version} of model {name}")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.server.statuses import invalid_argument
+from serving.server.request_errors import invalid_argument
 
 _PLATFORM = "tensorflow"
 

@@ -1,4 +1,4 @@
-"""The versions of a model as they lie on disk: numbered directories below a base path."""
+"""The versions of a model on disk: numbered directories below a base path."""
 
 import logging
 import os
@@ -8,13 +8,14 @@ from serving.server.runtime.servable import GRAPH_FILE
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_VERSION = 2**63 - 1
+MAX_VERSION = 2**63 - 1
+Contents = tuple[tuple[str, int, int], ...]
 
 
 def find_versions(base_path: Path) -> dict[int, Path]:
     """The version directories below `base_path`, by number.
 
-    A directory without its graph file is still being copied and no version yet.
+    A directory without its graph file is still being copied and is left out.
 
     Raises:
         OSError: the base path is missing or cannot be read.
@@ -24,22 +25,22 @@ def find_versions(base_path: Path) -> dict[int, Path]:
         if not (directory.name.isascii() and directory.name.isdigit() and (directory / GRAPH_FILE).is_file()):
             continue
         version = int(directory.name)
-        if version > _LARGEST_VERSION:
-            logger.warning("%s is no version: the number is too large", directory)
+        if version > MAX_VERSION:
+            logger.warning("%s is no version: the number is larger than %d", directory, MAX_VERSION)
             continue
         versions[version] = directory
     return versions
 
 
-def contents(directory: Path) -> tuple[tuple[str, int, int], ...]:
-    """(path, bytes, time of change) of every file below `directory`: equal while nothing was written there."""
-    found = []
+def read_contents(directory: Path) -> Contents:
+    """(path, bytes, time of change) of every file below `directory`, to compare with a later look."""
+    contents = []
     for folder, _, names in os.walk(directory):
         for name in names:
             path = os.path.join(folder, name)
             try:
                 status = os.stat(path)
-            except OSError:  # removed meanwhile
+            except OSError:  # deleted meanwhile
                 continue
-            found.append((path, status.st_size, status.st_mtime_ns))
-    return tuple(sorted(found))
+            contents.append((path, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(contents))

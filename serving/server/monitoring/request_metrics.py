@@ -5,7 +5,7 @@ from collections.abc import Collection
 from types import TracebackType
 
 from serving.server.monitoring.metrics import OTHER, Registry
-from serving.server.statuses import RequestError
+from serving.server.request_errors import RequestError
 
 
 class RequestMetrics:

@@ -13,12 +13,13 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.server.models.core import ServerCore
+from serving.server.models.versions import MAX_VERSION
 from serving.server.monitoring.metrics import Registry
 from serving.server.monitoring.request_metrics import RequestMetrics, model_label
+from serving.server.request_errors import RequestError, invalid_argument, not_found, unimplemented
 from serving.server.rest.json_output import write_error, write_outputs, write_predictions
 from serving.server.rest.json_request import input_arrays, parse_body
 from serving.server.runtime.predict import DEFAULT_SIGNATURE, run
-from serving.server.statuses import RequestError, invalid_argument, not_found, unimplemented
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,6 @@ _MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _API = re.compile(r"/v1/.*", re.IGNORECASE)
 _PREDICTION = re.compile(_MODEL + r":(classify|regress|predict)", re.IGNORECASE)
 _STATUS = re.compile(_MODEL + r"(?:/(metadata))?", re.IGNORECASE)
-_LARGEST_VERSION = 2**63 - 1
 _METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 _JSON = "application/json"
@@ -164,7 +164,7 @@ def _spec(name: str, version: str | None, label: str | None) -> model_pb2.ModelS
     spec = model_pb2.ModelSpec(name=_decoded("model name", name))
     if version is not None:
         # Its length first: a number of a million digits takes long to read.
-        if len(version) > len(str(_LARGEST_VERSION)) or int(version) > _LARGEST_VERSION:
+        if len(version) > len(str(MAX_VERSION)) or int(version) > MAX_VERSION:
             raise invalid_argument(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)
     if label is not None:

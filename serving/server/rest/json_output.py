@@ -8,7 +8,7 @@ from json.encoder import encode_basestring
 
 import numpy as np
 
-from serving.server.statuses import invalid_argument
+from serving.server.request_errors import invalid_argument
 from serving.wire.tensors import type_name, type_number
 
 _BYTES_SUFFIX = "_bytes"

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from serving.server.request_errors import RequestError, invalid_argument
 from serving.server.rest.json_tensor import array_from_json, is_base64, shorten
-from serving.server.runtime.signature import Input
-from serving.server.statuses import RequestError, invalid_argument
+from serving.server.runtime.callable_signatures import Input
 
 
 class PredictBody(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.server.statuses import RequestError, invalid_argument, unimplemented
+from serving.server.request_errors import RequestError, invalid_argument, unimplemented
 from serving.wire.tensors import bytes_array, numpy_dtype, type_name
 
 _MAX_CHARACTERS = 200  # of a JSON value in a message

@@ -5,7 +5,7 @@ import logging
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from serving.server.statuses import RequestError, failed_precondition
+from serving.server.request_errors import RequestError, failed_precondition
 
 logger = logging.getLogger(__name__)
 

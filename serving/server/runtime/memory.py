@@ -1,15 +1,15 @@
-"""Memory that is free, but that the allocator keeps for later. It is glibc that is meant; elsewhere nothing is done."""
+"""Memory that the process has freed but not yet returned to the operating system."""
 
 from __future__ import annotations
 
 import ctypes
 
 
-def give_back() -> None:
-    """Returns freed memory to the operating system.
+def return_free_memory() -> None:
+    """Returns freed memory to the operating system. Does nothing where the C library is not glibc.
 
-    A model is loaded and unloaded in many pieces of all sizes. Those freed stay with the process otherwise, and the
-    next model's do not fit into their places exactly: swap after swap, the process would grow.
+    A model is loaded in many pieces of all sizes, which glibc's allocator keeps after they are freed. The pieces of the
+    next model do not fit exactly into their places, so without this the process would grow at every swap.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

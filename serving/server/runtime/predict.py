@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
+from serving.server.request_errors import failed_precondition, invalid_argument
+from serving.server.runtime.callable_signatures import Input, Output, Signature
 from serving.server.runtime.servable import Servable
-from serving.server.runtime.signature import Input, Output, Signature
-from serving.server.statuses import failed_precondition, invalid_argument
 from serving.wire.tensors import array_from_tensor, fill_tensor, numpy_dtype, type_name, type_number
 
 DEFAULT_SIGNATURE = "serving_default"

@@ -14,10 +14,10 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow_serving.apis import get_model_metadata_pb2
 
+from serving.server.request_errors import from_runtime_error, invalid_argument
 from serving.server.runtime import custom_ops
+from serving.server.runtime.callable_signatures import Output, Signature, callable_signatures
 from serving.server.runtime.session_config import session_config
-from serving.server.runtime.signature import Output, Signature, callable_signatures
-from serving.server.statuses import from_runtime_error, invalid_argument
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ import grpc
 import numpy as np
 
 from serving.model_files import METADATA
+from serving.server.request_errors import RequestError, deadline_passed
+from serving.server.runtime.callable_signatures import Output, Signature
 from serving.server.runtime.servable import Servable
-from serving.server.runtime.signature import Output, Signature
 from serving.server.runtime.text_cache import TextCache
-from serving.server.statuses import RequestError, deadline_passed
 from serving.wire.tensors import bytes_array
 
 logger = logging.getLogger(__name__)

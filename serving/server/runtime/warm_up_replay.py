@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.model_files import MAX_WARM_UP_RECORDS, WARM_UP_REQUESTS
+from serving.server.request_errors import RequestError, from_runtime_error, invalid_argument, unimplemented
 from serving.server.runtime.predict import predict
 from serving.server.runtime.servable import Servable
-from serving.server.statuses import RequestError, from_runtime_error, invalid_argument, unimplemented
 
 logger = logging.getLogger(__name__)
 

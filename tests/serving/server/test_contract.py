@@ -261,8 +261,8 @@ def test_a_call_without_a_deadline_or_with_a_far_one(stub, timeout):
 
 
 def test_server_says_that_the_deadline_passed(server):
+    from serving.server.request_errors import RequestError
     from serving.server.runtime.predict import predict
-    from serving.server.statuses import RequestError
 
     with server.core.models["tiny"].acquire() as servable, pytest.raises(RequestError) as caught:
         predict(servable, predict_request("slow", steps=np.int32(10**8)), timeout_ms=100)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client.prediction_client import PredictionClient
-from serving.server.statuses import RequestError
+from serving.server.request_errors import RequestError
 from serving.wire.errors import ServingError
 from tests.serving.batches import LONG, call_together, spy_on_runs
 from tests.support.waiting import wait_until

@@ -11,8 +11,8 @@ import pytest
 from serving.server.batching.batched_servable import BatchedServable
 from serving.server.batching.parameters import BatchingParameters
 from serving.server.batching.scheduler import BatchScheduler, Queue, Task
+from serving.server.request_errors import RequestError, invalid_argument
 from serving.server.runtime import servable
-from serving.server.statuses import RequestError, invalid_argument
 from tests.serving.batches import LONG
 from tests.support.waiting import wait_until
 

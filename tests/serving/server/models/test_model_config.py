@@ -10,7 +10,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.models.config_file import read_model_configs
 from serving.server.models.model_config import ModelConfig, VersionPolicy, model_configs
-from serving.server.statuses import RequestError
+from serving.server.request_errors import RequestError
 from serving.wire.errors import ServerError
 
 

@@ -156,8 +156,9 @@ def test_a_version_completed_after_it_failed_is_loaded_without_a_restart(publish
 
 
 def test_failed_loads_are_tried_again_as_often_as_told(publish, tiny_models):
-    from serving.server.models.model import Model, RetryPolicy
-    from serving.server.statuses import invalid_argument
+    from serving.server.models.load_failures import RetryPolicy
+    from serving.server.models.model import Model
+    from serving.server.request_errors import invalid_argument
 
     attempts = []
 

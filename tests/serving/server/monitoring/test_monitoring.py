@@ -7,7 +7,7 @@ import pytest
 from serving.server.monitoring.metrics import Registry
 from serving.server.monitoring.monitoring_config import read_monitoring_path
 from serving.server.monitoring.request_metrics import RequestMetrics
-from serving.server.statuses import not_found
+from serving.server.request_errors import not_found
 from serving.wire.errors import ServerError
 
 

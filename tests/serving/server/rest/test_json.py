@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from serving.server.request_errors import RequestError
 from serving.server.rest.json_output import write_error, write_outputs, write_predictions
 from serving.server.rest.json_request import input_arrays, parse_body
-from serving.server.runtime.signature import Input
-from serving.server.statuses import RequestError
+from serving.server.runtime.callable_signatures import Input
 from serving.wire.tensors import type_number
 
 DTYPES = [np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]

@@ -9,7 +9,7 @@ PIECES, SIZE = 1_000, 64 * 1024  # too small to be mapped one by one
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
-def test_what_was_freed_goes_back_to_the_operating_system():
+def test_freed_memory_is_returned_to_the_operating_system():
     library = ctypes.CDLL(None)
     library.malloc.restype = ctypes.c_void_p
     pieces = [ctypes.c_void_p(library.malloc(SIZE)) for _ in range(PIECES)]
@@ -19,6 +19,6 @@ def test_what_was_freed_goes_back_to_the_operating_system():
     for piece in pieces:
         library.free(piece)
     before = psutil.Process().memory_info().rss
-    memory.give_back()
+    memory.return_free_memory()
     library.free(last)
     assert before - psutil.Process().memory_info().rss > 0.8 * PIECES * SIZE

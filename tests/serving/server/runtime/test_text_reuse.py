@@ -18,11 +18,11 @@ from serving.server.batching.batched_servable import BatchedServable
 from serving.server.batching.parameters import BatchingParameters
 from serving.server.batching.scheduler import BatchScheduler
 from serving.server.monitoring.metrics import Registry
+from serving.server.request_errors import RequestError, invalid_argument
 from serving.server.runtime import servable
 from serving.server.runtime.predict import predict
 from serving.server.runtime.text_cache import TextCache
 from serving.server.runtime.text_reuse import TextReuse
-from serving.server.statuses import RequestError, invalid_argument
 from serving.wire.errors import ServingError
 from tests.support.ports import free_port
 

@@ -9,9 +9,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.client.prediction_client import PredictionClient
 from serving.model_files import MAX_WARM_UP_RECORDS, WARM_UP_REQUESTS
+from serving.server.request_errors import RequestError
 from serving.server.runtime import servable
 from serving.server.runtime.warm_up_replay import replay_warm_up
-from serving.server.statuses import RequestError
 from serving.wire.errors import ServerError
 from tests.support.waiting import wait_until
 

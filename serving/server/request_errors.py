@@ -1,4 +1,4 @@
-"""What a call is answered with when it is not answered: a gRPC status code and a message."""
+"""Errors that a caller receives: a gRPC status code and a message."""
 
 import grpc
 
@@ -7,7 +7,7 @@ _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 
 
 class RequestError(Exception):
-    """A status other than OK. `message` is what the client reads, cut as TensorFlow Serving cuts it."""
+    """A status other than OK. A long `message` is cut, as TensorFlow Serving does."""
 
     def __init__(self, code: grpc.StatusCode, message: str):
         if len(message) > _MESSAGE_LIMIT:
@@ -45,12 +45,12 @@ def unimplemented(message: str) -> RequestError:
     return RequestError(grpc.StatusCode.UNIMPLEMENTED, message)
 
 
-def from_runtime_error(error: Exception, doing: str = "") -> RequestError:
+def from_runtime_error(error: Exception, action: str = "") -> RequestError:
     """The status of a `tf.errors.OpError`: TensorFlow's error codes are gRPC's.
 
     Args:
-        doing: what failed, for a message of one line that begins with it; without, the message stays as it is.
+        action: the failed action. The message is then one line that begins with it; otherwise it stays as it is.
     """
     code = _CODES.get(getattr(error, "error_code", grpc.StatusCode.UNKNOWN.value[0]), grpc.StatusCode.UNKNOWN)
     message = str(getattr(error, "message", error))
-    return RequestError(code, f"{doing}: {' '.join(message.split())}" if doing else message)
+    return RequestError(code, f"{action}: {' '.join(message.split())}" if action else message)
