@@ -1,4 +1,4 @@
-"""What the ranking model learns from: a user's choice among what retrieval offered."""
+"""Examples for the ranking model: a history, the chosen item, and the other candidates that were not chosen."""
 
 from __future__ import annotations
 
@@ -9,198 +9,211 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data.batches import Batch, request_batch
+from trainer.data.batches import Batch, BatchColumns
 from trainer.data.tables import UNKNOWN_ITEM, SequenceTable
-from trainer.errors import TowersError
 from trainer.evaluation.candidates import event_pairs, exclusion_start
+from trainer.evaluation.requests import requests_at
+from trainer.ranking.choices import Choices
 from trainer.retrieval.model import RetrievalModel
 
-RANDOM_ITEMS = 1  # a stream of random numbers of its own
+RANDOM_ITEMS_STREAM = 1  # number of the stream of random items, which is independent of other random streams
+RETRIEVED_AT_ONCE = 512  # examples
 
 
 @dataclass(frozen=True)
-class Choices:
-    """Events that users chose, and the histories they chose them from: flat positions in a sequence table, each [m]."""
+class CandidateSource:
+    """What retrieves the candidates of examples.
 
-    user: np.ndarray
-    place: np.ndarray  # of the event that was chosen
-    start: np.ndarray
-    stop: np.ndarray  # the history is start..stop
-
-
-def train_choices(config: Config, train: SequenceTable) -> Choices:
-    """The last train events of some users, each with all that came before it.
-
-    Raises:
-      TowersError: no user has two train events.
+    Attributes:
+      model: the trained retrieval model.
+      item_vectors: its `item_vectors()`.
+      allowed: bool [n + 1], items that may be candidates.
     """
-    settings = config.ranking
-    lengths = np.diff(train.offsets)
-    users = np.flatnonzero(lengths >= 2)
-    if len(users) == 0:
-        raise TowersError("no user has two train events: nothing to train the ranking on. Set ranking.enabled: false.")
-    users = _some(users, config)
-    # The first event has no history: it says nothing about order.
-    counts = np.minimum(lengths[users] - 1, settings.events_per_user)
-    user = np.repeat(users, counts)
-    place = train.offsets[1:][user] - 1 - _steps(counts)
-    return _choices(config, train, user, place, place)
+
+    model: RetrievalModel
+    item_vectors: tf.Tensor
+    allowed: np.ndarray
 
 
-def target_choices(config: Config, held_out: SequenceTable) -> Choices:
-    """The targets of some users, each with what came before all of them."""
-    users = _some(np.flatnonzero(held_out.target_count), config)
-    counts = held_out.target_count[users]
-    user = np.repeat(users, counts)
-    stop = held_out.offsets[1:][user] - held_out.target_count[user]
-    return _choices(config, held_out, user, stop + _steps(counts), stop)
-
-
-def _some(users: np.ndarray, config: Config) -> np.ndarray:
-    most = config.ranking.max_training_users
-    if len(users) <= most:
-        return users
-    return np.sort(np.random.default_rng(config.seed).choice(users, most, replace=False))
-
-
-def _steps(counts: np.ndarray) -> np.ndarray:
-    """0..count - 1 for each count, one after another."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def _choices(
-    config: Config, sequences: SequenceTable, user: np.ndarray, place: np.ndarray, stop: np.ndarray
-) -> Choices:
-    start = np.maximum(sequences.offsets[:-1][user], stop - config.model.max_history)
-    # What a user has and should not be offered again, can not be chosen.
-    since = exclusion_start(config, sequences, user, stop)
-    item = sequences.item
-    kept = [item[i] not in item[first:after] for i, first, after in zip(place, since, stop, strict=True)]
-    order = np.flatnonzero(kept)
-    order = order[np.argsort((stop - start)[order], kind="stable")]  # little padding
-    return Choices(user[order], place[order], start[order], stop[order])
-
-
-class _Owned:
-    """Which user has which item in a sequence table, and since when."""
-
-    def __init__(self, sequences: SequenceTable) -> None:
-        self._items = int(sequences.item.max(initial=0)) + 1
-        self._end = len(sequences.item)
-        owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offsets))
-        self._pairs, self._first = np.unique(owner * self._items + sequences.item, return_index=True)
-
-    def since(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """The flat position of the user's first event with the item, or one beyond all events: int64 as `item`."""
-        pair = np.where(item < self._items, user * self._items + item, -1)
-        place = np.minimum(np.searchsorted(self._pairs, pair), len(self._pairs) - 1)
-        return np.where(self._pairs[place] == pair, self._first[place], self._end)
-
-
+@dataclass(frozen=True)
 class RankingExamples:
-    """(history, chosen item, what retrieval offered instead).
+    """Choices of users, each with a list of candidates; the first candidate is the chosen item.
 
-    What the user takes later counts neither as chosen nor as passed over. Where retrieval's best are all that a model
-    ever sees, it knows nothing of candidates that come from elsewhere: random items are offered beside them.
-
-    Args:
+    Attributes:
       config: the configuration.
-      retrieval: the trained retrieval model.
-      sequences: a split.
-      choices: of that split, from `train_choices` or `target_choices`.
-      item_vectors: `retrieval.item_vectors()`.
-      allowed: bool [n + 1], items that may be offered.
-      random: how many random items to offer too; a place is left empty where one is drawn that is on the list already,
-        or that the user has.
+      columns: features of the requests.
+      sequences: the split that the choices are from.
+      choices: [m].
+      user_vectors: float32 [m, dim].
+      candidates: int32 [m, N] item indices; UNKNOWN_ITEM where there is no candidate.
+      scores: float32 [m, N] retrieval scores; -inf where there is no candidate.
+      chosen_retrieved: bool [m], whether the chosen item was among the candidates that retrieval returned.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        retrieval: RetrievalModel,
-        sequences: SequenceTable,
-        choices: Choices,
-        item_vectors: tf.Tensor,
-        allowed: np.ndarray,
-        random: int = 0,
-    ) -> None:
-        self._config, self._sequences, self._columns = config, sequences, retrieval.columns
-        self.choices = choices
-        count = min(config.ranking.candidates, int(allowed.sum()))
-        candidates, scores, vectors = [np.zeros([0, count + random])], [np.zeros([0, count + random])], []
-        generator, owned = np.random.default_rng([config.seed, RANDOM_ITEMS]), _Owned(sequences)
-        offered = [np.zeros(0, bool)]
-        for first in range(0, len(choices.user), 512):
-            rows = slice(first, first + 512)
-            user = choices.user[rows]
-            batch = {name: tf.constant(value) for name, value in self._requests(rows).items()}
-            # What may not come back is off the list, and all that the user takes later.
-            since = exclusion_start(config, sequences, user, choices.stop[rows])
-            excluded = event_pairs(sequences, since, sequences.offsets[1:][user])
-            found = retrieval.search(batch, item_vectors, tf.constant(allowed), excluded, tf.constant(count))
-            chosen = sequences.item[choices.place[rows]]
-            chosen_score = tf.reduce_sum(found[2] * tf.gather(item_vectors, chosen), axis=1).numpy()
-            others = found[0].numpy()
-            offered.append(chosen_score >= others[:, -1])
-            listed = np.column_stack([chosen, found[1][:, :-1]])
-            drawn = generator.choice(np.flatnonzero(allowed), [len(user), random])
-            known = (drawn[:, :, np.newaxis] == listed[:, np.newaxis]).any(axis=2)
-            known |= np.tril(drawn[:, :, np.newaxis] == drawn[:, np.newaxis], k=-1).any(axis=2)  # drawn before
-            known |= owned.since(np.repeat(user, random), drawn.ravel()).reshape(drawn.shape) < len(sequences.item)
-            drawn_scores = tf.einsum("bd,brd->br", found[2], tf.gather(item_vectors, drawn)).numpy()
-            candidates.append(np.column_stack([listed, np.where(known, UNKNOWN_ITEM, drawn)]))
-            scores.append(np.column_stack([chosen_score, others[:, :-1], np.where(known, -np.inf, drawn_scores)]))
-            vectors.append(found[2].numpy())
-        self._candidates = np.concatenate(candidates).astype(np.int32)  # [examples, N + random], the chosen one first
-        self._scores = np.concatenate(scores).astype(np.float32)  # [examples, N]
-        self._vectors = np.concatenate(vectors) if vectors else np.zeros([0, int(item_vectors.shape[1])], np.float32)
-        self.offered = np.concatenate(offered)  # [examples], whether retrieval would have offered what was chosen
+    config: Config
+    columns: BatchColumns
+    sequences: SequenceTable
+    choices: Choices
+    user_vectors: np.ndarray
+    candidates: np.ndarray
+    scores: np.ndarray
+    chosen_retrieved: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.choices.user)
+        return len(self.choices)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """One epoch from batch number `first` on, in an order given by (seed, epoch).
+        """The batches of one epoch from number `first` on. Their order depends on (seed, epoch).
 
-        Rows of a batch have histories of like length.
+        The rows of a batch have histories of similar length.
         """
-        size = self._config.ranking.batch_size
-        generator = np.random.default_rng([self._config.seed, epoch])
+        size = self.config.ranking.batch_size
+        generator = np.random.default_rng([self.config.seed, epoch])
         starts = np.arange(-int(generator.integers(size)), len(self), size)
         order = generator.permutation(starts)
-        pieces = [slice(max(start, 0), min(start + size, len(self))) for start in order]
-        for rows in [rows for rows in pieces if rows.start < rows.stop][first:]:
+        slices = [slice(max(start, 0), min(start + size, len(self))) for start in order]
+        for rows in [rows for rows in slices if rows.start < rows.stop][first:]:
             yield self._batch(rows)
 
     def in_order(self) -> Iterator[Batch]:
-        """All examples, as `choices` has them."""
-        size = self._config.ranking.batch_size
+        """All examples, in the order of `choices`."""
+        size = self.config.ranking.batch_size
         for first in range(0, len(self), size):
             yield self._batch(slice(first, first + size))
 
     def _batch(self, rows: slice) -> Batch:
-        requests = self._requests(rows)
+        choices = self.choices[rows]
+        requests = _requests(self.config, self.columns, self.sequences, choices)
         batch = {
             "item_index": requests["item_index"],
             "length": requests["length"],
-            "user_vector": self._vectors[rows],
-            "candidate": self._candidates[rows],
-            "retrieval_score": self._scores[rows],
+            "user_vector": self.user_vectors[rows],
+            "candidate": self.candidates[rows],
+            "retrieval_score": self.scores[rows],
         }
         if "rating" in requests:
             batch["rating"] = requests["rating"]
-        if self._sequences.rating is not None:
-            batch["target_rating"] = self._sequences.rating[self.choices.place[rows]]
+        if self.sequences.rating is not None:
+            batch["target_rating"] = self.sequences.rating[choices.position]
         return batch
 
-    def _requests(self, rows: slice) -> Batch:
-        settings, choices = self._config.evaluation, self.choices
-        return request_batch(
-            self._sequences,
-            self._columns,
-            choices.user[rows],
-            choices.start[rows],
-            choices.stop[rows],
-            with_query=settings.with_query,
-            with_timestamp=settings.with_timestamp,
+
+def build_examples(
+    config: Config, source: CandidateSource, sequences: SequenceTable, choices: Choices, random_negatives: int = 0
+) -> RankingExamples:
+    """Retrieves the candidates of choices and adds the chosen item and random negatives to them.
+
+    Items that the user chooses later are no candidates: they count neither as chosen nor as rejected. Random negatives
+    are added because a model that only ever sees the best items of retrieval learns nothing about other candidates.
+
+    Args:
+      config: the configuration.
+      source: what retrieves candidates.
+      sequences: a split.
+      choices: choices of that split.
+      random_negatives: how many random items to add. There is no candidate in the place of a random item that is on
+        the list already, or that the user has in the split.
+    """
+    count = min(config.ranking.candidates, int(source.allowed.sum()))
+    negatives = _RandomNegatives(config.seed, source, sequences, random_negatives)
+    width = count + random_negatives
+    user_vectors = [np.zeros([0, int(source.item_vectors.shape[1])], np.float32)]
+    items, scores = [np.zeros([0, width], np.int32)], [np.zeros([0, width], np.float32)]
+    chosen_retrieved = [np.zeros(0, bool)]
+    for first in range(0, len(choices), RETRIEVED_AT_ONCE):
+        part = choices[first : first + RETRIEVED_AT_ONCE]
+        lists = _retrieve(config, source, sequences, part, count)
+        lists, retrieved = _with_chosen_first(lists, sequences.item[part.position], source.item_vectors)
+        lists = negatives.append(lists, part.user)
+        user_vectors.append(lists.user_vectors.numpy())
+        items.append(lists.items.astype(np.int32))
+        scores.append(lists.scores.astype(np.float32))
+        chosen_retrieved.append(retrieved)
+    return RankingExamples(
+        config,
+        source.model.columns,
+        sequences,
+        choices,
+        np.concatenate(user_vectors),
+        np.concatenate(items),
+        np.concatenate(scores),
+        np.concatenate(chosen_retrieved),
+    )
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Candidate lists of a part of the examples."""
+
+    user_vectors: tf.Tensor  # float32 [B, dim]
+    items: np.ndarray  # int [B, N]
+    scores: np.ndarray  # float32 [B, N]
+
+
+def _retrieve(
+    config: Config, source: CandidateSource, sequences: SequenceTable, choices: Choices, count: int
+) -> _Lists:
+    """The best `count` items that the user may get after the history and does not choose later."""
+    requests = _requests(config, source.model.columns, sequences, choices)
+    tensors = {name: tf.constant(value) for name, value in requests.items()}
+    start = exclusion_start(config, sequences, choices.user, choices.stop)
+    end = sequences.offsets[1:][choices.user]
+    excluded = event_pairs(sequences, start, end)
+    allowed = tf.constant(source.allowed)
+    scores, items, users = source.model.search(tensors, source.item_vectors, allowed, excluded, tf.constant(count))
+    return _Lists(users, items.numpy(), scores.numpy())
+
+
+def _with_chosen_first(lists: _Lists, chosen: np.ndarray, item_vectors: tf.Tensor) -> tuple[_Lists, np.ndarray]:
+    """The lists with the chosen item, int32 [B], before all others and without the last item.
+
+    Returns:
+      the lists, and bool [B]: whether retrieval would have returned the chosen item.
+    """
+    score = tf.reduce_sum(lists.user_vectors * tf.gather(item_vectors, chosen), axis=1).numpy()
+    items = np.column_stack([chosen, lists.items[:, :-1]])
+    scores = np.column_stack([score, lists.scores[:, :-1]])
+    return _Lists(lists.user_vectors, items, scores), score >= lists.scores[:, -1]
+
+
+class _RandomNegatives:
+    """Draws random items and appends them to candidate lists."""
+
+    def __init__(self, seed: int, source: CandidateSource, sequences: SequenceTable, count: int) -> None:
+        self._generator = np.random.default_rng([seed, RANDOM_ITEMS_STREAM])
+        self._item_vectors, self._allowed = source.item_vectors, np.flatnonzero(source.allowed)
+        self._history = _UserItems(sequences)
+        self._count = count
+
+    def append(self, lists: _Lists, users: np.ndarray) -> _Lists:
+        """The lists with random items at the end; `users` int64 [B], rows of the sequence table."""
+        items = self._generator.choice(self._allowed, [len(users), self._count])  # [B, count]
+        duplicate = (items[:, :, np.newaxis] == lists.items[:, np.newaxis]).any(axis=2)
+        duplicate |= np.tril(items[:, :, np.newaxis] == items[:, np.newaxis], k=-1).any(axis=2)
+        owned = self._history.contains(np.repeat(users, self._count), items.ravel()).reshape(items.shape)
+        skip = duplicate | owned
+        scores = tf.einsum("bd,brd->br", lists.user_vectors, tf.gather(self._item_vectors, items)).numpy()
+        return _Lists(
+            lists.user_vectors,
+            np.column_stack([lists.items, np.where(skip, UNKNOWN_ITEM, items)]),
+            np.column_stack([lists.scores, np.where(skip, -np.inf, scores)]),
         )
+
+
+class _UserItems:
+    """The set of (user, item) pairs of a sequence table."""
+
+    def __init__(self, sequences: SequenceTable) -> None:
+        self._items = int(sequences.item.max(initial=0)) + 1
+        user = np.repeat(np.arange(len(sequences)), np.diff(sequences.offsets))
+        self._pairs = np.unique(user * self._items + sequences.item)
+
+    def contains(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Whether each user has any event with the item: bool, of the arguments' shape."""
+        pair = np.where(item < self._items, user * self._items + item, -1)
+        index = np.minimum(np.searchsorted(self._pairs, pair), len(self._pairs) - 1)
+        return self._pairs[index] == pair
+
+
+def _requests(config: Config, columns: BatchColumns, sequences: SequenceTable, choices: Choices) -> Batch:
+    return requests_at(config, columns, sequences, choices.user, choices.start, choices.stop)

@@ -1,10 +1,8 @@
-"""The ranking model: puts what retrieval returns into a better order."""
+"""The ranking model, which re-orders the items that retrieval returns."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,20 +15,20 @@ from trainer.ranking.candidate_features import NAMES, CandidateFeatures
 from trainer.towers.dropout import Dropout
 from trainer.training.randomness import RandomStream
 
-CONFIG, INPUTS, WEIGHTS, HISTORY = "config.json", "inputs.json", "weights", "history.json"
 RECENCY_STEPS = 64  # history events further back than this share one attention bias
 RATING_PARTS = ("rating_head", "liked_head", "rating_weights", "liked_weights")
-RATING_WEIGHT = 0.1  # of the rating's two losses beside the softmax over candidates
+RATING_LOSS_WEIGHT = 0.1  # weight of the two rating losses; the softmax over candidates has weight 1
+HEAD_ONLY = (0.0, 1.0, 0.0, 0.0)  # weights of `_rating_features` under which the head's output is the prediction
 
 
 class RankingModel(tfrs.Model):
-    """Scores what retrieval returns: a network over vectors, then a linear model over its logit and counts.
+    """Scores candidates by a network over vectors, followed by a linear model over the network's logit and features.
 
-    The network's logit = retrieval score * learned scale + residual. The residual starts at zero, so that an untrained
-    model ranks as retrieval does. It is made from the vectors of user and candidate, what the candidate attends to in
-    the history (Zhou et al., 2018, with scaled dot products), the retrieval score and popularity, through DCN-v2 cross
-    layers (Wang et al., 2021). With ratings in the data, two more heads read the candidate's from the same layers: its
-    value, and the probability that it is at least `ranking.liked_rating`.
+    The network's logit is retrieval score * learned scale + residual. The residual starts at zero: an untrained model
+    ranks as retrieval does. DCN-v2 cross layers (Wang et al., 2021) compute the residual from the vectors of user and
+    candidate, the candidate's attention over the history (Zhou et al., 2018, with scaled dot products), the retrieval
+    score and popularity. If the data has ratings, two more heads on the same layers predict the user's rating of the
+    candidate, and the probability that it is at least `ranking.liked_rating`.
 
     Lists are ordered by a linear combination of that logit, the retrieval score and `CandidateFeatures`. The network is
     trained on train events, which the retrieval model was trained on too and which the features were counted over. The
@@ -41,7 +39,7 @@ class RankingModel(tfrs.Model):
     Args:
       config: the configuration.
       dim: width of the retrieval model's vectors.
-      features: of candidates.
+      features: computes the features of candidates.
       rated: whether the data has ratings.
       rating_mean, rating_std: of the train split.
     """
@@ -59,10 +57,8 @@ class RankingModel(tfrs.Model):
         self.config, self.dim, self.rated = config, dim, rated
         self.rating_mean, self.rating_std = rating_mean, rating_std
         self.stream = RandomStream(config.seed)
-        self._item_vectors: tf.Tensor | None = None
         self.candidate_features = features
-        self._reorder_graph = AnyShapeFunction(self._reorder)
-        self._calibration_graph = AnyShapeFunction(self._calibration_inputs)
+        self._set_item_vectors(None)
 
         def dense(units: int, name: str, width: int, zeros: bool = False) -> tf.keras.layers.Dense:
             seed = self.stream.initializer_seed()
@@ -93,14 +89,17 @@ class RankingModel(tfrs.Model):
         if rated:
             self.rating_head = dense(1, "rating_head", dim, zeros=True)
             self.liked_head = dense(1, "liked_head", dim, zeros=True)
-            of_head_alone = [0.0, 1.0, 0.0, 0.0]
-            self.rating_weights = tf.Variable(of_head_alone, trainable=False, name="rating_weights")
-            self.liked_weights = tf.Variable(of_head_alone, trainable=False, name="liked_weights")
+            self.rating_weights = tf.Variable(HEAD_ONLY, trainable=False, name="rating_weights")
+            self.liked_weights = tf.Variable(HEAD_ONLY, trainable=False, name="liked_weights")
         self.combination = tf.Variable([1.0] + [0.0] * (1 + len(NAMES)), trainable=False, name="combination")
 
     def attach(self, item_vectors: tf.Tensor) -> None:
         """Gives the model the catalogue's vectors [n + 1, dim] for `compute_loss` and `reorder`."""
-        self._item_vectors = tf.convert_to_tensor(item_vectors)
+        self._set_item_vectors(tf.convert_to_tensor(item_vectors))
+
+    def _set_item_vectors(self, item_vectors: tf.Tensor | None) -> None:
+        self._item_vectors = item_vectors
+        # Graphs hold the item vectors as a constant: other vectors need new graphs.
         self._reorder_graph = AnyShapeFunction(self._reorder)
         self._calibration_graph = AnyShapeFunction(self._calibration_inputs)
 
@@ -109,9 +108,9 @@ class RankingModel(tfrs.Model):
 
         Args:
           inputs: `user_vector` float32 [B, dim]; `item_index` int32 [B, H], the history, oldest first, padded on the
-            right; `length` int32 [B], valid events of it; `candidate` int32 [B, N], item indices; `retrieval_score`
-            float32 [B, N], -inf for a place without a candidate; where the history's are known, `rating` float32
-            [B, H], on the data's own scale, NaN for none.
+            right; `length` int32 [B], its number of valid events; `candidate` int32 [B, N], item indices;
+            `retrieval_score` float32 [B, N], -inf where there is no candidate; optionally `rating` float32 [B, H], the
+            history's ratings on the data's own scale, NaN for none.
           item_vectors: float32 [n + 1, dim].
 
         Returns:
@@ -124,9 +123,8 @@ class RankingModel(tfrs.Model):
         if self.rated:
             rating = tf.linalg.matvec(self._rating_features(inputs, self.rating_head(hidden)), self.rating_weights)
             outputs["rating"] = rating * self.rating_std + self.rating_mean
-            outputs["liked"] = tf.sigmoid(
-                tf.linalg.matvec(self._rating_features(inputs, self.liked_head(hidden)), self.liked_weights)
-            )
+            liked = tf.linalg.matvec(self._rating_features(inputs, self.liked_head(hidden)), self.liked_weights)
+            outputs["liked"] = tf.sigmoid(liked)
         return outputs
 
     def calibration_inputs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -187,54 +185,62 @@ class RankingModel(tfrs.Model):
         return score * self.score_scale + self.residual(hidden)[..., 0]
 
     def _hidden(self, inputs: Mapping[str, tf.Tensor], item_vectors: tf.Tensor, training: bool) -> tf.Tensor:
-        """What the heads read: [B, N, dim]."""
+        """The last hidden layer, the input of all heads: [B, N, dim]."""
         candidate = tf.gather(item_vectors, inputs["candidate"])  # [B, N, dim]
         history = tf.gather(item_vectors, inputs["item_index"])  # [B, H, dim]
         user = tf.ensure_shape(inputs["user_vector"], [None, self.dim])
         user = tf.broadcast_to(user[:, tf.newaxis], tf.shape(candidate))
-        read = self._attend(candidate, history, inputs["length"])  # [B, N, dim]
+        attended = self._attend(candidate, history, inputs["length"])  # [B, N, dim]
         popularity = self.candidate_features.popularity(inputs["candidate"])
         scalars = tf.stack([_finite(inputs["retrieval_score"]), popularity], axis=-1)  # [B, N, 2]
-        vectors = self.norm(tf.concat([user, candidate, user * candidate, read * candidate], axis=-1))
+        vectors = self.norm(tf.concat([user, candidate, user * candidate, attended * candidate], axis=-1))
         x = first = tf.concat([vectors, scalars], axis=-1)  # [B, N, 4 dim + 2]
         for layer in self.cross:
             x = layer(first, x)
         return self.dropout(tf.nn.gelu(self.hidden(x), approximate=True), training=training)
 
     def _attend(self, candidate: tf.Tensor, history: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        """What each candidate reads from the history; zeros from an empty one."""
+        """The history's mean, weighted by each candidate's attention: [B, N, dim]; zeros for an empty history."""
         query, key = self.attention_query(candidate), self.attention_key(history)
         logits = tf.matmul(query, key, transpose_b=True) / self.dim**0.5  # [B, N, H]
-        back = length[:, tf.newaxis] - 1 - tf.range(tf.shape(history)[1])  # [B, H], 0 = the last event
-        bias = tf.gather(self.recency, tf.clip_by_value(back, 0, RECENCY_STEPS - 1))
-        valid = (back >= 0)[:, tf.newaxis]  # [B, 1, H]
+        later_events = length[:, tf.newaxis] - 1 - tf.range(tf.shape(history)[1])  # [B, H], 0 = the last event
+        bias = tf.gather(self.recency, tf.clip_by_value(later_events, 0, RECENCY_STEPS - 1))
+        valid = (later_events >= 0)[:, tf.newaxis]  # [B, 1, H]
         logits = tf.where(valid, logits + bias[:, tf.newaxis], -1e9)
         weights = tf.where(valid, tf.nn.softmax(logits), 0.0)
         return tf.matmul(weights, history)
 
     def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """Listwise softmax over the network's logits, and what the first candidate's rating adds to it.
+        """Listwise softmax over the network's logits, plus the loss of the first candidate's predicted ratings.
 
-        The first candidate is the one that was chosen. `inputs` as for `score`, and with ratings `target_rating`
-        float32 [B], the first candidate's, NaN for none: squared error of the value, cross-entropy of whether it was
-        liked.
+        Args:
+          inputs: as for `score`; the first candidate is the chosen item. With ratings also `target_rating` float32
+            [B], the rating of the chosen item, NaN for none.
+          training: whether dropout is active.
         """
         hidden = self._hidden(inputs, self._attached(), training)
         present = tf.math.is_finite(inputs["retrieval_score"])
-        # A finite mask: the softmax's gradient of -inf is not a number.
+        # The mask is finite because the softmax's gradient at -inf is NaN.
         logits = tf.where(present, self._network_logits(_finite(inputs["retrieval_score"]), hidden), -1e9)
         first = tf.zeros([tf.shape(logits)[0]], tf.int32)
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(first, logits))
         if self.rated:
-            rated = tf.math.is_finite(inputs["target_rating"])
-            rating = tf.where(rated, inputs["target_rating"], 0.0)
-            squares = (self.rating_head(hidden[:, 0])[:, 0] - (rating - self.rating_mean) / self.rating_std) ** 2
-            liked = tf.cast(rating >= self.config.ranking.liked_rating, tf.float32)
-            entropy = tf.nn.sigmoid_cross_entropy_with_logits(liked, self.liked_head(hidden[:, 0])[:, 0])
-            count = tf.reduce_sum(tf.cast(rated, tf.float32))
-            total = tf.reduce_sum(tf.where(rated, squares + entropy, 0.0))
-            loss += RATING_WEIGHT * tf.math.divide_no_nan(total, count)
+            loss += RATING_LOSS_WEIGHT * self._rating_loss(hidden, inputs["target_rating"])
         return loss
+
+    def _rating_loss(self, hidden: tf.Tensor, target_rating: tf.Tensor) -> tf.Tensor:
+        """Mean over rated examples of the rating's squared error plus the cross-entropy of being liked.
+
+        The predictions are those of the first candidate: hidden float32 [B, N, dim], target_rating float32 [B].
+        """
+        rated = tf.math.is_finite(target_rating)
+        rating = tf.where(rated, target_rating, 0.0)
+        squared_error = (self.rating_head(hidden[:, 0])[:, 0] - (rating - self.rating_mean) / self.rating_std) ** 2
+        liked = tf.cast(rating >= self.config.ranking.liked_rating, tf.float32)
+        cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(liked, self.liked_head(hidden[:, 0])[:, 0])
+        count = tf.reduce_sum(tf.cast(rated, tf.float32))
+        total = tf.reduce_sum(tf.where(rated, squared_error + cross_entropy, 0.0))
+        return tf.math.divide_no_nan(total, count)
 
     def _attached(self) -> tf.Tensor:
         if self._item_vectors is None:
@@ -254,7 +260,8 @@ class RankingModel(tfrs.Model):
         Args:
           batch: `item_index` int32 [B, H] and `length` int32 [B].
           user_vector: float32 [B, dim].
-          scores, candidates: what retrieval returned, float32 and int32 [B, K].
+          scores: float32 [B, K], retrieval scores.
+          candidates: int32 [B, K], the retrieved item indices.
           count: int32 scalar.
 
         Returns:
@@ -276,39 +283,26 @@ class RankingModel(tfrs.Model):
         order = tf.argsort(logits, direction="DESCENDING", stable=True)
         logits = tf.gather(logits, order, batch_dims=1)
         head = tf.gather(head, order, batch_dims=1)
-        # Logits of what was not scored: below the last one that was, as far as retrieval puts them below it.
-        behind = logits[:, -1:] + (scores[:, count:] - scores[:, :count][:, -1:])
-        behind = tf.where(tf.math.is_finite(scores[:, count:]), behind, -float("inf"))
-        return tf.concat([logits, behind], axis=1), tf.concat([head, tail], axis=1)
+        # The tail is not scored. Its logits go on below the head's lowest, at the distances of the retrieval scores.
+        tail_logits = logits[:, -1:] + (scores[:, count:] - scores[:, :count][:, -1:])
+        tail_logits = tf.where(tf.math.is_finite(scores[:, count:]), tail_logits, -float("inf"))
+        return tf.concat([logits, tail_logits], axis=1), tf.concat([head, tail], axis=1)
 
     def for_catalogue(self, rows: np.ndarray) -> RankingModel:
-        """The same model over another catalogue, with weights of its own; see `CandidateFeatures.for_catalogue`."""
+        """A copy of the model for another catalogue; see `CandidateFeatures.for_catalogue`."""
         features = self.candidate_features.for_catalogue(rows)
-        moved = RankingModel(self.config, self.dim, features, self.rated, self.rating_mean, self.rating_std)
-        given = self._parts()
-        for name, part in moved._parts().items():
+        copy = RankingModel(self.config, self.dim, features, self.rated, self.rating_mean, self.rating_std)
+        weights = self.weight_parts()
+        for name, part in copy.weight_parts().items():
             if isinstance(part, tf.Variable):
-                part.assign(given[name])
+                part.assign(weights[name])
             else:
-                for variable, value in zip(part.variables, given[name].variables, strict=True):
+                for variable, value in zip(part.variables, weights[name].variables, strict=True):
                     variable.assign(value)
-        return moved
+        return copy
 
-    def save(self, directory: Path, history: list[dict[str, Any]]) -> None:
-        """Writes what `load` and the export read. `directory` should exist and be empty."""
-        (directory / CONFIG).write_text(self.config.to_json(), encoding="utf-8")
-        inputs = {
-            "dim": self.dim,
-            "rated": self.rated,
-            "rating_mean": self.rating_mean,
-            "rating_std": self.rating_std,
-        }
-        (directory / INPUTS).write_text(json.dumps(inputs, indent=1), encoding="utf-8")
-        (directory / HISTORY).write_text(json.dumps(history, indent=1), encoding="utf-8")
-        self.candidate_features.save(directory)
-        tf.train.Checkpoint(**self._parts()).write(str(directory / WEIGHTS))
-
-    def _parts(self) -> dict[str, Any]:
+    def weight_parts(self) -> dict[str, Any]:
+        """Variables and layers with everything that is saved, by their names in the checkpoint."""
         names = ["score_scale", "attention_query", "attention_key", "recency", "norm", "hidden", "residual"]
         names += ["combination", *(RATING_PARTS if self.rated else [])]
         parts = {name: getattr(self, name) for name in names}

@@ -16,7 +16,8 @@ from trainer.ranking import model as ranking_model
 from trainer.ranking import persistence as ranking_persistence
 from trainer.ranking import training as ranking_training
 from trainer.ranking.candidate_features import CandidateFeatures
-from trainer.ranking.examples import RankingExamples, target_choices, train_choices
+from trainer.ranking.choices import target_choices, train_choices
+from trainer.ranking.examples import CandidateSource, build_examples
 from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
 
@@ -230,19 +231,20 @@ def test_later_events_are_neither_seen_nor_held_against_anyone(data: tuple, trai
     model, _, _ = trained
     choices = train_choices(CONFIG, train)
     allowed = np.concatenate([[False], items.train_count > 0])
-    examples = RankingExamples(CONFIG, model, train, choices, model.item_vectors(), allowed, random=5)
-    drawn = examples._candidates[:, CONFIG.ranking.candidates :]
+    source = CandidateSource(model, model.item_vectors(), allowed)
+    examples = build_examples(CONFIG, source, train, choices, random_negatives=5)
+    drawn = examples.candidates[:, CONFIG.ranking.candidates :]
     assert drawn.shape[1] == 5
     assert 0.2 < (drawn > 0).mean() < 1
     for i in range(0, len(examples), 7):
-        user, place = choices.user[i], choices.place[i]
+        user, place = choices.user[i], choices.position[i]
         begin, end = train.offsets[user], train.offsets[user + 1]
         assert begin <= choices.start[i] <= choices.stop[i] == place < end
-        offered = set(examples._candidates[i, 1:].tolist()) - {0}
+        offered = set(examples.candidates[i, 1:].tolist()) - {0}
         assert not offered & set(train.item[begin:end].tolist())
-        several = examples._candidates[i][examples._candidates[i] > 0]
+        several = examples.candidates[i][examples.candidates[i] > 0]
         assert len(set(several)) == len(several)
-        assert examples._candidates[i, 0] == train.item[place]
+        assert examples.candidates[i, 0] == train.item[place]
 
 
 def test_user_errors_are_one_line(data: tuple, trained: tuple, tmp_path: Path) -> None:

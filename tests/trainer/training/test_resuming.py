@@ -16,7 +16,8 @@ from tests.trainer import tables, trainings
 from trainer.config import Config
 from trainer.data.batches import Batch, training_batches, training_windows
 from trainer.errors import TowersError
-from trainer.ranking import examples as ranking_examples
+from trainer.ranking.choices import train_choices
+from trainer.ranking.examples import CandidateSource, build_examples
 from trainer.retrieval import model as retrieval_model
 from trainer.retrieval import training as retrieval_training
 from trainer.towers.inputs import user_inputs
@@ -196,10 +197,10 @@ def test_ranking_batches_can_be_left_out() -> None:
         retrieval_training.user_inputs(config.model, train, None, False),
     )
     model.attach(items, None)
-    choices = ranking_examples.train_choices(config, train)
+    choices = train_choices(config, train)
     allowed = np.concatenate([[False], items.train_count > 0])
-    vectors = model.item_vectors()
-    examples = ranking_examples.RankingExamples(config, model, train, choices, vectors, allowed, random=5)
+    source = CandidateSource(model, model.item_vectors(), allowed)
+    examples = build_examples(config, source, train, choices, random_negatives=5)
     whole = list(examples.batches(3))
     assert sum(len(batch["candidate"]) for batch in whole) == len(examples)
     for got, wanted in zip(examples.batches(3, 2), whole[2:], strict=True):
