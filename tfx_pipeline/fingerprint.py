@@ -1,4 +1,4 @@
-"""What cached results depend on besides the configuration: the input files, and this code."""
+"""Digests of what cached results depend on besides the configuration: input files, a frozen schema, this code."""
 
 from __future__ import annotations
 
@@ -9,31 +9,29 @@ from apache_beam.io.filesystems import FileSystems
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from serving.pseudonyms import PseudonymKeyError
 from tfx_pipeline.ingest import files
-from tfx_pipeline.ingest.read_table import pseudonymiser
+from tfx_pipeline.ingest.pseudonyms import checked_pseudonymiser
 from trainer.config import DataConfig
-from trainer.errors import TowersError, UsageError
+from trainer.errors import TowersError
 
 
 def fingerprint(data: DataConfig, data_root: str) -> str:
-    """A digest of every input file's path, size and time of change, and of the key for pseudonyms. Files are not read.
+    """A digest of every input file's path, size and time of change, and of the key for pseudonyms.
+
+    The files are not read.
 
     Raises:
       UsageError: the key for pseudonyms cannot be read.
       TowersError: a table has no file.
     """
-    try:
-        to_pseudonym = pseudonymiser(data.pseudonymise)
-    except PseudonymKeyError as error:
-        raise UsageError(str(error)) from None
-    # The key must not be written, not even its digest; a pseudonym changes with it and gives away no more than any.
+    to_pseudonym = checked_pseudonymiser(data.pseudonymise)
+    # Neither the key nor its digest may be written. A pseudonym changes with the key and reveals no more than others.
     digest = hashlib.sha256(to_pseudonym("").encode() if to_pseudonym else b"")
     for table in ("interactions", "items", "users"):
         config = getattr(data, table)
         for source in files.find(table, config, data_root) if config else []:
-            changed = FileSystems.last_updated(source.path)
-            digest.update(f"{table}\0{source.path}\0{source.size}\0{changed}\n".encode())
+            modified = FileSystems.last_updated(source.path)
+            digest.update(f"{table}\0{source.path}\0{source.size}\0{modified}\n".encode())
     return digest.hexdigest()
 
 
@@ -41,7 +39,7 @@ def schema_fingerprint(data: DataConfig) -> str:
     """A digest of the frozen schema's two files; "" where the configuration has none.
 
     Raises:
-      TowersError: one is missing or is no schema.
+      TowersError: a file is missing or is not a schema.
     """
     digest = hashlib.sha256()
     for table in ("sequences", "items") if data.frozen_schema else ():
@@ -57,14 +55,14 @@ def schema_fingerprint(data: DataConfig) -> str:
         except (UnicodeDecodeError, text_format.ParseError) as error:
             raise TowersError(
                 f"{path}: is not a schema in text format ({' '.join(str(error).split())}). "
-                "Begin with OUT/schema of a finished run."
+                "Start from OUT/schema of a finished run."
             ) from None
         digest.update(content)
     return digest.hexdigest()[:16] if data.frozen_schema else ""
 
 
 def code_fingerprint() -> str:
-    """A digest of this project's sources, so that no step takes an older version's result for its own."""
+    """A digest of this project's sources: steps do not reuse results that another version of the code has cached."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for package in ("trainer", "serving", "tfx_pipeline"):

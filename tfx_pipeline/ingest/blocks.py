@@ -1,49 +1,45 @@
-"""Rows on their way through Beam's shuffle, as compressed blocks of many.
+"""Blocks: many rows compressed into one element of Beam's shuffle.
 
-Keyed one by one, rows cost more in coders than in parsing. So a reader groups its rows by shard first, and Beam groups
-blocks by shard. A shard is small whatever the table's size: their number follows from the size of the files.
+Shuffled one by one, rows cost more in coders than in parsing. A reader therefore groups its rows by shard, and Beam
+groups blocks by shard.
 """
 
 from __future__ import annotations
 
 import marshal
-import zlib
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-SHARD_BYTES = 16 << 20  # of rows as text; some 200,000 short events or 20,000 reviews
-MOST_SHARDS = 10_000
-_BLOCK_ROWS = 50_000  # buffered over all shards
-_BLOCK_BYTES = 32 << 20  # of text, likewise
-_MARSHAL_VERSION = 2  # without back references: quicker, and compression takes care of repeats
+# Kinds of rows. Blocks of different kinds are grouped by one shuffle.
+INTERACTIONS = 0
+USERS = 1
+ITEMS = 2
+ITEM_COUNTS = 3
+QUARANTINED_ROWS = 4
+
+EMPTY_BLOCK = b""  # holds no rows: makes a shard exist that no row belongs to
+_MAX_BUFFERED_ROWS = 50_000  # in all shards together
+_MAX_BUFFERED_BYTES = 32 << 20  # of text, likewise
+_MARSHAL_VERSION = 2  # without back references: faster, and the compression takes care of repeats
 _SIZE_BYTES = 8
 
 
-def shard_count(total_bytes: int) -> int:
-    return max(1, min(MOST_SHARDS, -(-total_bytes // SHARD_BYTES)))
+def pack(kind: int, rows: list[tuple]) -> bytes:
+    """A block of rows of one kind: tuples of bytes, numbers, None and lists of them.
 
-
-def shard_of(key: bytes, shards: int) -> int:
-    """The same key goes to the same shard in every run and on every machine."""
-    return zlib.crc32(key) % shards
-
-
-def pack(tag: int, rows: list[tuple]) -> bytes:
-    """A block of rows (tuples of bytes, numbers, None and lists of them) that are of the kind `tag`.
-
-    Marshal, because it is by far the quickest; blocks live no longer than one pipeline run, in which all workers run
-    the same Python.
+    Marshal is by far the fastest format. It may depend on the version of Python; that is no harm, because blocks live
+    no longer than a pipeline run, in which all workers run the same Python.
     """
     plain = marshal.dumps(rows, _MARSHAL_VERSION)
     packed = pa.compress(plain, codec="zstd", asbytes=True)
-    return bytes([tag]) + len(plain).to_bytes(_SIZE_BYTES, "little") + packed
+    return bytes([kind]) + len(plain).to_bytes(_SIZE_BYTES, "little") + packed
 
 
 def unpack(blocks: Iterable[bytes]) -> Iterator[tuple[int, list[tuple]]]:
-    """The kind and rows of each block. Blocks come in any order."""
+    """The kind and the rows of each block. The order of blocks is arbitrary."""
     for block in blocks:
-        if not block:  # `tags.NO_BLOCK`
+        if not block:
             continue
         size = int.from_bytes(block[1 : 1 + _SIZE_BYTES], "little")
         plain = pa.decompress(block[1 + _SIZE_BYTES :], decompressed_size=size, codec="zstd", asbytes=True)
@@ -51,28 +47,28 @@ def unpack(blocks: Iterable[bytes]) -> Iterator[tuple[int, list[tuple]]]:
 
 
 class BlockBuffer:
-    """Collects rows by shard and gives them out as blocks before they take much memory."""
+    """Collects rows by shard, to be packed before they take much memory."""
 
-    def __init__(self, tag: int, shards: int):
-        self._tag = tag
+    def __init__(self, kind: int, shards: int):
+        self._kind = kind
         self._rows: list[list[tuple]] = [[] for _ in range(shards)]
         self._reset()
 
     def _reset(self) -> None:
         for rows in self._rows:
             rows.clear()
-        self._count = self._bytes = 0
+        self._row_count = self._text_bytes = 0
 
     def add(self, shard: int, row: tuple, text_bytes: int = 0) -> bool:
-        """Returns whether it is time to `flush`."""
+        """Adds a row that holds about `text_bytes` bytes of text. Returns whether the buffer is full."""
         self._rows[shard].append(row)
-        self._count += 1
-        self._bytes += text_bytes
-        return self._count >= _BLOCK_ROWS or self._bytes >= _BLOCK_BYTES
+        self._row_count += 1
+        self._text_bytes += text_bytes
+        return self._row_count >= _MAX_BUFFERED_ROWS or self._text_bytes >= _MAX_BUFFERED_BYTES
 
     def flush(self) -> Iterator[tuple[int, bytes]]:
-        """All (shard, block)s."""
+        """Empties the buffer: (shard, block) for each shard that has rows."""
         for shard, rows in enumerate(self._rows):
             if rows:
-                yield shard, pack(self._tag, rows)
+                yield shard, pack(self._kind, rows)
         self._reset()

@@ -1,6 +1,6 @@
-"""Sequences and items as serialized tf.Examples, and writing them as TFX has them on disk.
+"""Sequences and items as serialized tf.Examples, and the files that TFX reads them from.
 
-Features are the contract between ingestion and Transform; see `SequenceEncoder` and `encode_item`.
+The features are the contract between ingestion and Transform: see `SequenceEncoder` and `encode_item`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import apache_beam as beam
 import tensorflow as tf
 
 from tfx_pipeline.ingest import splits, user_sequence
-from tfx_pipeline.ingest.records import Feature
+from trainer.config import DataConfig
+from trainer.data.features import Feature, interaction_features, profile_features
 from trainer.files import atomic_remote_file
 
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # higher levels cost more than all the rest
@@ -23,79 +24,91 @@ class SequenceEncoder:
     """Encodes the parts of a sequence, one tf.Example a (user, split).
 
     Features; lists are aligned, one value an event: `user_id` bytes[1]; `item_id` bytes[n]; `timestamp` int64[n]
-    (epoch seconds, or the order number); `target_count` int64[1] (the last so many events are the targets); one feature
-    an interaction feature, n values each (`""` and NaN stand for missing); one a profile feature: bytes[1], or float[0]
-    or [1].
+    (epoch seconds, or the order number); `target_count` int64[1] (so many of the last events are the targets); one
+    feature an interaction feature, n values each (`""` and NaN stand for missing); one a profile feature: bytes[1], or
+    float[0] or [1].
     """
 
-    def __init__(self, interaction_features: Sequence[Feature], user_features: Sequence[Feature]):
-        self._interaction_features = interaction_features
-        self._user_features = user_features
-        self._no_profile = (b"", 0, *[b"" if feature.kind == "bytes" else None for feature in user_features])
+    def __init__(self, config: DataConfig):
+        self._interaction_features = interaction_features(config)
+        self._profile_features = profile_features(config)
+        self._no_profile = (b"", 0, *map(_missing_value, self._profile_features))
 
     def encode(
         self, sequence: user_sequence.Sequence, timestamps: list[int], profile: tuple | None, cuts: Sequence[splits.Cut]
     ) -> Iterator[tuple[str, bytes]]:
-        """The sequence's part in each split: (split, tf.Example). The cuts' lengths ascend.
+        """The sequence's part in each split: (split, tf.Example).
 
         Args:
           sequence: a user's events.
-          timestamps: of each event, as they are to be written.
-          profile: the user's record, if the users table has one.
-          cuts: as `splits.Splitter.cuts` gives them.
+          timestamps: the `timestamp` of each event.
+          profile: the user's record, None if the users table has none.
+          cuts: as `splits.Splitter.cuts` returns them; their lengths ascend.
         """
         example = tf.train.Example()
         feature = example.features.feature
         feature["user_id"].bytes_list.value.append(sequence.user_id)
-        for (name, kind), value in zip(self._user_features, (profile or self._no_profile)[2:], strict=True):
-            _set(feature[name], kind, value)
+        for profile_feature, value in zip(self._profile_features, (profile or self._no_profile)[2:], strict=True):
+            _set(feature[profile_feature.name], profile_feature.kind, value)
         target_count = feature["target_count"].int64_list.value
         target_count.append(0)
         columns: list[tuple[Any, Sequence]] = [
             (feature["item_id"].bytes_list.value, sequence.item_id),
             (feature["timestamp"].int64_list.value, timestamps),
         ]
-        for (name, kind), column in zip(self._interaction_features, sequence.features, strict=True):
-            feature_list = feature[name].bytes_list if kind == "bytes" else feature[name].float_list
-            columns.append((feature_list.value, column))
+        for event_feature, column in zip(self._interaction_features, sequence.features, strict=True):
+            columns.append((_values(feature[event_feature.name], event_feature.kind), column))
         # Each part begins with the one before, so the lists only grow.
-        done = 0
+        length = 0
         for cut in cuts:
-            for growing, values in columns:
-                growing.extend(values[done : cut.length])
-            done = cut.length
+            for values, event_values in columns:
+                values.extend(event_values[length : cut.length])
+            length = cut.length
             target_count[0] = cut.target_count
             yield cut.split, example.SerializeToString(deterministic=True)
 
 
 def encode_item(
-    item_id: bytes, record: tuple | None, features: Sequence[Feature], train_count: int, occurs: bool
+    item_id: bytes, record: tuple | None, features: Sequence[Feature], train_count: int, event_count: int
 ) -> bytes:
     """An item as tf.Example: `item_id`, `title`, `text` bytes[1]; `train_count`, `occurs` int64[1]; its features.
 
-    Without a record (the item is in no items table) the title is the id and the features are missing.
+    Args:
+      item_id: its id.
+      record: its record; None if the items table has none: the title is then the id, and the features are missing.
+      features: those of the record, as `trainer.data.features.item_column_features` returns them.
+      train_count: number of events in the train split.
+      event_count: number of events in all splits; `occurs` is 1 if there are any.
     """
     if record is None:
-        record = (item_id, 0, item_id, b"", *[b"" if feature.kind == "bytes" else None for feature in features])
+        record = (item_id, 0, item_id, b"", *map(_missing_value, features))
     example = tf.train.Example()
-    feature = example.features.feature
+    example_feature = example.features.feature
     for name, value in (("item_id", item_id), ("title", record[2]), ("text", record[3])):
-        feature[name].bytes_list.value.append(value)
-    feature["train_count"].int64_list.value.append(train_count)
-    feature["occurs"].int64_list.value.append(int(occurs))
-    for (name, kind), value in zip(features, record[4:], strict=True):
-        _set(feature[name], kind, value)
+        example_feature[name].bytes_list.value.append(value)
+    example_feature["train_count"].int64_list.value.append(train_count)
+    example_feature["occurs"].int64_list.value.append(int(event_count > 0))
+    for feature, value in zip(features, record[4:], strict=True):
+        _set(example_feature[feature.name], feature.kind, value)
     return example.SerializeToString(deterministic=True)
 
 
+def _missing_value(feature: Feature) -> bytes | None:
+    return b"" if feature.scalar else None
+
+
+def _values(feature: tf.train.Feature, kind: str) -> Any:
+    return feature.bytes_list.value if kind == "bytes" else feature.float_list.value
+
+
 def _set(feature: tf.train.Feature, kind: str, value: bytes | float | list | None) -> None:
-    values = feature.bytes_list.value if kind.startswith("bytes") else feature.float_list.value
-    if kind.endswith("_list"):
-        values.extend(value or ())
+    values = _values(feature, kind)
+    if isinstance(value, list):
+        values.extend(value)
     elif value is not None:
         values.append(value)
     if not values:  # present and empty, rather than absent
-        (feature.bytes_list if kind.startswith("bytes") else feature.float_list).SetInParent()
+        (feature.bytes_list if kind == "bytes" else feature.float_list).SetInParent()
 
 
 class WriteExamples(beam.PTransform):

@@ -1,4 +1,4 @@
-"""Which files make up a table, and opening them."""
+"""The files of a table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from trainer.config import TableConfig
+from trainer.config import DataConfig, TableConfig
 from trainer.errors import TowersError
 
+TABLES = ("interactions", "users", "items")
 FORMATS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -25,17 +26,17 @@ FORMATS = {
     ".pq": "parquet",
 }
 _GZIP_MAGIC = b"\x1f\x8b"
-# Rough sizes of the rows once read, to choose how many shards keep one small.
+# Bytes of text for a stored byte, roughly: enough to choose the number of shards.
 _EXPANSION = {"gzip": 5, "parquet": 8}
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a table. `index` is its place in the table's file order (by path)."""
+    """One file of a table."""
 
     table: str
     path: str
-    index: int
+    index: int  # among the table's files, which are ordered by path
     format: str
     size: int  # bytes, as stored
 
@@ -47,41 +48,50 @@ class SourceFile:
         return self.size * _EXPANSION["gzip"] if _without_gzip(self.path) != self.path else self.size
 
 
+def configured_tables(data: DataConfig) -> list[str]:
+    """The tables that a configuration has."""
+    return [table for table in TABLES if getattr(data, table) is not None]
+
+
 def find(table: str, config: TableConfig, data_root: str) -> list[SourceFile]:
     """The files of a table: `config.path`, relative to `data_root`, is a file, a glob or a directory.
 
     Raises:
-      TowersError: nothing is there, a directory has no file with a known suffix, or a file's format cannot be told.
+      TowersError: no file matches, a directory has no file with a known suffix, or a file's format is unknown.
     """
     is_absolute = os.path.isabs(config.path) or "://" in config.path
     pattern = config.path if is_absolute or not data_root else FileSystems.join(data_root, config.path)
     try:
-        found = _match(pattern)
-        in_directory = not found or (len(found) == 1 and os.path.isdir(pattern))
-        if in_directory:
-            everything = _match(FileSystems.join(pattern, "*"))
-            found = [(path, size) for path, size in everything if _is_data(path, config.format)]
+        matches = _match(pattern)
+        is_directory = not matches or (len(matches) == 1 and os.path.isdir(pattern))
+        if is_directory:
+            files = _match(FileSystems.join(pattern, "*"))
+            matches = [(path, size) for path, size in files if _is_data(path, config.format)]
     except (BeamIOError, OSError, ValueError) as error:
         raise TowersError(f"{table}: cannot look up {pattern}: {' '.join(str(error).split())}") from None
-    if not found:
-        if in_directory and everything:
+    if not matches:
+        if is_directory and files:
             known = ", ".join(FORMATS)
             raise TowersError(f"{table}: no file in {pattern} has a known suffix ({known}, each plain or .gz)")
         raise TowersError(f"{table}: no file matches {pattern}. Check `data.{table}.path` and --data.")
-    files = []
-    for index, (path, size) in enumerate(sorted(found)):
-        format = config.format or FORMATS.get(_suffix(path))
-        if format is None:
-            raise TowersError(
-                f"{table}: cannot tell the format of {path} from its suffix. "
-                f"Set `data.{table}.format` to csv, jsonl or parquet."
-            )
-        files.append(SourceFile(table, path, index, format, size))
-    return files
+    return [
+        SourceFile(table, path, index, config.format or _format(table, path), size)
+        for index, (path, size) in enumerate(sorted(matches))
+    ]
+
+
+def _format(table: str, path: str) -> str:
+    format = FORMATS.get(_suffix(path))
+    if format is None:
+        raise TowersError(
+            f"{table}: cannot tell the format of {path} from its suffix. "
+            f"Set `data.{table}.format` to csv, jsonl or parquet."
+        )
+    return format
 
 
 def open_binary(path: str) -> io.BufferedReader:
-    """Opens a file for reading, through gzip if its first bytes say so."""
+    """Opens a file for reading; it is decompressed if its first bytes are those of gzip."""
     raw: Any = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     buffered = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     if buffered.peek(2)[:2] == _GZIP_MAGIC:
@@ -90,11 +100,13 @@ def open_binary(path: str) -> io.BufferedReader:
 
 
 def _match(pattern: str) -> list[tuple[str, int]]:
+    """(path, size) of the files that match a glob; directories are left out."""
     results = FileSystems.match([pattern])[0].metadata_list
     return [(result.path, result.size_in_bytes) for result in results if not os.path.isdir(result.path)]
 
 
 def _is_data(path: str, format: str | None) -> bool:
+    """Whether a directory's file belongs to the table. Hidden files and files such as `_SUCCESS` do not."""
     name = os.path.basename(path)
     known = FORMATS.get(_suffix(path))
     return not name.startswith((".", "_")) and known is not None and format in (None, known)

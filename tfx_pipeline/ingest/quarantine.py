@@ -1,4 +1,4 @@
-"""Rows that cannot be used: collected, shuffled, written as JSON lines.
+"""The quarantine: rows that cannot be used, written as JSON lines.
 
 A line: `{"table": ..., "file": ..., "position": row number from 1, "reason": ..., "row": the row as text}`.
 """
@@ -8,27 +8,34 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 import tensorflow as tf
 
-from tfx_pipeline.ingest import blocks
-from tfx_pipeline.ingest.tags import QUARANTINE_BLOCK
+from tfx_pipeline.ingest import blocks, records
+from tfx_pipeline.ingest.files import SourceFile
+from tfx_pipeline.ingest.shards import shard_of
 from trainer.files import atomic_remote_file
 
-LONGEST_ROW = 10_000  # characters; file and position lead to the rest
-_POSITIONS_PER_SHARD = 4096  # neighbours stay together
+MAX_ROW_LENGTH = 10_000  # characters; file and position lead to the rest
+_POSITIONS_PER_SHARD = 4096  # rows next to each other go to the same file
 _FIELDS = ("table", "file", "position", "reason", "row")
 
 
 class Quarantine:
-    """Broken rows of one table, as blocks for `WriteQuarantine`.
+    """Collects broken rows of one table as blocks for `WriteQuarantine`.
 
-    With `withhold_rows` (ids are pseudonymised) the row's text is left out, since it holds the ids; file and position
-    still lead to it.
+    Args:
+      table: the table's name.
+      shards: number of quarantine shards.
+      withhold_rows: leaves out the rows' text, because it holds ids and the configuration asks for pseudonyms. File and
+        position still lead to the row.
+
+    Attributes:
+      count: number of broken rows.
+      by_reason: number of broken rows of each reason.
     """
 
     def __init__(self, table: str, shards: int, withhold_rows: bool):
@@ -37,22 +44,25 @@ class Quarantine:
         self._table = table
         self._shards = shards
         self._withhold_rows = withhold_rows
-        self._buffer = blocks.BlockBuffer(QUARANTINE_BLOCK, shards)
+        self._buffer = blocks.BlockBuffer(blocks.QUARANTINED_ROWS, shards)
 
-    def add(self, file: str, file_index: int, position: int, reason: str, row: str) -> bool:
-        """Returns whether it is time to `flush`."""
+    def add(self, file: SourceFile, position: int, reason: str, row: str) -> bool:
+        """Adds a row, given as text. Returns whether the buffer is full and `flush` is due."""
         self.count += 1
         self.by_reason[reason] += 1
         row = "" if self._withhold_rows else _readable(row)
-        key = f"{self._table}/{file_index}/{position // _POSITIONS_PER_SHARD}".encode()
-        record = (self._table, file_index, position, reason, file, row)
-        return self._buffer.add(zlib.crc32(key) % self._shards, record, len(row))
+        key = f"{self._table}/{file.index}/{position // _POSITIONS_PER_SHARD}".encode()
+        quarantined = (self._table, file.index, position, reason, file.path, row)
+        return self._buffer.add(shard_of(key, self._shards), quarantined, len(row))
 
-    def add_record(self, file: str, file_index: int, position: int, reason: str, record: tuple) -> bool:
-        """Adds a row of which only the parsed record is left."""
-        return self.add(file, file_index, position, reason, json.dumps(record, ensure_ascii=False, default=_decode))
+    def add_records(self, files: Sequence[SourceFile], user_or_item_records: list[tuple], reason: str) -> None:
+        """Adds rows of users or items of which only the parsed records are left."""
+        for record in user_or_item_records:
+            index, position = records.place_of(record[1])
+            self.add(files[index], position, reason, json.dumps(record, ensure_ascii=False, default=_decode))
 
     def flush(self) -> Iterator[tuple[int, bytes]]:
+        """Empties the buffer: (quarantine shard, block)."""
         return self._buffer.flush()
 
 
@@ -61,24 +71,18 @@ def _decode(value: object) -> str:
 
 
 def _readable(row: str) -> str:
-    if len(row) > LONGEST_ROW:
-        row = row[:LONGEST_ROW] + "…"
-    # Surrogates stand for bytes that were not UTF-8 (or are themselves not UTF-8): shown as \\xNN or \\uNNNN.
-    return row.encode("utf-8", "surrogateescape" if _escaped_bytes_only(row) else "backslashreplace").decode(
-        "utf-8", "backslashreplace"
-    )
-
-
-def _escaped_bytes_only(row: str) -> bool:
+    """The row's beginning as valid UTF-8; surrogates, which stand for invalid bytes, become `\\xNN` or `\\uNNNN`."""
+    if len(row) > MAX_ROW_LENGTH:
+        row = row[:MAX_ROW_LENGTH] + "…"
     try:
-        row.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return True
+        encoded = row.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # surrogates that do not stand for bytes
+        encoded = row.encode("utf-8", "backslashreplace")
+    return encoded.decode("utf-8", "backslashreplace")
 
 
 class WriteQuarantine(beam.PTransform):
-    """(shard, blocks) to `quarantine-*.jsonl.gz`, sorted by table, file and position within each file."""
+    """Writes (shard, blocks) to `quarantine-*.jsonl.gz`; a file's rows are sorted by table, file and position."""
 
     def __init__(self, directory: str, shards: int):
         super().__init__()
@@ -91,15 +95,14 @@ class WriteQuarantine(beam.PTransform):
 
 def _write(element: tuple[int, Iterable[bytes]], directory: str, shards: int) -> str:
     shard, grouped = element
-    records = [record for _, rows in blocks.unpack(grouped) for record in rows]
-    records.sort()
+    quarantined = sorted(row for _, rows in blocks.unpack(grouped) for row in rows)
     path = os.path.join(directory, f"quarantine-{shard:05d}-of-{shards:05d}.jsonl.gz")
     with (
         atomic_remote_file(path) as temporary,
         tf.io.gfile.GFile(temporary, "wb") as file,
         gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed,  # no name, no time: same rows, same bytes
     ):
-        for table, _, position, reason, source, row in records:
+        for table, _, position, reason, source, row in quarantined:
             line = json.dumps(
                 dict(zip(_FIELDS, (table, source, position, reason, row), strict=True)), ensure_ascii=False
             )

@@ -1,4 +1,4 @@
-"""Why a row is quarantined, or what was put right in one that stays. These strings are part of the output's format."""
+"""Reasons why a row is quarantined, or corrected and used. The strings are part of the output's format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INVALID_JSON = "invalid JSON"
 DUPLICATE_USER = "duplicate user"
 DUPLICATE_ITEM = "duplicate item"
 
-# Notes: the row stays.
+# Notes: the row is used, or left out on purpose.
 TEXT_CUT = "text cut to 100,000 characters"
 UNPARSABLE_NUMBER = "unparsable number taken as missing"
 UNPARSABLE_VECTOR = "unparsable vector taken as missing"
@@ -28,7 +28,7 @@ USER_WITHOUT_EVENTS = "user without events left out"
 
 
 class BrokenRowError(Exception):
-    """A row that cannot be used."""
+    """A row cannot be used. `reason` is one of the reasons above."""
 
     def __init__(self, reason: str):
         super().__init__(reason)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from serving.pseudonyms import PseudonymKeyError
 from tfx_pipeline.ingest import files, readers
-from tfx_pipeline.ingest.read_table import pseudonymiser
+from tfx_pipeline.ingest.pseudonyms import checked_pseudonymiser
 from trainer.config import DataConfig
-from trainer.errors import UsageError
 
 
 def original_ids(data: DataConfig, data_root: str) -> dict[str, str]:
@@ -23,10 +21,7 @@ def original_ids(data: DataConfig, data_root: str) -> dict[str, str]:
       UsageError: the key cannot be read.
       TowersError: a table is missing.
     """
-    try:
-        to_pseudonym = pseudonymiser(data.pseudonymise)
-    except PseudonymKeyError as error:
-        raise UsageError(str(error)) from None
+    to_pseudonym = checked_pseudonymiser(data.pseudonymise)
     if to_pseudonym is None:
         return {}
     id_fields = {"interactions": ["user_id", "item_id"]}

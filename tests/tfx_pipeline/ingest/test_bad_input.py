@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from serving.pseudonyms import PseudonymKeyError
 from tfx_pipeline.ingest import examples as example_files
-from tfx_pipeline.ingest import read_table
+from tfx_pipeline.ingest import pseudonyms
 from trainer.errors import TowersError, UsageError
 
 ITEMS = {"path": "items.csv", "item_id": "item", "text": ["title"]}
@@ -141,11 +141,11 @@ def test_nothing_to_hold_out(shop, events):
 def test_output_folder_in_use(shop, events):
     shop.write("interactions.csv", events())
     shop.write("out/items/somebody_elses", "")
-    with pytest.raises(TowersError, match="out/items: the output folder is in use"):
+    with pytest.raises(TowersError, match="out/items: already there and not an empty directory"):
         shop.ingest()
     assert shop.left_behind() == ["items"]
     shop.write("file/sequences", "")
-    with pytest.raises(TowersError, match="it is a file"):
+    with pytest.raises(TowersError, match="file/sequences: already there and not an empty directory"):
         shop.ingest(output="file")
     for name in ("sequences", "items", "quarantine"):
         (shop.directory / "empty" / name).mkdir(parents=True)
@@ -196,5 +196,5 @@ def test_no_key_for_pseudonyms(shop, events, monkeypatch):
             raise PseudonymKeyError("not set")
         return b"here, but not there: 123"
 
-    monkeypatch.setattr(read_table, "read_key", lambda *arguments: only_here())
+    monkeypatch.setattr(pseudonyms, "read_key", lambda *arguments: only_here())
     assert "a worker has no key for pseudonyms" in failure(shop, config)

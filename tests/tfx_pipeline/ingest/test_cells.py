@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_pipeline.ingest import cells, quarantine_reasons
+from tfx_pipeline.ingest import quarantine_reasons
+from tfx_pipeline.ingest.cells import lists, numbers, texts
+from tfx_pipeline.ingest.cells.ids import Ids, id_text
 from tfx_pipeline.ingest.quarantine_reasons import BrokenRowError
 
 anything = st.one_of(
@@ -15,9 +17,9 @@ anything = st.one_of(
 
 @given(anything)
 def test_an_id_is_clean_text_or_a_broken_row(cell):
-    ids = cells.Ids(quarantine_reasons.MISSING_USER_ID)
+    ids = Ids(quarantine_reasons.MISSING_USER_ID)
     try:
-        value = ids[cells.id_text(cell)]
+        value = ids[id_text(cell)]
     except BrokenRowError:
         return
     text = value.decode("utf-8")
@@ -45,13 +47,13 @@ def test_an_id_is_clean_text_or_a_broken_row(cell):
 )
 def test_ids_that_cannot_be_used(cell, reason):
     with pytest.raises(BrokenRowError) as error:
-        cells.Ids(quarantine_reasons.MISSING_USER_ID)[cells.id_text(cell)]
+        Ids(quarantine_reasons.MISSING_USER_ID)[id_text(cell)]
     assert error.value.reason == reason
 
 
 def test_ids_that_can():
-    ids = cells.Ids(quarantine_reasons.MISSING_USER_ID)
-    assert [ids[cells.id_text(cell)].decode() for cell in (7, 7.0, "7", "👩‍🚀 书", b"x")] == [
+    ids = Ids(quarantine_reasons.MISSING_USER_ID)
+    assert [ids[id_text(cell)].decode() for cell in (7, 7.0, "7", "👩‍🚀 书", b"x")] == [
         "7",
         "7",
         "7",
@@ -61,7 +63,7 @@ def test_ids_that_can():
 
 
 def test_numbers():
-    assert [cells.number(cell) for cell in ("", None, math.nan, " 1.5 ", 3, "-1e3")] == [
+    assert [numbers.number(cell) for cell in ("", None, math.nan, " 1.5 ", 3, "-1e3")] == [
         None,
         None,
         None,
@@ -71,37 +73,37 @@ def test_numbers():
     ]
     for cell in ("￥18", "1_000", "nan", "inf", 1e39, True, [1], {}):
         with pytest.raises(ValueError, match="not a number"):
-            cells.number(cell)
+            numbers.number(cell)
     notes = Counter()
-    assert cells.number_or_missing("18元", notes) is None
+    assert numbers.number_or_missing("18元", notes) is None
     assert notes == {quarantine_reasons.UNPARSABLE_NUMBER: 1}
 
 
 def test_ratings():
-    assert cells.rating("4.5", None) == 4.5
-    assert math.isnan(cells.rating("0", 0))
-    assert math.isnan(cells.rating("", None))
+    assert numbers.rating("4.5", None) == 4.5
+    assert math.isnan(numbers.rating("0", 0))
+    assert math.isnan(numbers.rating("", None))
     with pytest.raises(BrokenRowError):
-        cells.rating("five", None)
+        numbers.rating("five", None)
 
 
 def test_texts():
     notes = Counter()
-    assert cells.joined_text(["a ", None, "", "b"], notes) == b"a\nb"
-    assert cells.joined_text([["x", "y"]], notes) == b"x y"
+    assert texts.joined_text(["a ", None, "", "b"], notes) == b"a\nb"
+    assert texts.joined_text([["x", "y"]], notes) == b"x y"
     assert not notes
-    assert len(cells.joined_text(["书" * 10**6], notes).decode()) == 100_000
+    assert len(texts.joined_text(["书" * 10**6], notes).decode()) == 100_000
     assert notes == {quarantine_reasons.TEXT_CUT: 1}
 
 
 def test_lists():
-    assert cells.values("a| b ||a", "|") == [b"a", b"b"]
-    assert cells.values(["x", 1, None], "|") == [b"x", b"1"]
+    assert lists.categories("a| b ||a", "|") == [b"a", b"b"]
+    assert lists.categories(["x", 1, None], "|") == [b"x", b"1"]
     notes = Counter()
-    assert cells.vector("[1, 2.5]", 2, "|", notes) == cells.vector("1|2.5", 2, "|", notes) == [1, 2.5]
-    assert cells.vector([1, 2.5], 2, "|", notes) == [1, 2.5]
-    assert cells.vector("", 2, "|", notes) is None
+    assert lists.vector("[1, 2.5]", 2, "|", notes) == lists.vector("1|2.5", 2, "|", notes) == [1, 2.5]
+    assert lists.vector([1, 2.5], 2, "|", notes) == [1, 2.5]
+    assert lists.vector("", 2, "|", notes) is None
     assert not notes
     for cell in ("[1", "[1, 2, 3]", "1|x", [1, None], "{}", 5, {"a": 1, "b": 2}):
-        assert cells.vector(cell, 2, "|", notes) is None
+        assert lists.vector(cell, 2, "|", notes) is None
     assert notes == {quarantine_reasons.UNPARSABLE_VECTOR: 7}

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from serving.pseudonyms import pseudonym
 from tfx_pipeline import bookshop
-from tfx_pipeline.ingest import dataset
 from tfx_pipeline.ingest.counts import IngestReport
+from tfx_pipeline.ingest.shards import Shards
 from trainer.config import loader as config_loader
 
 ITEMS = {"path": "items.jsonl", "item_id": "id"}
@@ -147,7 +147,7 @@ def test_the_same_rows_in_any_layout_give_the_same_bytes(shop, monkeypatch):
 
     workers = ["--direct_running_mode=multi_threading", "--direct_num_workers=2"]
     # The number of shards follows from the files' sizes, which differ here.
-    monkeypatch.setattr(dataset, "_shards", lambda tables: dataset._Shards(users=3, items=2, quarantine=1))
+    monkeypatch.setattr(Shards, "for_files", lambda source_files: Shards(users=3, items=2, quarantine=1))
     found = {}
     for path, arguments in (
         ("one.csv", []),

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfx_pipeline.ingest import quarantine_reasons
+from tfx_pipeline.ingest.cells.times import time_parser
 from tfx_pipeline.ingest.files import SourceFile
 from tfx_pipeline.ingest.readers import UnreadableFileError, open_reader
-from tfx_pipeline.ingest.times import time_parser
 
 # Any text but NUL, which this version's csv module cannot read, and surrogates, which are not text.
 cell = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12)

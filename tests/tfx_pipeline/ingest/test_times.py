@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfx_pipeline.ingest.cells.times import MAX_TIME, Microseconds, time_parser, to_seconds
 from tfx_pipeline.ingest.quarantine_reasons import TIME_OUT_OF_RANGE, UNPARSABLE_TIME, BrokenRowError
-from tfx_pipeline.ingest.times import LATEST, Microseconds, time_parser, to_seconds
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -60,7 +60,7 @@ def test_anything_else_is_a_broken_row(time_format, value):
         assert reason(time_format, value) in (UNPARSABLE_TIME, TIME_OUT_OF_RANGE)
     else:
         assert isinstance(time, int)
-        assert time_format == "order" or 0 <= time < LATEST
+        assert time_format == "order" or 0 <= time < MAX_TIME
 
 
 @pytest.mark.parametrize(
