@@ -256,16 +256,17 @@ def test_a_failure_at_the_last_moment_leaves_nothing(
     shop: Shop, directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tfx_pipeline.reindex import reindexing
+    from tfx_pipeline.reindex.workspace import ReindexSettings
 
-    def unanswered(model: str) -> int:
-        assert (Path(model) / "saved_model.pb").exists()
+    def unanswered(model: Path) -> None:
+        assert (model / "saved_model.pb").exists()
         raise TowersError(f"{model}: warm-up request 1 failed")
 
-    monkeypatch.setattr(reindexing, "validate", unanswered)
+    monkeypatch.setattr(reindexing, "try_in_server", unanswered)
     before = {path: path.stat().st_mtime_ns for path in directory.path.rglob("*") if "text_store" not in str(path)}
     config = with_settings(directory.finished_config(), ["index.kind=brute_force"], None)
     with pytest.raises(TowersError, match=r"step Validate failed: .*warm-up request 1 failed.*nothing was pushed"):
-        reindexing.reindex(config, str(shop.data), directory, [], Screen(), 0.5)
+        reindexing.reindex(ReindexSettings(config, str(shop.data), [], max_removed=0.5), directory, Screen())
     left = {path for path in directory.path.rglob("*") if "text_store" not in str(path)} - before.keys()
     assert {path.parent.name for path in left if path.is_file()} <= {"logs", "quarantine"}
     with directory.locked():

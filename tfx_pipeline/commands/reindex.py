@@ -50,10 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     config = with_settings(directory.finished_config(), arguments.set, arguments.items)
     beam_pipeline_args = beam_options.checked(arguments.rest)
     _check_table(config, arguments.data)
-    from tfx_pipeline.reindex import reindexing
+    from tfx_pipeline.reindex.reindexing import reindex
+    from tfx_pipeline.reindex.workspace import ReindexSettings
 
-    done = reindexing.reindex(config, arguments.data, directory, beam_pipeline_args, Screen(), arguments.max_removed)
-    print(describe(done, directory.reindexed / "quarantine"))
+    settings = ReindexSettings(config, arguments.data, beam_pipeline_args, arguments.max_removed)
+    result = reindex(settings, directory, Screen())
+    print(describe(result, directory.reindexed / "quarantine"))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What is different between a run's catalogue and an items table read later."""
+"""Compares a run's catalogue with an items table that was read later."""
 
 from __future__ import annotations
 
@@ -6,24 +6,36 @@ import hashlib
 import os
 from dataclasses import dataclass
 
-import tensorflow as tf
+from tfx_pipeline.runs import ingested_examples
 
-_OF_EVENTS = ("train_count", "occurs")  # what ingestion knows of an item from its events, not from its row
+_EVENT_COUNTS = ("train_count", "occurs")  # features that ingestion computes from events, not from the item's row
 
 
 @dataclass(frozen=True)
 class Row:
-    """An ingested item."""
+    """An ingested item.
 
-    digest: bytes  # of what its row says
-    empty: bool  # whether that is nothing but its id, as of an item that is in no items table
+    Attributes:
+      digest: of its content, to compare it by.
+      empty: whether it has nothing but an id, such as an item that is in no items table.
+      train_count: number of its train events.
+      occurs: 1 if it occurs in any event, else 0.
+    """
+
+    digest: bytes
+    empty: bool
     train_count: int
     occurs: int
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Item ids, sorted."""
+    """Changes of a catalogue.
+
+    Attributes:
+      new, removed, changed: item ids, sorted.
+      same: number of the other items.
+    """
 
     new: list[str]
     removed: list[str]
@@ -31,14 +43,12 @@ class Changes:
     same: int
 
 
-def read(items: str) -> dict[bytes, Row]:
+def read(items: str | os.PathLike[str]) -> dict[bytes, Row]:
     """Item id -> row of ingested items (a directory that holds `Split-all/`)."""
     rows = {}
-    files = sorted(tf.io.gfile.glob(os.path.join(items, "Split-all", "*.gz")))
-    for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
-        example = tf.train.Example.FromString(record)
+    for example in ingested_examples.read(items, "all"):
         feature = example.features.feature
-        train_count, occurs = (feature.pop(name).int64_list.value[0] for name in _OF_EVENTS)
+        train_count, occurs = (feature.pop(name).int64_list.value[0] for name in _EVENT_COUNTS)
         digest = hashlib.blake2b(example.SerializeToString(deterministic=True), digest_size=16).digest()
         item_id = feature.pop("item_id").bytes_list.value[0]
         empty = feature.pop("title").bytes_list.value[0] == item_id and not any(
@@ -49,12 +59,12 @@ def read(items: str) -> dict[bytes, Row]:
 
 
 def compare(before: dict[bytes, Row], after: dict[bytes, Row]) -> Changes:
-    """What became of the items of `before`, and which ones came."""
-    both = before.keys() & after.keys()
-    changed = {item_id for item_id in both if before[item_id].digest != after[item_id].digest}
+    """The changes from one catalogue to another."""
+    common = before.keys() & after.keys()
+    changed = {item_id for item_id in common if before[item_id].digest != after[item_id].digest}
 
     def names(item_ids: set[bytes]) -> list[str]:
         return sorted(item_id.decode() for item_id in item_ids)
 
-    new, removed = set(after.keys() - both), set(before.keys() - both)
-    return Changes(names(new), names(removed), names(changed), len(both) - len(changed))
+    new, removed = set(after.keys() - common), set(before.keys() - common)
+    return Changes(names(new), names(removed), names(changed), len(common) - len(changed))

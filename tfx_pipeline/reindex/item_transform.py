@@ -1,4 +1,4 @@
-"""A run's item Transform applied to other items, with the vocabularies and buckets it learnt."""
+"""Applies the item Transform of a run, with its vocabularies and buckets, to other items."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def transform_items(
 
     Args:
       items: ingested items (holds `Split-all/`).
-      transform_graph: the run's.
-      directory: is made.
+      transform_graph: of the run.
+      directory: will be made.
       make_pipeline: makes the Beam pipeline to run in.
     """
-    learnt = tft.TFTransformOutput(transform_graph)
+    learned = tft.TFTransformOutput(transform_graph)
     source = TFExampleRecord(
-        os.path.join(items, "Split-all", "*.gz"), schema=learnt.raw_metadata.schema, telemetry_descriptors=["items"]
+        os.path.join(items, "Split-all", "*.gz"), schema=learned.raw_metadata.schema, telemetry_descriptors=["items"]
     )
     with make_pipeline() as pipeline:
         raw = pipeline | "Read items" >> source.BeamSource()
@@ -37,7 +37,7 @@ def transform_items(
         )
         _ = (
             transformed
-            | "Encode" >> beam.FlatMap(_examples, RecordBatchToExamplesEncoder(learnt.transformed_metadata.schema))
+            | "Encode" >> beam.FlatMap(_examples, RecordBatchToExamplesEncoder(learned.transformed_metadata.schema))
             | "Write items"
             >> beam.io.WriteToTFRecord(
                 os.path.join(directory, "Split-all", "transformed_examples"), file_name_suffix=".gz"
@@ -46,5 +46,5 @@ def transform_items(
 
 
 def _examples(element: tuple[pa.RecordBatch, Any], encoder: RecordBatchToExamplesEncoder) -> list[bytes]:
-    """A record batch, as TransformDataset gives it, as serialized tf.Examples."""
+    """Serializes a record batch of TransformDataset as tf.Examples."""
     return encoder.encode(element[0])
