@@ -136,7 +136,9 @@ def atomic_remote_directory(directory: str) -> Iterator[str]:
 
 
 def _in_use(directory: str | os.PathLike[str]) -> TowersError:
-    return TowersError(f"{directory}: already there and not an empty directory. Give another directory or remove it.")
+    return TowersError(
+        f"{directory}: already there and not empty, or not a directory. Give another directory or remove it."
+    )
 
 
 def _umask() -> int:

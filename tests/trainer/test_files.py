@@ -60,9 +60,9 @@ def test_a_remote_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
         assert Path(temporary).parent == tmp_path
         assert list(target.iterdir()) == []
     assert (target / "rows").read_text() == "complete"
-    with pytest.raises(TowersError, match="not an empty directory"), atomic_remote_directory(str(target)):
+    with pytest.raises(TowersError, match="already there"), atomic_remote_directory(str(target)):
         pass
-    with pytest.raises(TowersError, match="not an empty directory"), atomic_remote_directory(str(target / "rows")):
+    with pytest.raises(TowersError, match="already there"), atomic_remote_directory(str(target / "rows")):
         pass
     with pytest.raises(TowersError, match="cannot be written"), atomic_remote_directory(str(target / "rows" / "below")):
         pass

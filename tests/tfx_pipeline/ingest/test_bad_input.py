@@ -141,11 +141,11 @@ def test_nothing_to_hold_out(shop, events):
 def test_output_folder_in_use(shop, events):
     shop.write("interactions.csv", events())
     shop.write("out/items/somebody_elses", "")
-    with pytest.raises(TowersError, match="out/items: already there and not an empty directory"):
+    with pytest.raises(TowersError, match="out/items: already there and not empty"):
         shop.ingest()
     assert shop.left_behind() == ["items"]
     shop.write("file/sequences", "")
-    with pytest.raises(TowersError, match="file/sequences: already there and not an empty directory"):
+    with pytest.raises(TowersError, match="file/sequences: already there and not empty"):
         shop.ingest(output="file")
     for name in ("sequences", "items", "quarantine"):
         (shop.directory / "empty" / name).mkdir(parents=True)
