@@ -32,7 +32,7 @@ class Ours:
         import tensorflow as tf
 
         from trainer.config import IndexConfig
-        from trainer.index import builder
+        from trainer.index import builder, persistence
 
         kind, k = self._options["index"], request["k"]
         config = IndexConfig(kind=kind, k=k, recall_target=request["recall"])
@@ -40,7 +40,7 @@ class Ours:
         if kind == "brute_force":
             queries = queries[:0]  # nothing to choose
         report = builder.build(config, vectors, queries, directory / "index")
-        index = builder.load(directory / "index")
+        index = persistence.load(directory / "index")
         search = tf.function(lambda queries: {"items": index.search(queries, k)[1]})
         functions = {"search": search}
         if kind == "scann":

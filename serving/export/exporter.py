@@ -24,7 +24,7 @@ from trainer.data.tables import ItemTable
 from trainer.data.transform_graph import TransformGraph
 from trainer.errors import TowersError
 from trainer.files import atomic_directory
-from trainer.index import builder
+from trainer.index import persistence as index_persistence
 from trainer.index.base import Index
 from trainer.index.brute_force import BruteForceIndex
 from trainer.text.pretrained import load_encoder
@@ -109,7 +109,7 @@ def export(
         "model_name": config.serving.model_name,
         "items": index.size,
         "index": {"kind": index.kind, "parameters": index.parameters},
-        "index_report": builder.read_description(index_directory)["report"],
+        "index_report": index_persistence.read_description(index_directory)["report"],
         "target": index.kind,
         "ranking": ranker is not None,
         "encoder": None
@@ -216,7 +216,7 @@ def _categories(config: Config, items: ItemTable, ingested_items: str | os.PathL
 
 
 def _index(towers: Any, directory: str | os.PathLike[str], target: str) -> Index:
-    index = builder.load(directory)
+    index = index_persistence.load(directory)
     built, made = index.vectors.numpy(), np.asarray(towers.item_vectors())
     if built.shape != made.shape or not np.allclose(built, made, rtol=1e-4, atol=1e-5):
         raise TowersError(f"{directory}: the index holds other item vectors than the towers make. Build it again.")

@@ -72,7 +72,7 @@ class ItemSignatures(tf.Module):
         one whose `item_id` is left "", is encoded from its features with the id embedding that new items share.
         """
         item = self._parts.item_index(inputs.pop("item_id"))  # [B]
-        vectors = tf.gather(self._index.read(), item)
+        vectors = tf.gather(self._index.read_vectors(), item)
         if not self._content:  # the tower knows ids alone: row 0 is what all others have in common
             return vectors
         known = item != UNKNOWN_ITEM
@@ -93,7 +93,10 @@ class ItemSignatures(tf.Module):
           cosines float32 [B, K], -inf where there is no item; items int32 [B, K], 0 there.
         """
         item = self._parts.item_index(item_id)
-        vectors, shrink = self._index.read(), self._shrink.read_value()  # not the variables: see `Index.read`
+        vectors, shrink = (
+            self._index.read_vectors(),
+            self._shrink.read_value(),
+        )  # not the variables: see `Index.read_vectors`
         queries = tf.gather(vectors, item) * tf.gather(shrink, item)[:, tf.newaxis]
         cosines = tf.matmul(queries, vectors, transpose_b=True) * shrink  # [B, n + 1]
         cosines = tf.where((item != UNKNOWN_ITEM)[:, tf.newaxis], cosines, -np.inf)

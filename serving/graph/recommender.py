@@ -151,7 +151,7 @@ class Recommender(tf.Module):
         scores, items = found["scores"], found["items"]
         ranked = scores if self._models.ranker is None else self._rank(found)
         count = min(self._config.serving.k, self._depth)
-        ranked, place = diversity.best(ranked, lambda: tf.gather(self._index.read(), items), share, count)
+        ranked, place = diversity.best(ranked, lambda: tf.gather(self._index.read_vectors(), items), share, count)
         items, scores = tf.gather(items, place, batch_dims=1), tf.gather(scores, place, batch_dims=1)
         because = self._reasons(inputs, found["features"], items, scores, explain)
         return self._answer(items, score=ranked, retrieval_score=scores) | {"reason_history_position": because}
@@ -176,7 +176,7 @@ class Recommender(tf.Module):
         """
         items = tf.cast(self._item_index.lookup(inputs.pop("candidate_item_id")), tf.int32)  # [B, N]
         user = self._shared.user(inputs)
-        scores = tf.linalg.matvec(tf.gather(self._index.read(), items), user["users"])
+        scores = tf.linalg.matvec(tf.gather(self._index.read_vectors(), items), user["users"])
         scores = tf.where(items != UNKNOWN_ITEM, scores, -np.inf)
         named = {"score": scores, "retrieval_score": scores}
         if self._models.ranker is not None:
@@ -226,8 +226,8 @@ class Recommender(tf.Module):
         untyped = {"autograph": False, "reduce_retracing": True}
         models, index = self._models, self._index
         return types.SimpleNamespace(
-            tower=tf.function(lambda features: models.towers.encode(features, index.read()), **untyped),
-            ranker=tf.function(lambda inputs: models.ranker.score(inputs, index.read()), **untyped),
+            tower=tf.function(lambda features: models.towers.encode(features, index.read_vectors()), **untyped),
+            ranker=tf.function(lambda inputs: models.ranker.score(inputs, index.read_vectors()), **untyped),
             search=tf.function(self._search, input_signature=search, autograph=False),
             encode=tf.function(self._encode, input_signature=[text], autograph=False),
             user=tf.function(self._user, input_signature=[user], autograph=False),
@@ -314,7 +314,7 @@ class Recommender(tf.Module):
                 self._reader,
                 history,
                 {name: of_rows(value) for name, value in features.items()},
-                tf.gather(self._index.read(), of_rows(items)),
+                tf.gather(self._index.read_vectors(), of_rows(items)),
                 of_rows(scores),
             )
             return tf.tensor_scatter_nd_update(none, rows, columns)

@@ -13,14 +13,12 @@ from trainer.config import Config
 from trainer.index import builder
 from trainer.index.queries import user_vectors
 
-MAX_QUERIES = 1_000  # number of held-out users whose vectors measure recall and latency
-
 
 class IndexBuilderExecutor(DatasetExecutor):
     def run(self, step: Step) -> None:
         dataset = step.load_dataset("validation")
         towers = step.load_towers(dataset)
-        queries = user_vectors(step.config, towers, dataset.splits["validation"], limit=MAX_QUERIES)
+        queries = user_vectors(step.config, towers, dataset.splits["validation"])
         report = builder.build(step.config.index, towers.item_vectors().numpy(), queries, step.outputs["index"])
         progress.summary(builder.describe(report))
 

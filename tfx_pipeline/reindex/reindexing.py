@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from serving.export import exporter
-from tfx_pipeline.components.index_builder import MAX_QUERIES
 from tfx_pipeline.components.pusher import push
 from tfx_pipeline.gates.infrastructure.judgement import try_in_server
 from tfx_pipeline.ingest.counts import IngestReport
@@ -123,7 +122,7 @@ def count_unread(towers: RetrievalModel, items: ItemTable, changes: Changes) -> 
 def _build_index(workspace: Workspace, run: TrainedRun, towers: RetrievalModel) -> str:
     """Builds the index of the towers' item vectors and returns a line that describes it."""
     config = workspace.config
-    queries = user_vectors(config, run.towers, run.dataset.splits["validation"], limit=MAX_QUERIES)
+    queries = user_vectors(config, run.towers, run.dataset.splits["validation"])
     report = builder.build(config.index, towers.item_vectors().numpy(), queries, workspace.index)
     description = builder.describe(report)
     progress.summary(description)

@@ -1,4 +1,4 @@
-"""The interface that every index has, and exact search, which every index can fall back on."""
+"""The interface of every index, and exact search, which every index can fall back on."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ SearchResult = tuple[tf.Tensor, tf.Tensor]  # scores, items
 
 
 class Index(tf.Module, ABC):
-    """Finds the items whose vectors have the largest dot product with a query.
+    """Searches the items whose vectors have the largest dot product with a query.
 
-    Items are named as everywhere in this package: index 1..n, 0 stands for no item. The matrix of item vectors is held
-    once, as `vectors`, so that an exported model can also look a history's items up in it.
+    Items have indices 1..n, as everywhere in this package; 0 stands for no item. The item vectors are held once, as
+    `vectors`, so that an exported model can also look up the vectors of a history's items there.
 
     Args:
-      vectors: float32 [n + 1, dim], as the item tower gives them; row 0 (the unknown item) is never found.
+      vectors: float32 [n + 1, dim], of the item tower; row 0, the unknown item, is never in a result.
     """
 
-    kind: str  # of the class: what `index.json` calls it
+    kind: str  # of the class: its name in `index.json`
 
     def __init__(self, vectors: np.ndarray) -> None:
         super().__init__(name="index")
@@ -32,38 +32,38 @@ class Index(tf.Module, ABC):
         self.vectors = tf.Variable(vectors, trainable=False, name="item_vectors")
         self.size, self.dim = len(vectors) - 1, vectors.shape[1]
 
-    def read(self) -> tf.Tensor:
-        """`vectors` as a tensor [n + 1, dim], to look items up in.
+    def read_vectors(self) -> tf.Tensor:
+        """`vectors` as a tensor [n + 1, dim], for lookups of items.
 
-        `tf.gather` of the variable itself would be ResourceGather, and a variable that was once gathered from is
-        copied, all of it, whenever something else reads it: half a millisecond a call at 20,000 items, 64-d, and more
-        than the search itself at a million.
+        Use it in place of `tf.gather(index.vectors, ...)`. That would be the op ResourceGather, and a variable that was
+        gathered from once is copied as a whole whenever another op reads it: half a millisecond a call at 20,000 items
+        of 64 dimensions, and more than the search itself at a million.
         """
         return self.vectors.read_value()
 
     @property
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """What, with the vectors and the kind, makes this index; JSON values."""
+        """Together with the vectors and the kind, these define the index; JSON values."""
 
     @abstractmethod
-    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> SearchResult:
-        """The k best items of each query, best first. Builds graph ops; call it inside a `tf.function`.
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor, min_items: tf.Tensor | None = None) -> SearchResult:
+        """The k best items of each query, best first. Builds graph ops: call it inside a `tf.function`.
 
         Args:
           queries: float32 [B, dim]; B may be 0.
           k: columns of the result; may be larger than the catalogue.
-          needed: int32 [B] in 0..k, or None for k everywhere. Row b of the result holds at least
-            min(needed[b], n) items. What it holds does not depend on the other rows of the batch.
+          min_items: int32 [B] in 0..k; None means k for every row. Row b of the result has at least
+            min(min_items[b], n) items. The result of a row does not depend on the other rows of the batch.
 
         Returns:
           scores float32 [B, k], -inf where there is no item; items int32 [B, k], 0 there.
         """
 
     def save(self, directory: Path) -> None:
-        """Writes what is slow to make again, apart from the vectors, into an existing directory."""
+        """Writes everything that is slow to compute again, except the vectors, into an existing directory."""
 
-    def exact(self, queries: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
+    def exact_search(self, queries: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
         """As `search`, by comparing each query with every item: [B, dim] -> [B, k], [B, k]."""
         scores = tf.matmul(queries, self.vectors, transpose_b=True)[:, 1:]  # [B, n]
         scores, rows = tf.math.top_k(scores, tf.minimum(k, self.size))
@@ -71,7 +71,7 @@ class Index(tf.Module, ABC):
 
 
 def pad_columns(scores: tf.Tensor, items: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
-    """Brings a result to exactly k columns: cut, or padded with -inf and item 0. -> [B, k], [B, k]."""
+    """Cuts a result to k columns or pads it with -inf and item 0: -> [B, k], [B, k]."""
     scores, items = scores[:, :k], items[:, :k]
     missing = [[0, 0], [0, k - tf.shape(items)[1]]]
     scores = tf.pad(scores, missing, constant_values=-np.inf)

@@ -10,7 +10,7 @@ from trainer.index.base import Index, SearchResult
 
 
 class BruteForceIndex(Index):
-    """See `Index`. Its time grows with the catalogue: some 8 ms a query at a million items of 64 dimensions."""
+    """See `Index`. Its time grows with the catalogue: about 8 ms a query at a million items of 64 dimensions."""
 
     kind = "brute_force"
 
@@ -18,6 +18,6 @@ class BruteForceIndex(Index):
     def parameters(self) -> dict[str, Any]:
         return {}
 
-    def search(self, queries: tf.Tensor, k: int | tf.Tensor, needed: tf.Tensor | None = None) -> SearchResult:
-        del needed  # every row is complete
-        return self.exact(queries, k)
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor, min_items: tf.Tensor | None = None) -> SearchResult:
+        del min_items  # every row has all items
+        return self.exact_search(queries, k)

@@ -1,4 +1,4 @@
-"""Queries to measure an index with: vectors of held-out users, never of the items themselves."""
+"""Queries that an index is measured with: vectors of held-out users, never vectors of items."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from trainer.data.batches import request_batches
 from trainer.data.tables import SequenceTable
 from trainer.retrieval.model import RetrievalModel
 
-_BATCH = 256
+MAX_QUERIES = 1_000  # held-out users that recall and latency of an index are measured with
+_BATCH_SIZE = 256
 
 
-def user_vectors(config: Config, model: RetrievalModel, sequences: SequenceTable, limit: int) -> np.ndarray:
-    """User vectors as of just before the held-out events, float32 [at most limit, dim].
+def user_vectors(
+    config: Config, model: RetrievalModel, sequences: SequenceTable, limit: int = MAX_QUERIES
+) -> np.ndarray:
+    """User vectors just before the held-out events: float32 [min(limit, users), dim].
 
     Args:
       config: the configuration.
       model: the retrieval model.
       sequences: a validation or test split.
-      limit: how many users, drawn with the configuration's seed.
+      limit: maximum number of users; they are sampled with the configuration's seed.
     """
     count = min(limit, len(sequences))
     users = np.sort(np.random.default_rng(config.seed).choice(len(sequences), count, replace=False))
@@ -30,7 +33,7 @@ def user_vectors(config: Config, model: RetrievalModel, sequences: SequenceTable
         sequences,
         model.columns,
         config.model.max_history,
-        _BATCH,
+        _BATCH_SIZE,
         with_query=settings.with_query,
         with_timestamp=settings.with_timestamp,
         users=users,

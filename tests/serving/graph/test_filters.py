@@ -13,7 +13,7 @@ from serving.graph.filters import best_without
 from serving.graph.recommender import Recommender
 from tests.serving import exported
 from tests.serving.exported import COLOURS, LATE_COLOUR, K, Session, Traced, texts
-from trainer.index import builder
+from trainer.index import persistence as index_persistence
 
 ITEMS = 60  # few enough for ScaNN to score all of them: what it finds is exact
 
@@ -25,7 +25,7 @@ class Filtered:
         config = exported.make_config(everything=False, category=column)
         self.items = exported.make_items(ITEMS)
         self.towers = exported.make_towers(config, self.items, everything=False)
-        index = builder.load(exported.make_index(config, self.towers, place / "index", kind))
+        index = index_persistence.load(exported.make_index(config, self.towers, place / "index", kind))
         self._categories = [set(names) for names in exported.category_names(self.items, column)]
         categories = Categories(exported.ragged(exported.category_names(self.items, column)))
         recommender = Recommender(config, self.towers, index, self.items.item_id, categories=categories)
@@ -107,7 +107,7 @@ def repeating(tmp_path_factory):
     config = exported.make_config(everything=False, exclude_history=False, exclude_recent_seconds=100)
     items = exported.make_items(K)
     towers = exported.make_towers(config, items, everything=False)
-    index = builder.load(exported.make_index(config, towers, place / "index", "brute_force"))
+    index = index_persistence.load(exported.make_index(config, towers, place / "index", "brute_force"))
     recommender = Recommender(config, towers, index, items.item_id)
     tf.saved_model.save(recommender, str(place / "model"), signatures=recommender.signatures)
     return [Traced(recommender), Session(place / "model")]

@@ -16,7 +16,7 @@ from tests.serving.exported import CANDIDATES, COLOURS, Session, Traced, request
 from tests.support import tiny_bert
 from trainer.data.tables import TextVectors
 from trainer.data.transform_graph import TransformGraph
-from trainer.index import builder
+from trainer.index import persistence as index_persistence
 from trainer.text.pretrained import load_encoder
 from trainer.towers.inputs import ItemInputs
 
@@ -42,7 +42,7 @@ class Model:
         self.recommender = Recommender(
             config,
             towers,
-            builder.load(exported.make_index(config, towers, place / "index", "brute_force")),
+            index_persistence.load(exported.make_index(config, towers, place / "index", "brute_force")),
             items.item_id,
             encoder,
             TransformGraph(exported.make_transform(config, place / "transform")),

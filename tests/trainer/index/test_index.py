@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from trainer.config import IndexConfig
 from trainer.errors import TowersError
-from trainer.index import builder
+from trainer.index import builder, persistence
 from trainer.index.base import Index
 from trainer.index.brute_force import BruteForceIndex
 from trainer.index.scann import ScannIndex, ScannParameters
@@ -29,10 +29,10 @@ def reference(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-(queries @ vectors[1:].T), axis=1, kind="stable")[:, :k] + 1
 
 
-def searched(index: Index, queries: np.ndarray, k: int, needed: list[int] | None = None) -> tuple:
+def searched(index: Index, queries: np.ndarray, k: int, min_items: list[int] | None = None) -> tuple:
     @tf.function(input_signature=[tf.TensorSpec([None, index.dim]), tf.TensorSpec([], tf.int32)])
     def search(queries, k):
-        return index.search(queries, k, None if needed is None else tf.constant(needed))
+        return index.search(queries, k, None if min_items is None else tf.constant(min_items))
 
     return tuple(value.numpy() for value in search(tf.constant(queries), k))
 
@@ -116,21 +116,21 @@ class TestBuilder:
         assert "brute_force_limit" in report["reason"]
         assert report["measured"][0]["recall"] == 1.0
         assert 0 < report["measured"][0]["p50_ms"] <= report["measured"][0]["p99_ms"]
-        np.testing.assert_array_equal(searched(builder.load(tmp_path / "index"), queries, 5)[1].shape, (7, 5))
+        np.testing.assert_array_equal(searched(persistence.load(tmp_path / "index"), queries, 5)[1].shape, (7, 5))
 
     def test_forced_scann_comes_back_the_same(self, tmp_path):
         vectors, queries = make_vectors(1500), make_queries(40)
         report = builder.build(IndexConfig(kind="scann", k=20), vectors, queries, tmp_path / "index")
-        chosen = builder.read_description(tmp_path / "index")
+        chosen = persistence.read_description(tmp_path / "index")
         assert report["kind"] == chosen["kind"] == "scann"
         (measured,) = [m for m in report["measured"] if m["parameters"] == chosen["parameters"]]
         assert measured["recall"] >= 0.98
-        index = builder.load(tmp_path / "index")
-        again = builder.load(tmp_path / "index")
+        index = persistence.load(tmp_path / "index")
+        again = persistence.load(tmp_path / "index")
         np.testing.assert_array_equal(searched(index, queries, 20)[1], searched(again, queries, 20)[1])
-        found = searched(index, queries, 20)[1]
+        items = searched(index, queries, 20)[1]
         truth = reference(vectors, queries, 20)
-        recall = np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(found, truth, strict=True)])
+        recall = np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(items, truth, strict=True)])
         assert recall == pytest.approx(measured["recall"], abs=1e-4)
 
     def test_auto_measures_a_larger_catalogue_against_brute_force(self, tmp_path):
@@ -170,7 +170,7 @@ class TestBuilder:
     def test_the_unknown_item_keeps_its_vector(self, tmp_path):
         vectors = make_vectors(5)
         builder.build(IndexConfig(), vectors, make_queries(2), tmp_path / "index")
-        index = builder.load(tmp_path / "index")
+        index = persistence.load(tmp_path / "index")
         np.testing.assert_array_equal(index.vectors.numpy(), vectors)
 
     def test_an_existing_directory_is_left_alone(self, tmp_path):
@@ -180,13 +180,13 @@ class TestBuilder:
 
     def test_directory_without_an_index(self, tmp_path):
         with pytest.raises(TowersError, match="no readable index"):
-            builder.load(tmp_path)
+            persistence.load(tmp_path)
 
     def test_nothing_half_written(self, tmp_path, monkeypatch):
         def full(*_args, **_kwargs):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(builder.np, "save", full)
+        monkeypatch.setattr(persistence.np, "save", full)
         with pytest.raises(TowersError, match="No space left"):
             builder.build(IndexConfig(), make_vectors(5), make_queries(1), tmp_path / "index")
         assert list(tmp_path.iterdir()) == []

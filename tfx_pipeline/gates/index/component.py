@@ -13,7 +13,7 @@ from tfx_pipeline.gates import verdict
 from tfx_pipeline.gates.index import judgement
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
-from trainer.index import builder
+from trainer.index.persistence import read_description
 
 
 class IndexGateExecutor(base_executor.BaseExecutor):
@@ -24,7 +24,7 @@ class IndexGateExecutor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         gates = Config.from_json(exec_properties["config"]).gates
-        report = builder.read_description(artifact_utils.get_single_uri(input_dict["index"]))["report"]
+        report = read_description(artifact_utils.get_single_uri(input_dict["index"]))["report"]
         result = judgement.judge(report, gates.index_p99_milliseconds)
         verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]), result)
         progress.summary(result.line())
