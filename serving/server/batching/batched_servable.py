@@ -1,11 +1,12 @@
-"""Batching across calls: a `Servable` whose runs share batches, as TensorFlow Serving's `BatchingSession` has them.
+"""Batching across calls: a `Servable` that runs several calls in one batch, as TensorFlow Serving's `BatchingSession`.
 
-It differs from that in five places, each time to keep one caller's input out of another caller's answer. Padding is
-zeros or empty strings, this project's signatures' own, and not the tensor's first value, which would be one more event
-in a user's history. Hence an empty input can be padded too. It does not make equal what was of different widths in a
-call: a graph that refuses such a call should refuse it in a batch too. Calls whose shapes differ without
-`pad_variable_length_inputs` go to different batches instead of all failing together. And where the graph refuses a
-value, each call of the batch is run by itself.
+It differs from `BatchingSession` so that one caller's input never changes another caller's answer:
+
+- Padding is zeros or empty strings, which this project's signatures ignore, and not the tensor's first value, which
+  would be one more event in a user's history. So an empty input can be padded too.
+- Padding keeps inputs of different widths different: a graph that refuses such a call alone refuses it in a batch too.
+- Without `pad_variable_length_inputs`, calls of different shapes go to different batches; they do not all fail.
+- Where the graph refuses a value in a batch, each call of the batch is run again by itself.
 """
 
 import time
@@ -15,13 +16,14 @@ from typing import Any
 import grpc
 import numpy as np
 
-from serving.server.batching.scheduler import BatchScheduler, Queue, Task
+from serving.server.batching.batch import QueueKey, Task
+from serving.server.batching.scheduler import BatchScheduler
 from serving.server.request_errors import RequestError, failed_precondition, invalid_argument
 from serving.server.runtime.servable import Servable
 
 
 class BatchedServable(Servable):
-    """A `Servable` that puts the runs of several callers together along their first dimension.
+    """A `Servable` that concatenates the inputs of several callers along their first dimension.
 
     Args:
         scheduler: of the whole server.
@@ -38,31 +40,32 @@ class BatchedServable(Servable):
         }
 
     def run(self, feeds: Mapping[Any, np.ndarray], fetches: Sequence[Any], timeout_ms: int | None) -> list[Any]:
-        """Runs the graph in a batch with other callers, and returns this caller's rows.
+        """Runs the graph in a batch with other callers and returns the rows of this caller.
 
         Args:
-            feeds: arrays by input handle, batch first and of one batch size. fetches: output handles.
+            feeds: arrays by input handle, batch first and of one batch size.
+            fetches: output handles.
             timeout_ms: milliseconds until the caller gives up; None for no limit.
 
         Raises:
-            RequestError: with the code and message of TensorFlow's error, which all calls of a batch get alike but for
-                INVALID_ARGUMENT; or the batching's own: INVALID_ARGUMENT, FAILED_PRECONDITION (an output is not
-                batched), UNAVAILABLE.
+            RequestError: with the code and message of TensorFlow's error; all calls of a batch get the same, except for
+                INVALID_ARGUMENT. Batching itself raises INVALID_ARGUMENT, FAILED_PRECONDITION (an output has no batch
+                dimension) and UNAVAILABLE.
         """
         rows = self._rows(feeds)
         arrays = list(feeds.values())
         padded = self._scheduler.parameters.pad_variable_length_inputs
         shape = tuple(array.ndim if padded else array.shape[1:] for array in arrays)
-        # Answers to different output filters share a queue when they ask for the same outputs in another order.
+        # Calls that ask for the same outputs in another order share a queue.
         outputs = tuple(sorted(fetches, key=id))
         task = Task(arrays, rows, None if timeout_ms is None else time.monotonic() + timeout_ms / 1000)
-        queue = Queue(self, tuple(feeds), outputs)
-        values = self._scheduler.run(queue, shape, task, lambda tasks: self._run_batch(queue, tasks))
+        key = QueueKey(self, tuple(feeds), outputs)
+        values = self._scheduler.run(key, shape, task, lambda tasks: self._run_batch(key, tasks))
         by_handle = dict(zip(outputs, values, strict=True))
         return [by_handle[handle] for handle in fetches]
 
     def close(self) -> None:
-        """Cancels the batches that still run or wait, whose callers gave up or had their time; frees the session."""
+        """Frees the session. Batches that still run or wait, whose callers gave up, are cancelled."""
         super().close()
         self._scheduler.drain(self)
 
@@ -76,32 +79,32 @@ class BatchedServable(Servable):
                 )
         sizes = {self._aliases[handle]: array.shape[0] for handle, array in feeds.items()}
         if len(set(sizes.values())) > 1:
-            given = ", ".join(f"{alias}: {size}" for alias, size in sizes.items())
-            raise invalid_argument(f"Batching Run() input tensors must have equal 0th-dimension size ({given})")
+            received = ", ".join(f"{alias}: {size}" for alias, size in sizes.items())
+            raise invalid_argument(f"Batching Run() input tensors must have equal 0th-dimension size ({received})")
         return next(iter(sizes.values()))
 
-    def _run_batch(self, queue: Queue, tasks: list[Task]) -> None:
+    def _run_batch(self, key: QueueKey, tasks: list[Task]) -> None:
         try:
-            self._run_together(queue, tasks)
+            self._run_together(key, tasks)
         except RequestError as error:
             if len(tasks) == 1 or error.code != grpc.StatusCode.INVALID_ARGUMENT:
                 raise
-            # The graph checks values of the whole batch. Whose it was is told to that caller only.
+            # The graph checks the values of the whole batch. Only the caller of the refused value should get the error.
             for task in tasks:
                 try:
-                    self._run_together(queue, [task])
-                except RequestError as own:
-                    task.end(own)
+                    self._run_together(key, [task])
+                except RequestError as task_error:
+                    task.end(task_error)
 
-    def _run_together(self, queue: Queue, tasks: list[Task]) -> None:
+    def _run_together(self, key: QueueKey, tasks: list[Task]) -> None:
         rows = sum(task.rows for task in tasks)
         total = _allowed_size(rows, self._scheduler.parameters.allowed_batch_sizes)
         shapes = padded_shapes([[array.shape[1:] for array in task.arrays] for task in tasks])
         feeds = {
             handle: merge([task.arrays[index] for task in tasks], (total, *shapes[index]))
-            for index, handle in enumerate(queue.inputs)
+            for index, handle in enumerate(key.inputs)
         }
-        values = super().run(feeds, queue.outputs, _timeout_ms(tasks))
+        values = super().run(feeds, key.outputs, _timeout_ms(tasks))
         for value in values:
             if np.ndim(value) == 0:
                 raise failed_precondition("Batched output tensor has 0 dimensions")
@@ -117,15 +120,14 @@ class BatchedServable(Servable):
 
 
 def padded_shapes(shapes: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int, ...]]:
-    """What each input of a batch is padded to, without the first dimension: at least the largest size of any call.
+    """The shape of each input of a batch, without the first dimension: at least the largest size of any call.
 
-    Two dimensions get the same size if they have the same size in every call, and else different ones, which takes a
-    column more here and there. So where the graph wants inputs of equal widths, whichever they are, the batch passes
-    only if each call would by itself; and a call whose inputs are equally wide by accident shares batches with others.
-    What has one size in all calls keeps it, since the graph may count on it.
+    Two dimensions get the same size only if they have the same size in every call; otherwise one of them is padded by
+    a column more. So a graph that requires inputs of equal widths accepts the batch only if it accepts each call alone.
+    A dimension that has one size in all calls keeps it, since the graph may require that size.
 
     Args:
-        shapes: of each call's inputs. An input's rank is the same in all calls.
+        shapes: of each call's inputs. The rank of an input is the same in all calls.
     """
     dimensions = list(zip(*([size for shape in call for size in shape] for call in shapes), strict=True))
     padded: dict[tuple[int, ...], int] = {}
@@ -140,11 +142,11 @@ def padded_shapes(shapes: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int
 
 
 def merge(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """The arrays one after the other, padded with zeros or b"" to `shape`; then the first row again.
+    """Concatenates arrays and pads them with zeros or b"" to `shape`. Further rows repeat the first row.
 
     Args:
         arrays: [rows, ...] each, of one rank and dtype.
-        shape: at least the sum of their rows, and in each other dimension at least the largest of their sizes.
+        shape: the first size is at least the sum of the rows, each other size at least the largest of the arrays'.
     """
     first = arrays[0]
     if len(arrays) == 1 and first.shape == shape:
@@ -153,20 +155,20 @@ def merge(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     merged = np.full(shape, fill, first.dtype)
     start = 0
     for array in arrays:
-        where = (slice(start, start + len(array)), *(slice(size) for size in array.shape[1:]))
-        merged[where] = array
+        position = (slice(start, start + len(array)), *(slice(size) for size in array.shape[1:]))
+        merged[position] = array
         start += len(array)
-    merged[start:] = merged[:1]  # a row that is known to be valid
+    merged[start:] = merged[:1]  # a valid row
     return merged
 
 
 def _allowed_size(rows: int, allowed: Sequence[int]) -> int:
-    """The size of the batch to run. One without rows stays so: there is none to repeat."""
+    """The size of the batch to run. A batch without rows is not filled up: it has no row to repeat."""
     return next((size for size in allowed if size >= rows), rows) if rows else 0
 
 
 def _timeout_ms(tasks: Sequence[Task]) -> int | None:
-    """Until the last of the deadlines; None if a task has none."""
+    """Milliseconds until the last deadline; None if a task has none."""
     deadlines = [task.deadline for task in tasks if task.deadline is not None]
     if len(deadlines) < len(tasks):
         return None

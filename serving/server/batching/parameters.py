@@ -1,4 +1,4 @@
-"""The parameters of batching: what `--batching_parameters_file` says, checked."""
+"""The parameters of batching, read from `--batching_parameters_file`."""
 
 import os
 from dataclasses import dataclass
@@ -11,17 +11,16 @@ from serving.wire.protos import flag_files_pb2
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """Defaults are TensorFlow Serving's.
+    """The defaults are TensorFlow Serving's.
 
     Attributes:
         max_batch_size: rows of a batch, and of a call.
-        batch_timeout_micros: microseconds a call waits for others at most. Throughput grows with it, and latency.
-        max_enqueued_batches: batches that wait for a thread, for each signature.
+        batch_timeout_micros: microseconds that a call waits for others at most. More raises throughput and latency.
+        max_enqueued_batches: batches that may wait for a thread, for each signature.
         num_batch_threads: batches run at the same time, over all models.
-        allowed_batch_sizes: ascending, the last is `max_batch_size`; a batch is filled up to the next of them. Empty:
-            any size.
-        pad_variable_length_inputs: calls whose inputs differ in other dimensions than the first share a batch.
-        thread_pool_name: what the threads are called.
+        allowed_batch_sizes: ascending, the last is `max_batch_size`. A batch is padded to the next size. Empty: any size.
+        pad_variable_length_inputs: calls share a batch even if their inputs differ in other dimensions than the first.
+        thread_pool_name: prefix of the threads' names.
     """
 
     max_batch_size: int = 1000
@@ -33,15 +32,15 @@ class BatchingParameters:
     thread_pool_name: str = "model_server_batch_threads"
 
     def __post_init__(self) -> None:
-        for name, least in (
+        for name, minimum in (
             ("max_batch_size", 1),
             ("batch_timeout_micros", 0),
             ("max_enqueued_batches", 1),
             ("num_batch_threads", 1),
         ):
             value = getattr(self, name)
-            if value < least:
-                raise ServerUsageError(f"`{name}` should be a whole number from {least}. Received: {value}")
+            if value < minimum:
+                raise ServerUsageError(f"`{name}` should be a whole number from {minimum}. Received: {value}")
         sizes = self.allowed_batch_sizes
         if sizes and (sizes[0] < 1 or list(sizes) != sorted(set(sizes))):
             raise ServerUsageError(
@@ -58,12 +57,12 @@ def read_batching_parameters(path: Path | None) -> BatchingParameters:
     """The parameters in a file of text-format `BatchingParameters`; the defaults without one.
 
     Raises:
-        ServerError: the file cannot be read, or its values cannot be.
+        ServerError: the file cannot be read, or a value is out of range.
     """
     if path is None:
         return BatchingParameters()
     message = read_message(path, flag_files_pb2.BatchingParameters)
-    given = {
+    values = {
         name: getattr(message, name).value
         for name in (
             *("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"),
@@ -75,7 +74,7 @@ def read_batching_parameters(path: Path | None) -> BatchingParameters:
         return BatchingParameters(
             allowed_batch_sizes=tuple(message.allowed_batch_sizes),
             pad_variable_length_inputs=message.pad_variable_length_inputs,
-            **given,
+            **values,
         )
     except ServerUsageError as error:
         raise ServerUsageError(f"{path}: {error}") from None

@@ -1,4 +1,4 @@
-"""The scheduler of batches by itself, where time and threads are held still."""
+"""The scheduler of batches by itself, with batches that block until the test lets them go on."""
 
 import threading
 import time
@@ -8,15 +8,16 @@ import grpc
 import numpy as np
 import pytest
 
+from serving.server.batching.batch import QueueKey, Task
 from serving.server.batching.batched_servable import BatchedServable
 from serving.server.batching.parameters import BatchingParameters
-from serving.server.batching.scheduler import BatchScheduler, Queue, Task
+from serving.server.batching.scheduler import BatchScheduler
 from serving.server.request_errors import RequestError, invalid_argument
 from serving.server.runtime import servable
 from tests.serving.batches import LONG
 from tests.support.waiting import wait_until
 
-QUEUE = Queue("model", ("x",), ("y",))
+KEY = QueueKey("model", ("x",), ("y",))
 
 
 def tasks_of(rows, deadline=None):
@@ -55,11 +56,11 @@ class Blocking:
         echo(tasks)
 
 
-def test_what_waits_for_a_thread_is_joined_and_a_full_queue_refuses(schedule):
+def test_calls_join_a_waiting_batch_and_a_full_queue_refuses(schedule):
     scheduler = schedule(max_batch_size=4, max_enqueued_batches=2)
     process = Blocking()
     with ThreadPoolExecutor(8) as threads:
-        submit = lambda rows: threads.submit(scheduler.run, QUEUE, (), tasks_of(rows), process)  # noqa: E731
+        submit = lambda rows: threads.submit(scheduler.run, KEY, (), tasks_of(rows), process)  # noqa: E731
         results = [submit(1)]
         assert process.entered.wait(10)
         for rows, queued in ((3, 1), (2, 2), (2, 2)):  # two of them in one batch
@@ -67,9 +68,9 @@ def test_what_waits_for_a_thread_is_joined_and_a_full_queue_refuses(schedule):
             wait_until(lambda queued=queued: scheduler.enqueued_batches == queued)
         time.sleep(0.05)
         with pytest.raises(RequestError, match="is full; currently num_enqueued_batches=2") as caught:
-            scheduler.run(QUEUE, (), tasks_of(1), process)
+            scheduler.run(KEY, (), tasks_of(1), process)
         assert caught.value.code == grpc.StatusCode.UNAVAILABLE
-        other = threads.submit(scheduler.run, Queue("model", ("z",), ("y",)), (), tasks_of(1), process)
+        other = threads.submit(scheduler.run, QueueKey("model", ("z",), ("y",)), (), tasks_of(1), process)
         wait_until(lambda: scheduler.enqueued_batches == 3)  # another queue has its own places
         process.go.set()
         assert [len(result.result(10)[0]) for result in results] == [1, 3, 2, 2]
@@ -82,16 +83,16 @@ def test_what_waits_for_a_thread_is_joined_and_a_full_queue_refuses(schedule):
 def test_queues_take_turns(schedule):
     scheduler = schedule(max_batch_size=1, max_enqueued_batches=5)
     process, order = Blocking(), []
-    queues = [Queue("model", (name,), ()) for name in "ab"]
+    keys = [QueueKey("model", (name,), ()) for name in "ab"]
 
-    def noted(queue):
-        return lambda tasks: (order.append(queue.inputs[0]), echo(tasks))
+    def noted(key):
+        return lambda tasks: (order.append(key.inputs[0]), echo(tasks))
 
     with ThreadPoolExecutor(8) as threads:
-        threads.submit(scheduler.run, QUEUE, (), tasks_of(1), process)
+        threads.submit(scheduler.run, KEY, (), tasks_of(1), process)
         assert process.entered.wait(10)
-        for count, queue in enumerate([queues[0]] * 3 + [queues[1]] * 2, 1):
-            threads.submit(scheduler.run, queue, (), tasks_of(1), noted(queue))
+        for count, key in enumerate([keys[0]] * 3 + [keys[1]] * 2, 1):
+            threads.submit(scheduler.run, key, (), tasks_of(1), noted(key))
             wait_until(lambda count=count: scheduler.enqueued_batches == count)
         process.go.set()
     assert order == ["a", "b", "a", "b", "a"]
@@ -101,7 +102,7 @@ def test_draining_waits_for_a_batch_whose_callers_gave_up(schedule):
     scheduler = schedule()
     process = Blocking()
     with pytest.raises(RequestError, match="its batch was run") as caught:
-        scheduler.run(QUEUE, (), tasks_of(1, time.monotonic() + 0.05), process)
+        scheduler.run(KEY, (), tasks_of(1, time.monotonic() + 0.05), process)
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
     with ThreadPoolExecutor(1) as threads:
         drained = threads.submit(scheduler.drain, "model")
@@ -112,34 +113,34 @@ def test_draining_waits_for_a_batch_whose_callers_gave_up(schedule):
         drained.result(10)
 
 
-def test_a_defect_is_told_to_every_call_and_the_thread_goes_on(schedule):
+def test_every_call_of_a_batch_gets_its_error_and_the_thread_goes_on(schedule):
     scheduler = schedule(max_batch_size=2, batch_timeout_micros=LONG)
 
     def fail(tasks):
         raise KeyError("defect")
 
     with ThreadPoolExecutor(2) as threads:
-        failed = [threads.submit(scheduler.run, QUEUE, (), tasks_of(1), fail) for _ in range(2)]
+        failed = [threads.submit(scheduler.run, KEY, (), tasks_of(1), fail) for _ in range(2)]
         for future in failed:
             with pytest.raises(RequestError, match="KeyError") as caught:
                 future.result(10)
             assert caught.value.code == grpc.StatusCode.INTERNAL
-    assert scheduler.run(QUEUE, (), tasks_of(2), echo)[0].tolist() == [0, 1]
+    assert scheduler.run(KEY, (), tasks_of(2), echo)[0].tolist() == [0, 1]
 
 
-def test_every_thread_minds_the_time_when_another_is_busy(schedule):
+def test_a_batch_runs_in_time_when_another_thread_is_busy(schedule):
     """The one that slept towards the first batch's time is busy when the second batch's comes."""
     scheduler = schedule(num_batch_threads=2, batch_timeout_micros=100_000)
     process = Blocking()
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(scheduler.run, QUEUE, "first", tasks_of(1), process)
+        first = threads.submit(scheduler.run, KEY, "first", tasks_of(1), process)
         time.sleep(0.05)
-        assert scheduler.run(QUEUE, "second", tasks_of(1, time.monotonic() + 5), echo)[0].tolist() == [0]
+        assert scheduler.run(KEY, "second", tasks_of(1, time.monotonic() + 5), echo)[0].tolist() == [0]
         process.go.set()
         first.result(10)
 
 
-def test_no_thread_is_left(tiny_models):
+def test_stopping_ends_every_thread(tiny_models):
     scheduler = BatchScheduler(BatchingParameters(num_batch_threads=3, thread_pool_name="leaving"))
     assert sum(thread.name.startswith("leaving") for thread in threading.enumerate()) == 3
     loaded = servable.load(
