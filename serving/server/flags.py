@@ -12,7 +12,7 @@ from serving.wire.errors import ServerUsageError
 
 ENGINES = ("embedded", "tensorflow_model_server")
 # tensorflow_model_server does not know these.
-_OWN_FLAGS = ("host", "engine", "workers", "max_waiting_calls", "enable_grpc_reflection", "text_cache_mib")
+OWN_FLAGS = ("host", "engine", "workers", "max_waiting_calls", "enable_grpc_reflection", "text_cache_mib")
 _EXAMPLE = "example: towers serve --model_name recommender --model_base_path RUN/serving/recommender --port 8500"
 
 
@@ -57,7 +57,7 @@ def model_server_arguments(argv: Sequence[str]) -> list[str]:
         action.default = argparse.SUPPRESS  # only what was given
     arguments = []
     for name, value in vars(parser.parse_args(list(argv))).items():
-        if name not in _OWN_FLAGS:
+        if name not in OWN_FLAGS:
             if isinstance(value, bool):
                 value = str(value).lower()
             arguments.append(f"--{name}={value.absolute() if name == 'model_base_path' else value}")

@@ -21,7 +21,7 @@ from serving.wire.errors import ServerError, ServerUsageError
 
 logger = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 30.0  # for calls in flight when the server is asked to stop
+GRACE_SECONDS = 30.0  # for calls in flight when the server is asked to stop
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,8 +76,8 @@ def serve(flags: argparse.Namespace, stop: threading.Event) -> None:
         signal.signal(number, lambda *_: stop.set())
     print(server.readiness, flush=True)
     stop.wait()
-    logger.info("stopping: calls in flight have %.0f s", _GRACE_SECONDS)
-    server.stop(_GRACE_SECONDS)
+    logger.info("stopping: calls in flight have %.0f s", GRACE_SECONDS)
+    server.stop(GRACE_SECONDS)
 
 
 def _configure_log() -> None:

@@ -18,7 +18,7 @@ class BatchingParameters:
         batch_timeout_micros: microseconds that a call waits for others at most. More raises throughput and latency.
         max_enqueued_batches: batches that may wait for a thread, for each signature.
         num_batch_threads: batches run at the same time, over all models.
-        allowed_batch_sizes: ascending, the last is `max_batch_size`. A batch is padded to the next size. Empty: any size.
+        allowed_batch_sizes: ascending, the last is `max_batch_size`. Batches are padded to the next size. Empty: any.
         pad_variable_length_inputs: calls share a batch even if their inputs differ in other dimensions than the first.
         thread_pool_name: prefix of the threads' names.
     """

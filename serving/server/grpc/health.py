@@ -13,7 +13,7 @@ from serving.server.request_errors import RequestError, invalid_argument, not_fo
 from serving.wire.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 _SERVICE = "grpc.health.v1.Health"
-_KNOWN = ("", "ModelService", "PredictionService")
+SERVICES = ("", "ModelService", "PredictionService")
 
 _Send = Callable[[bytes | None], None]
 
@@ -53,7 +53,7 @@ class HealthService:
     def _check(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             service = _service(data)
-            if service not in _KNOWN:
+            if service not in SERVICES:
                 raise not_found(f"Unknown service: {service}")
         except RequestError as error:
             context.abort(error.code, error.message)
@@ -79,7 +79,7 @@ class HealthService:
             self._watchers.pop(watcher, None)
 
     def _status(self, service: str) -> bytes:
-        if service not in _KNOWN:
+        if service not in SERVICES:
             status = HealthCheckResponse.SERVICE_UNKNOWN
         else:
             status = HealthCheckResponse.SERVING if self._serving else HealthCheckResponse.NOT_SERVING

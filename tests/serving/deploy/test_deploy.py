@@ -1,12 +1,15 @@
-"""What is deployed hangs together: configuration files, manifests, images and the servers' own flags."""
+"""Deployment files agree with each other and with the servers: configurations, manifests, images and flags."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+import shutil
+import subprocess
 import urllib.request
 from collections.abc import Callable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,33 +48,44 @@ EMBEDDED = "interest-towers/serving:0.1.0"
 GRACE_MARGIN = 5  # seconds, for the process's own end
 
 
-def documents(name: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text(encoding="utf-8")))
+@cache
+def documents(overlay: str) -> list[dict[str, Any]]:
+    """The manifests of an overlay, as `kubectl apply -k` sends them."""
+    command = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / "overlays" / overlay)]
+    build = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert build.returncode == 0, build.stderr
+    return list(yaml.safe_load_all(build.stdout))
 
 
-def of_kind(name: str, kind: str) -> dict[str, Any]:
-    (found,) = (document for document in documents(name) if document["kind"] == kind)
-    return found
+def of_kind(overlay: str, kind: str) -> dict[str, Any]:
+    (document,) = (document for document in documents(overlay) if document["kind"] == kind)
+    return document
 
 
-MANIFESTS = ["stock.yaml", "stock-gpu.yaml", "embedded.yaml"]
+needs_kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="the program `kubectl`, which builds the overlays, is not there"
+)
+OVERLAYS = [pytest.param(name, marks=needs_kubectl) for name in ("embedded", "stock", "stock-gpu")]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
 
 
-def pod(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def pod(overlay: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The pod's specification, and its one container's."""
-    spec = of_kind(name, "Deployment")["spec"]["template"]["spec"]
+    spec = of_kind(overlay, "Deployment")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     return spec, container
 
 
-def deployed() -> dict[str, tuple[str, list[str]]]:
-    """Whatever starts a server: image and flags."""
-    found = {f"compose {name}": (service["image"], service["command"]) for name, service in SERVICES.items()}
-    for name in MANIFESTS:
-        _, container = pod(name)
-        found[name] = (container["image"], container["args"])
-    return found
+PLACES = [*(f"compose {name}" for name in SERVICES), *OVERLAYS]
+
+
+def deployed(place: str) -> tuple[str, list[str]]:
+    """Image and flags of a compose service or an overlay."""
+    if place.startswith("compose "):
+        service = SERVICES[place.removeprefix("compose ")]
+        return service["image"], service["command"]
+    _, container = pod(place)
+    return container["image"], container["args"]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -101,11 +115,11 @@ def test_the_embedded_server_takes_the_batching_configs(name: str) -> None:
     assert read_batching_parameters(DEPLOY / "configs" / name).max_batch_size >= 256
 
 
-@pytest.mark.parametrize("place", deployed())
+@pytest.mark.parametrize("place", PLACES)
 def test_flags_are_ones_the_server_has(place: str) -> None:
-    image, arguments = deployed()[place]
+    image, arguments = deployed(place)
     parsed = flags.parse_flags(arguments)
-    own = [f"--{name}" for name in flags._OWN_FLAGS]
+    own = [f"--{name}" for name in flags.OWN_FLAGS]
     given = {argument.split("=")[0] for argument in arguments}
     if image == EMBEDDED:
         assert parsed.host == "0.0.0.0"  # in a container, 127.0.0.1 is reached by nobody
@@ -120,9 +134,9 @@ def test_flags_are_ones_the_server_has(place: str) -> None:
     assert ("gpu" in image) == ("gpu" in parsed.batching_parameters_file.name)
 
 
-@pytest.mark.parametrize("place", deployed())
+@pytest.mark.parametrize("place", PLACES)
 def test_images_are_public_or_built_here(place: str) -> None:
-    image, _ = deployed()[place]
+    image, _ = deployed(place)
     assert image in STOCK or (DEPLOY / OWN[image] / "Dockerfile").exists()
 
 
@@ -133,18 +147,18 @@ def test_stock_images_are_of_the_tensorflow_that_exports() -> None:
     assert f"ARG TF_SERVING={metadata.version('tensorflow-serving-api')}" in every
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_ports_and_names_agree(name: str) -> None:
-    _, container = pod(name)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_ports_and_names_agree(overlay: str) -> None:
+    _, container = pod(overlay)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"grpc": 8500, "rest": 8501}
-    deployment, service, budget = (of_kind(name, k) for k in ("Deployment", "Service", "PodDisruptionBudget"))
+    deployment, service, budget = (of_kind(overlay, kind) for kind in ("Deployment", "Service", "PodDisruptionBudget"))
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = [
         deployment["spec"]["selector"]["matchLabels"],
         service["spec"]["selector"],
         budget["spec"]["selector"]["matchLabels"],
-        *(c["labelSelector"]["matchLabels"] for c in pod(name)[0]["topologySpreadConstraints"]),
+        *(c["labelSelector"]["matchLabels"] for c in pod(overlay)[0]["topologySpreadConstraints"]),
     ]
     for selector in selectors:
         assert selector.items() <= labels.items()
@@ -157,33 +171,43 @@ def test_ports_and_names_agree(name: str) -> None:
     assert annotations["prometheus.io/port"] == str(ports["rest"])
 
 
-def test_names_are_unique() -> None:
-    found = [(document["kind"], document["metadata"]["name"]) for name in MANIFESTS for document in documents(name)] + [
-        ("PersistentVolumeClaim", of_kind("models.yaml", "PersistentVolumeClaim")["metadata"]["name"])
+@needs_kubectl
+def test_overlays_can_be_applied_to_one_cluster() -> None:
+    overlays = ("embedded", "stock", "stock-gpu")
+    names = [(document["kind"], document["metadata"]["name"]) for name in overlays for document in documents(name)]
+    assert len(names) == len(set(names))
+    assert [name for kind, name in names if kind == "Deployment"] == [
+        "recommender",
+        "recommender-stock",
+        "recommender-gpu",
     ]
-    assert len(found) == len(set(found))
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_probes_ask_for_what_the_server_answers(name: str) -> None:
-    _, container = pod(name)
+def test_every_overlay_is_tested() -> None:
+    folders = {path.name for path in (DEPLOY / "kubernetes" / "overlays").iterdir()}
+    assert folders == {"embedded", "stock", "stock-gpu"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_probes_ask_for_what_the_server_answers(overlay: str) -> None:
+    _, container = pod(overlay)
     names = {port["name"] for port in container["ports"]}
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
         probe = container[kind]
         if container["image"] == EMBEDDED:
             assert probe["grpc"]["port"] == 8500
-            assert probe["grpc"]["service"] in health._KNOWN
+            assert probe["grpc"]["service"] in health.SERVICES
             assert flags.parse_flags(container["args"]).enable_grpc_healthcheck_service
         else:
             assert probe["httpGet"]["port"] in names
             assert probe["httpGet"]["path"] == "/v1/models/recommender"
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_a_pod_may_take_as_long_to_end_as_its_server(name: str) -> None:
-    spec, container = pod(name)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_pod_may_take_as_long_to_end_as_its_server(overlay: str) -> None:
+    spec, container = pod(overlay)
     (_, seconds) = container["lifecycle"]["preStop"]["exec"]["command"]
-    grace = main._GRACE_SECONDS if container["image"] == EMBEDDED else 0  # the stock server ends at once
+    grace = main.GRACE_SECONDS if container["image"] == EMBEDDED else 0  # the stock server ends at once
     assert spec["terminationGracePeriodSeconds"] >= int(seconds) + grace + GRACE_MARGIN
     liveness = container["livenessProbe"]
     assert liveness["periodSeconds"] * liveness["failureThreshold"] > grace, "a stopping server must not be killed"
@@ -191,12 +215,12 @@ def test_a_pod_may_take_as_long_to_end_as_its_server(name: str) -> None:
 
 def test_compose_gives_the_embedded_server_its_time_to_stop() -> None:
     seconds = int(SERVICES["embedded"]["stop_grace_period"].removesuffix("s"))
-    assert seconds >= main._GRACE_SECONDS + GRACE_MARGIN
+    assert seconds >= main.GRACE_SECONDS + GRACE_MARGIN
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_pods_are_without_privileges_and_cannot_write(name: str) -> None:
-    spec, container = pod(name)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_pods_are_without_privileges_and_cannot_write(overlay: str) -> None:
+    spec, container = pod(overlay)
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] > 0
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -206,7 +230,8 @@ def test_pods_are_without_privileges_and_cannot_write(name: str) -> None:
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     for mount in container["volumeMounts"]:
         assert mount.get("readOnly") or "emptyDir" in volumes.pop(mount["name"])
-    assert volumes["models"]["persistentVolumeClaim"]["claimName"] == "recommender-models"
+    (claim,) = yaml.safe_load_all((DEPLOY / "kubernetes" / "models.yaml").read_text(encoding="utf-8"))
+    assert volumes["models"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
 
 
 @pytest.mark.parametrize("service", SERVICES.values(), ids=list(SERVICES))
@@ -219,13 +244,22 @@ def test_compose_services_are_without_privileges_and_cannot_write(service: dict[
     assert service["profiles"], "one server at a time: they share the ports"
 
 
-@pytest.mark.parametrize("name", ["stock.yaml", "embedded.yaml"])
-def test_the_autoscaler_scales_the_deployment(name: str) -> None:
-    deployment, scaler = of_kind(name, "Deployment"), of_kind(name, "HorizontalPodAutoscaler")["spec"]
+@needs_kubectl
+@pytest.mark.parametrize("overlay", ["stock", "embedded"])
+def test_the_autoscaler_scales_the_deployment(overlay: str) -> None:
+    deployment, scaler = of_kind(overlay, "Deployment"), of_kind(overlay, "HorizontalPodAutoscaler")["spec"]
     assert scaler["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert scaler["minReplicas"] >= 2
     assert "replicas" not in deployment["spec"], "each apply would undo what the autoscaler has done"
-    assert "cpu" in pod(name)[1]["resources"]["requests"], "utilisation is a share of what is requested"
+    assert "cpu" in pod(overlay)[1]["resources"]["requests"], "utilisation is a share of what is requested"
+
+
+@needs_kubectl
+def test_the_gpu_overlay_has_no_autoscaler() -> None:
+    kinds = {document["kind"] for document in documents("stock-gpu")}
+    assert kinds == {"Deployment", "Service", "PodDisruptionBudget"}
+    assert of_kind("stock-gpu", "Deployment")["spec"]["replicas"] >= 2
+    assert pod("stock-gpu")[1]["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
 def test_the_image_of_the_embedded_server_has_what_the_lock_has() -> None:
@@ -250,7 +284,7 @@ def test_the_image_of_the_embedded_server_has_all_that_it_needs() -> None:
 
 def _imported_by_the_server() -> set[str]:
     """The distributions that `serving/server/` and its share of `serving/` import."""
-    files = [*(ROOT / "serving" / "server").rglob("*.py"), *(ROOT / "serving" / "protos").glob("*.py")]
+    files = [*(ROOT / "serving" / "server").rglob("*.py"), *(ROOT / "serving" / "wire").rglob("*.py")]
     modules: set[str] = set()
     for tree in (ast.parse(file.read_text(encoding="utf-8")) for file in files):
         for node in ast.walk(tree):
@@ -276,6 +310,7 @@ def test_dockerfiles_copy_what_is_there_and_run_without_root() -> None:
     assert "NOT BUILT HERE" in (DEPLOY / "tf-serving-scann" / "Dockerfile").read_text(encoding="utf-8")
 
 
+@needs_kubectl
 @pytest.mark.parametrize("models_config", ["models.config", "models-canary.config"])
 def test_the_embedded_server_starts_as_deployed_and_answers_the_probes(
     publish: Callable[..., Path], start: Callable, tmp_path: Path, models_config: str
@@ -286,7 +321,7 @@ def test_the_embedded_server_starts_as_deployed_and_answers_the_probes(
     for name in CONFIGS:
         text = (DEPLOY / "configs" / name).read_text(encoding="utf-8").replace("/models/recommender", str(base_path))
         (tmp_path / name).write_text(text.replace("1700000000", "1").replace("1700086400", "2"), encoding="utf-8")
-    _, container = pod("embedded.yaml")
+    _, container = pod("embedded")
     rest = free_port()
     replaced: dict[str, object] = {"--host": "127.0.0.1", "--port": 0, "--rest_api_port": rest}
     arguments = []
