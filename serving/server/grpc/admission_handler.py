@@ -7,7 +7,8 @@ import grpc
 
 from serving.server.admission.admission import Admission
 from serving.server.admission.call_pool import CallPool
-from serving.server.request_errors import RequestError, resource_exhausted, unavailable
+from serving.server.grpc.calls import refusing_handler
+from serving.server.request_errors import resource_exhausted, unavailable
 
 # While the server stops, it refuses calls until none has come for this time, at most for the longer time.
 _QUIET_SECONDS = 0.1
@@ -37,8 +38,8 @@ class AdmissionHandler(grpc.GenericRpcHandler):
         self._last_refusal = 0.0
         # A thread of its own: calls in flight may occupy every thread of the pool.
         threads = ThreadPoolExecutor(1, thread_name_prefix="refuse")
-        self._stopping = _refusal(unavailable("The server is stopping."), threads)
-        self._exhausted = _refusal(resource_exhausted(admission.message), threads)
+        self._stopping = refusing_handler(unavailable("The server is stopping."), threads)
+        self._exhausted = refusing_handler(resource_exhausted(admission.message), threads)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if self._closed:
@@ -54,12 +55,3 @@ class AdmissionHandler(grpc.GenericRpcHandler):
         self._closed = True
         while time.monotonic() < min(self._last_refusal + _QUIET_SECONDS, closed + _LONGEST_WAIT_SECONDS):
             time.sleep(_QUIET_SECONDS / 10)
-
-
-def _refusal(status: RequestError, threads: ThreadPoolExecutor) -> grpc.RpcMethodHandler:
-    def refuse(data: bytes, context: grpc.ServicerContext) -> bytes:
-        context.abort(status.code, status.message)
-        raise AssertionError("unreachable: abort raises")
-
-    refuse.experimental_thread_pool = threads  # type: ignore[attr-defined]
-    return grpc.unary_unary_rpc_method_handler(refuse)

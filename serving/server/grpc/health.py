@@ -1,15 +1,15 @@
-"""gRPC's health checking protocol (grpc.health.v1), under the service names that tensorflow_model_server has.
+"""gRPC's health checking protocol (grpc.health.v1), with the service names of tensorflow_model_server.
 
-The server answers once its models are available, so every service is SERVING until the server is asked to stop.
+The port opens after the models are available, so every service is SERVING until the server is asked to stop.
 """
 
 import threading
 from collections.abc import Callable
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from serving.server.request_errors import RequestError, invalid_argument, not_found
+from serving.server.grpc.calls import abort, parse_request
+from serving.server.request_errors import RequestError, not_found
 from serving.wire.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 _SERVICE = "grpc.health.v1.Health"
@@ -19,7 +19,7 @@ _Send = Callable[[bytes | None], None]
 
 
 class HealthService:
-    """The service's handler, and its end."""
+    """Answers Check and Watch until `stop`, which tells the watchers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class HealthService:
         def watch(data: bytes, context: grpc.ServicerContext, send_response_callback: _Send) -> None:
             self._watch(data, context, send_response_callback)
 
-        # A watcher stays for as long as it likes: it should not hold one of the threads that answer calls.
+        # Watch does not end by itself, so it should not occupy one of the threads that answer calls.
         watch.experimental_non_blocking = True  # type: ignore[attr-defined]
         methods = {
             "Check": grpc.unary_unary_rpc_method_handler(self._check),
@@ -41,7 +41,7 @@ class HealthService:
         return grpc.method_handlers_generic_handler(_SERVICE, methods)
 
     def stop(self) -> None:
-        """Says NOT_SERVING, and ends what watchers wait for."""
+        """Answers NOT_SERVING from now on, sends it to the watchers and ends their calls."""
         with self._lock:
             self._serving = False
             watchers = list(self._watchers.values())
@@ -56,25 +56,25 @@ class HealthService:
             if service not in SERVICES:
                 raise not_found(f"Unknown service: {service}")
         except RequestError as error:
-            context.abort(error.code, error.message)
+            abort(context, error)
         return self._status(service)
 
     def _watch(self, data: bytes, context: grpc.ServicerContext, send: _Send) -> None:
         try:
             service = _service(data)
         except RequestError as error:
-            context.abort(error.code, error.message)
+            abort(context, error)
         watcher = object()
         with self._lock:
-            stays = self._serving and context.add_callback(lambda: self._forget(watcher))
-            if stays:
+            watches = self._serving and context.add_callback(lambda: self._remove(watcher))
+            if watches:
                 self._watchers[watcher] = (service, send)
             status = self._status(service)
         send(status)
-        if not stays:
+        if not watches:
             send(None)
 
-    def _forget(self, watcher: object) -> None:
+    def _remove(self, watcher: object) -> None:
         with self._lock:
             self._watchers.pop(watcher, None)
 
@@ -87,7 +87,4 @@ class HealthService:
 
 
 def _service(data: bytes) -> str:
-    try:
-        return HealthCheckRequest.FromString(data).service
-    except DecodeError:
-        raise invalid_argument("The request is not a grpc.health.v1.HealthCheckRequest.") from None
+    return parse_request(HealthCheckRequest, data, f"{_SERVICE.rpartition('.')[0]}.HealthCheckRequest").service

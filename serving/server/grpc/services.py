@@ -1,16 +1,14 @@
-"""The gRPC services: `PredictionService` and `ModelService`, as tensorflow_model_server has them.
-
-Requests are parsed here and not by gRPC, which would answer a broken message with INTERNAL.
-"""
+"""The gRPC services of tensorflow_model_server: `PredictionService` and `ModelService`."""
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2, predict_pb2
 
+from serving.server.grpc.calls import abort, parse_request, refusing_handler
 from serving.server.models.core import ServerCore
 from serving.server.models.model_config import model_configs
 from serving.server.monitoring.request_metrics import RequestMetrics, model_label
@@ -21,9 +19,8 @@ from serving.wire.api import METADATA_FIELD, MODEL_SERVICE, PREDICTION_SERVICE
 logger = logging.getLogger(__name__)
 
 PREDICT = f"/{PREDICTION_SERVICE}/Predict"
-_LONGEST_DEADLINE = 365 * 24 * 3600.0  # seconds; what is further off is none
+_MAX_SECONDS = 365 * 24 * 3600.0  # until a deadline; gRPC reports centuries for a call without a deadline
 
-Request = TypeVar("Request", bound=Message)
 Method = Callable[[ServerCore, Any, grpc.ServicerContext], Message]
 
 
@@ -34,7 +31,7 @@ def generic_handlers(
 
     Args:
         metrics: counts the predictions.
-        one_of_several: other processes answer the same port. A call reaches one of them only.
+        one_of_several: other processes answer the same port. A call reaches only one of them.
     """
     services: dict[str, dict[str, tuple[type[Message], Method]]] = {
         PREDICTION_SERVICE: {
@@ -46,7 +43,7 @@ def generic_handlers(
             "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, _reload_config),
         },
     }
-    without: dict[str, dict[str, str]] = {
+    unimplemented_methods: dict[str, dict[str, str]] = {
         PREDICTION_SERVICE: dict.fromkeys(
             ("Classify", "Regress", "MultiInference"),
             "is for signatures of tf.Example; this server answers Predict",
@@ -55,14 +52,17 @@ def generic_handlers(
     }
     if one_of_several:
         del services[MODEL_SERVICE]["HandleReloadConfigRequest"]
-        without[MODEL_SERVICE]["HandleReloadConfigRequest"] = (
+        unimplemented_methods[MODEL_SERVICE]["HandleReloadConfigRequest"] = (
             "would reach one of the server's processes only; with --workers, change --model_config_file and have it"
             " polled"
         )
     handlers = []
     for service, methods in services.items():
         by_name = {name: _handler(core, message, method) for name, (message, method) in methods.items()}
-        by_name |= {name: _refusal(f"{name} {reason}.") for name, reason in without[service].items()}
+        by_name |= {
+            name: refusing_handler(unimplemented(f"{name} {reason}."))
+            for name, reason in unimplemented_methods[service].items()
+        }
         handlers.append(grpc.method_handlers_generic_handler(service, by_name))
     return handlers
 
@@ -72,14 +72,16 @@ def _handler(core: ServerCore, message: type[Message], method: Method) -> grpc.R
 
     def handle(data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            return method(core, _parse(message, data, names_model), context).SerializeToString()
+            request = parse_request(message, data)
+            if names_model and not request.HasField("model_spec"):
+                raise invalid_argument("Missing ModelSpec")
+            return method(core, request, context).SerializeToString()
         except RequestError as error:
             status = error
         except Exception as error:
             logger.exception("%s failed", message.DESCRIPTOR.name)
             status = RequestError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
-        context.abort(status.code, status.message)
-        raise AssertionError("unreachable: abort raises")
+        abort(context, status)
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -92,25 +94,6 @@ def _measured(metrics: RequestMetrics, api: str, method: Method) -> Method:
     return measured
 
 
-def _refusal(reason: str) -> grpc.RpcMethodHandler:
-    def handle(data: bytes, context: grpc.ServicerContext) -> bytes:
-        status = unimplemented(reason)
-        context.abort(status.code, status.message)
-        raise AssertionError("unreachable: abort raises")
-
-    return grpc.unary_unary_rpc_method_handler(handle)
-
-
-def _parse(message: type[Request], data: bytes, names_model: bool) -> Request:
-    try:
-        request = message.FromString(data)
-    except DecodeError:
-        raise invalid_argument(f"The request is not a {message.DESCRIPTOR.full_name}.") from None
-    if names_model and not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    return request
-
-
 def _predict(
     core: ServerCore, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
 ) -> predict_pb2.PredictResponse:
@@ -120,8 +103,8 @@ def _predict(
 
 
 def _timeout_ms(context: grpc.ServicerContext) -> int | None:
-    remaining = context.time_remaining()  # of a call without a deadline: centuries
-    if remaining is None or remaining > _LONGEST_DEADLINE:
+    remaining = context.time_remaining()
+    if remaining is None or remaining > _MAX_SECONDS:
         return None
     if remaining < 0.001:
         raise deadline_passed()
@@ -165,5 +148,5 @@ def _reload_config(
         )
     core.reload(model_configs(request.config))
     response = model_management_pb2.ReloadConfigResponse()
-    response.status.SetInParent()  # error_code OK; any other is the call's own status
+    response.status.SetInParent()  # error_code OK; an error is the status of the call itself
     return response

@@ -1,4 +1,4 @@
-"""`--ssl_config_file`: TLS for gRPC, with the client's certificate verified where it is asked for."""
+"""`--ssl_config_file`: TLS for gRPC, with or without verified certificates of clients."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +11,10 @@ from serving.wire.protos.ssl_config_pb2 import SSLConfig
 
 
 def server_credentials(path: Path) -> grpc.ServerCredentials:
-    """The credentials that the file's SSLConfig describes: PEM texts, written into the file itself.
+    """The credentials in a file with an SSLConfig, which contains the PEM texts themselves.
 
     Raises:
-        ServerError: it cannot be read, lacks something, or gRPC cannot use its key and certificates.
+        ServerError: the file cannot be read, a text is missing, or gRPC cannot use the key and certificates.
     """
     config = read_message(path, SSLConfig, secret=True)
     for name in ("server_key", "server_cert"):
@@ -34,7 +34,7 @@ def server_credentials(path: Path) -> grpc.ServerCredentials:
 
 
 def _usable(credentials: grpc.ServerCredentials) -> bool:
-    """gRPC reads key and certificates when a port is bound, and then fails as if the port were taken."""
+    """Tries the credentials on a free port: with bad ones, gRPC fails to bind a port as if it were taken."""
     with ThreadPoolExecutor(1) as threads:
         server = grpc.server(threads)
         try:
