@@ -1,7 +1,8 @@
 """Starts the embedded model server: `python -m serving.server.main --model_base_path DIR ...`.
 
-Prints one line to stdout when it answers: `serving NAME version N on HOST:PORT (gRPC)`, and where REST is. Its log goes
-to stderr. SIGTERM and SIGINT end it once the calls in flight are answered; at once while it is still loading.
+Prints one line to stdout when it is ready: `serving NAME version N on HOST:PORT (gRPC)`, and the address of REST if it
+is on. The log goes to stderr. SIGTERM and SIGINT end the server after the calls in flight are answered; they end it at
+once while it is still loading.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from serving.wire.errors import ServerError, ServerUsageError
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 30.0  # for calls in flight when the server is asked to stop
+GRACE_SECONDS = 30.0  # for calls in flight after the server is asked to stop
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,11 +65,11 @@ def serve(flags: argparse.Namespace, stop: threading.Event) -> None:
         ServerError: it cannot start.
     """
     _configure_log()
-    # Here, so that wrong usage is told without TensorFlow's start-up.
+    # Imported late: usage errors are then reported before TensorFlow loads.
     from serving.server.lifecycle import start_server
 
-    # TensorFlow's modules are some 300,000 objects that never go. To look through them for garbage takes a fifth of a
-    # second, in which no call is answered, at every swap of a version and whenever Python sees fit.
+    # TensorFlow's modules are some 300,000 objects that are never freed. Frozen objects are left out of garbage
+    # collections, which would otherwise take a fifth of a second each, in which no call is answered.
     gc.collect()
     gc.freeze()
     server = start_server(flags)
@@ -84,7 +85,7 @@ def _configure_log() -> None:
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr, level=logging.INFO
     )
-    logging.getLogger("tornado.general").setLevel(logging.WARNING)  # not every client that sends no HTTP
+    logging.getLogger("tornado.general").setLevel(logging.WARNING)  # no line for each client that sends no HTTP
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 
 

@@ -1,4 +1,4 @@
-"""The embedded server as a child process: for infra validation, tests and the demo."""
+"""The embedded server as a child process, for infrastructure validation, tests and the demo."""
 
 import subprocess
 import sys
@@ -21,13 +21,12 @@ class ServerProcess:
         base_path: directory with numbered version directories.
         model_name: the name clients ask for.
         port: 0 takes a free one.
-        timeout: seconds until the model has to be available.
+        timeout: seconds within which the model should be available.
         arguments: further flags of the server.
 
     Attributes:
-        address: host:port, once started.
-        readiness: the line the server printed.
-        pid: of the process.
+        address: host:port, after the start.
+        readiness: the line that the server prints when it is ready.
     """
 
     def __init__(
@@ -53,15 +52,16 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
+        """Of the process."""
         if self._process is None:
             raise ServerError("the server was not started")
         return self._process.pid
 
     def start(self) -> "ServerProcess":
-        """Starts the process and waits until it answers.
+        """Starts the process and waits until it is ready.
 
         Raises:
-            ServerError: it ended, or was not ready in time; with its log's last lines.
+            ServerError: the process ended or was not ready in time. The message has the last lines of its log.
         """
         self._process = subprocess.Popen(
             self._command, stdout=subprocess.PIPE, stderr=self._log_file, stdin=subprocess.DEVNULL, text=True
@@ -71,7 +71,7 @@ class ServerProcess:
         reader.join(self._timeout)
         if not self.readiness:
             problem = f"was not ready within {self._timeout:g} s"
-            if not reader.is_alive():  # it closed its output, hence is ending by itself
+            if not reader.is_alive():  # the process closed its output, so it is ending
                 problem = f"ended with exit code {self._process.wait(_STOP_SECONDS)}"
             self._end()
             tail = self.log_tail()

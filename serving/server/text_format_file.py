@@ -1,4 +1,4 @@
-"""Configuration files: protocol buffers in text format, as tensorflow_model_server reads them."""
+"""Configuration files: protocol buffers in text format, as for tensorflow_model_server."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -12,13 +12,13 @@ Config = TypeVar("Config", bound=Message)
 
 
 def read_message(path: Path, message: type[Config], *, secret: bool = False) -> Config:
-    """The message that the file holds.
+    """The message in the file.
 
     Args:
-        secret: the file holds keys, so that an error tells the place only and not what stands there.
+        secret: the file contains keys. Error messages then name the position and not the text.
 
     Raises:
-        ServerError: it cannot be read or parsed; one line with the file, the line and the column.
+        ServerError: the file cannot be read or parsed. One line with the file, the line and the column.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -29,15 +29,15 @@ def read_message(path: Path, message: type[Config], *, secret: bool = False) -> 
     try:
         return text_format.Parse(text, message())
     except (text_format.ParseError, RecursionError) as error:
-        raise ServerError(f"{path} is not a {message.DESCRIPTOR.name}: {_place(error, secret)}") from None
+        raise ServerError(f"{path} is not a {message.DESCRIPTOR.name}: {_position(error, secret)}") from None
 
 
-def _place(error: Exception, secret: bool) -> str:
+def _position(error: Exception, secret: bool) -> str:
     if not isinstance(error, text_format.ParseError):
         return "it is nested too deeply"
     line, column = error.GetLine(), error.GetColumn()
     problem = " ".join(str(error).split())
     if line is None:
         return "a field cannot be parsed" if secret else problem
-    place = f"line {line}, column {column}"
-    return place if secret else f"{place}: {problem.partition(' : ')[2]}"
+    position = f"line {line}, column {column}"
+    return position if secret else f"{position}: {problem.partition(' : ')[2]}"

@@ -1,4 +1,4 @@
-"""`--model_config_file`: what is to be served, read at the start and followed while the server runs."""
+"""`--model_config_file`: the models to serve, read at the start and again while the server runs."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ def read_model_configs(path: Path) -> dict[str, ModelConfig]:
     """The models that the file lists.
 
     Raises:
-        ServerError: it cannot be read, parsed or served; one line with the file and what is wrong in it.
+        ServerError: the file cannot be read or parsed, or a model in it cannot be served. One line with the file.
     """
     config = read_message(path, model_server_config_pb2.ModelServerConfig)
     try:
@@ -29,10 +29,10 @@ def read_model_configs(path: Path) -> dict[str, ModelConfig]:
 
 
 class ConfigFileFollower:
-    """Reads the file again every `seconds` and serves what it lists. What cannot be served is logged, once.
+    """Reads the file every `seconds` and serves the models in it. Logs each problem once.
 
-    The file is applied whether it changed or not, as in TensorFlow Serving: a label may name a version that has become
-    available since, and what HandleReloadConfigRequest changed is set back.
+    As in TensorFlow Serving, the file is applied even if it has not changed: a label may name a version that has become
+    available since, and the changes of HandleReloadConfigRequest are undone.
     """
 
     def __init__(self, path: Path, core: ServerCore, seconds: float) -> None:
@@ -44,11 +44,11 @@ class ConfigFileFollower:
         self._thread = threading.Thread(target=self._follow, name="model-config-file", daemon=True)
 
     def start(self) -> None:
-        """Starts to follow, after a first wait."""
+        """Starts to follow the file. The first reading comes after `seconds`."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Returns when the file is not applied any more."""
+        """Ends the following. Returns after a reading that is under way."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -62,7 +62,7 @@ class ConfigFileFollower:
                 problem = str(error)
             except RequestError as error:
                 problem = f"{self._path}: {error.message}"
-            except Exception:  # a defect here must not end the following: what is being served goes on
+            except Exception:  # a defect in one reading must not end the following
                 logger.exception("following %s failed", self._path)
             if problem and problem != self._problem:
                 logger.error("%s; what is being served goes on", problem)

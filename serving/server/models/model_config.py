@@ -1,6 +1,6 @@
-"""What is to be served, from a `ModelServerConfig`: names, base paths, version policies and labels.
+"""The models to serve, from a `ModelServerConfig`: names, base paths, version policies and labels.
 
-Checks, codes and messages are TensorFlow Serving's (2.16.1), except where this server can do less.
+Checks, codes and messages are those of TensorFlow Serving 2.16.1, except for features that this server does not have.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,14 +17,14 @@ _PLATFORM = "tensorflow"
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the versions on disk are served: the `latest` highest, unless `all` of them or `specific` ones."""
+    """Which of the versions on disk are served: `all`, the `specific` ones, or by default the `latest` highest."""
 
     latest: int = 1
     all: bool = False
     specific: frozenset[int] | None = None
 
     def choose(self, versions: Iterable[int]) -> set[int]:
-        """The versions to serve, of those that are there."""
+        """The versions to serve out of those on disk."""
         if self.all:
             return set(versions)
         if self.specific is not None:
@@ -43,7 +43,7 @@ class ModelConfig:
 
 
 def model_configs(config: model_server_config_pb2.ModelServerConfig) -> dict[str, ModelConfig]:
-    """The models by name; none of an empty config.
+    """The models by name. An empty config has none.
 
     Raises:
         RequestError: INVALID_ARGUMENT, with the model and the field.

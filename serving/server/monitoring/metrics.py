@@ -1,8 +1,8 @@
-"""Counters, histograms and gauges, and the text Prometheus reads them in, as TensorFlow Serving's exporter writes it.
+"""Counters, histograms and gauges, and their text for Prometheus, in the form of TensorFlow Serving's exporter.
 
-`prometheus_client` is not used: it ends every counter's name in `_total`, and TensorFlow Serving does not.
+`prometheus_client` is not used, because it ends every counter's name in `_total` and TensorFlow Serving does not.
 
-A part that has something to count makes its metric once, at the start, from the server's `Registry`, and keeps it:
+A part of the server makes its metrics once, at the start, from the server's `Registry`:
 `registry.counter("/towers/serving/text_cache/lookups", ("result",))`, `registry.gauge("/towers/...", cache.__len__)`.
 """
 
@@ -12,8 +12,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-# Labels come from requests, and memory should not grow with what clients make up.
-_MOST_CELLS = 1000
+# Label values come from requests. Combinations beyond this number are counted under `OTHER`, so that memory does not grow
+# with names that clients invent.
+_MAX_CELLS = 1000
 OTHER = "other"
 
 
@@ -21,7 +22,7 @@ class Metric(Protocol):
     kind: str
 
     def lines(self, name: str) -> list[str]:
-        """What Prometheus reads, without the line of the type."""
+        """The text for Prometheus, without the line of the type."""
 
 
 class Counter:
@@ -48,7 +49,7 @@ class Counter:
 
 
 class Histogram:
-    """How often values fell below each of `limits`, for each combination of label values."""
+    """The number of values below each of `limits`, for each combination of label values."""
 
     kind = "histogram"
 
@@ -85,7 +86,7 @@ class Histogram:
 
 
 class Gauge:
-    """A number that is read when it is asked for."""
+    """A number that is read when Prometheus asks for it."""
 
     kind = "gauge"
 
@@ -97,7 +98,7 @@ class Gauge:
 
 
 class Registry:
-    """The metrics of one server, by name: a path, as TensorFlow's are."""
+    """The metrics of one server, by name. A name is a path, as in TensorFlow."""
 
     def __init__(self) -> None:
         self._metrics: dict[str, Metric] = {}
@@ -133,8 +134,8 @@ class Registry:
 
 
 def _cell(cells: dict, values: tuple[str, ...]) -> tuple[str, ...]:
-    """The label values to count a new combination under."""
-    return values if len(cells) < _MOST_CELLS else (OTHER,) * len(values)
+    """The label values under which to count a new combination."""
+    return values if len(cells) < _MAX_CELLS else (OTHER,) * len(values)
 
 
 def _label_text(labels: Sequence[str], values: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
 
 def read_monitoring_path(path: Path | None) -> str | None:
-    """The path that a file of text-format `MonitoringConfig` gives the metrics; None where it does not enable them.
+    """The path of the metrics in a file of text-format `MonitoringConfig`; None if it does not enable them.
 
     Raises:
         ServerError: the file cannot be read, or its path does not start with a slash.
@@ -20,7 +20,7 @@ def read_monitoring_path(path: Path | None) -> str | None:
     config = read_message(path, flag_files_pb2.MonitoringConfig).prometheus_config
     if not config.enable:
         return None
-    served = config.path or DEFAULT_PATH
-    if not served.startswith("/"):
-        raise ServerUsageError(f"{path}: `path` should start with a slash. Received: {served!r}")
-    return served
+    metrics_path = config.path or DEFAULT_PATH
+    if not metrics_path.startswith("/"):
+        raise ServerUsageError(f"{path}: `path` should start with a slash. Received: {metrics_path!r}")
+    return metrics_path

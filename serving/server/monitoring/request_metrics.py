@@ -9,7 +9,7 @@ from serving.server.request_errors import RequestError
 
 
 class RequestMetrics:
-    """TensorFlow Serving's own two: how many requests ended how, and how long those took that were answered."""
+    """TensorFlow Serving's two metrics: the number of requests by status, and the latency of those with status OK."""
 
     def __init__(self, registry: Registry) -> None:
         self.count = registry.counter("/tensorflow/serving/request_count", ("model_name", "status"))
@@ -25,7 +25,7 @@ class RequestMetrics:
 
 
 class Measurement:
-    """Counts what happens inside its `with` block as one request."""
+    """Counts its `with` block as one request."""
 
     __slots__ = ("_api", "_entrypoint", "_metrics", "_model_name", "_started")
 
@@ -51,5 +51,5 @@ class Measurement:
 
 
 def model_label(name: str, models: Collection[str]) -> str:
-    """What to count a call under: names that callers make up share one, or they would take all the cells there are."""
+    """The label of a call. Unknown names share one label, so that they do not use up the limited number of labels."""
     return name if name in models else OTHER
