@@ -1,8 +1,8 @@
-"""Broken rows for the built-in bookshop.
+"""Broken rows of the built-in bookshop.
 
-0.5 % of each table's rows are broken, in these ten ways; each row stands alone and harms none beside it:
+0.5 % of each table's rows are broken, in ten ways. A broken row does not affect the rows beside it:
 
-| kind | table | what is wrong |
+| kind | table | defect |
 |---|---|---|
 | `unparsable_time` | interactions | the time is words, or a day that does not exist |
 | `missing_user_id` | interactions | empty |
@@ -11,11 +11,11 @@
 | `rating_not_a_number` | interactions | `five`, `★★★★` |
 | `invalid_utf8` | interactions | bytes of another encoding in the review |
 | `control_character_in_id` | interactions | a NUL or another control character in the user's or item's id |
-| `duplicate_item` | items | an item's row once more, with another price |
-| `item_without_id` | items | a title and all, but the id is empty |
-| `duplicate_user` | users | a user's row once more, with another age band |
+| `duplicate_item` | items | an item's row is repeated with another price |
+| `item_without_id` | items | all columns but the id, which is empty |
+| `duplicate_user` | users | a user's row is repeated with another age band |
 
-Broken interactions stand where a good row would have stood (rows = `events`); broken items and users are additional.
+Broken interactions replace good rows (rows = `events`); broken items and users are additional rows.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ BROKEN_USERS = ("duplicate_user",)
 
 
 def broken_rows(rows: int, kinds: tuple[str, ...], random: np.random.Generator) -> dict[int, str]:
-    """`{row: kind}` for BROKEN_RATE of the rows: evenly spread, every kind as often as any other."""
+    """`{row: kind}` for BROKEN_RATE of the rows: evenly spread, all kinds equally often."""
     count = round(BROKEN_RATE * rows)
     if not count:
         return {}
     stride = rows / count
-    places = np.floor((np.arange(count) + random.random(count)) * stride).astype(np.int64)
+    broken = np.floor((np.arange(count) + random.random(count)) * stride).astype(np.int64)
     order = np.concatenate([random.permutation(len(kinds)) for _ in range(-(-count // len(kinds)))])
-    return {place: kinds[kind] for place, kind in zip(places.tolist(), order[:count].tolist(), strict=True)}
+    return {row: kinds[kind] for row, kind in zip(broken.tolist(), order[:count].tolist(), strict=True)}
 
 
-def damaged(fields: list[str], kind: str, row: int) -> bytes:
-    """The line of a good row after what `kind` does to it. `row` chooses between a kind's variants."""
+def damaged_line(fields: list[str], kind: str, row: int) -> bytes:
+    """The line of a good row, damaged in the way `kind`. `row` chooses between a kind's variants."""
     user_id, item_id, time, event, device, _, query, _ = fields
     variant = row % 2
     if kind == "unparsable_time":
@@ -67,7 +67,7 @@ def damaged(fields: list[str], kind: str, row: int) -> bytes:
     elif kind == "control_character_in_id":
         fields[variant] = fields[variant][:-2] + ("\x01", "\x1b")[variant] + fields[variant][-2:]
     if kind == "invalid_utf8":
-        # Chinese of another era, as old shop systems export it; no quotes or commas among its bytes.
+        # An older encoding of Chinese, as old shop systems export it; none of its bytes is a quote or a comma.
         foreign = "好书，值得一读".encode("gb18030") + b"\xff"
         return ",".join([user_id, item_id, time, event, device, "", "", ""]).encode() + foreign + b"\n"
     text = io.StringIO(newline="")

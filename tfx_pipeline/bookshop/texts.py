@@ -1,8 +1,8 @@
-"""What the built-in bookshop's books and readers say: topics, and the sentences their words go into.
+"""Word lists of the built-in bookshop: topics, and templates of sentences that name them.
 
-A topic has four facets; a facet has phrases in both languages. Books are described with them and readers mention them,
-so a text tells the facet while the category column tells only the shelf. Chinese phrases prefer characters that are in
-all-MiniLM-L6-v2's vocabulary (it has 244; every other one becomes `[UNK]`).
+A topic has four facets, and a facet has two phrases in each language. Descriptions of books and texts of readers
+contain these phrases, so a text reveals the facet, while the column `category` reveals only the category. Chinese
+phrases prefer characters that are in all-MiniLM-L6-v2's vocabulary (it has 244; every other one becomes `[UNK]`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Facets = tuple[tuple[str, str], tuple[str, str], tuple[str, str], tuple[str, str
 
 @dataclass(frozen=True)
 class Topic:
-    """One fine interest. `phrases[language]` are its facets in the same order, `titles[language]` heads of titles."""
+    """A topic. `phrases[language]` are its facets in the same order, `titles[language]` beginnings of titles."""
 
     name: str
     category: str
@@ -343,7 +343,7 @@ TOPICS: tuple[Topic, ...] = (
 
 CATEGORIES: tuple[str, ...] = tuple(dict.fromkeys(topic.category for topic in TOPICS))
 
-# {head}: head of the title; {s}: a phrase; {S}: the phrase in title case.
+# {head}: beginning of the title; {s}: a phrase; {S}: the phrase in title case.
 NONFICTION_TITLES = (
     (
         "{head}: A Guide to {S}",
@@ -437,7 +437,7 @@ LAST_SENTENCES = (
     ("曾获读者奖。", "附新版序言。", "不需要任何基础。", "附地图与书单。", "平装新版。", "", ""),
 )
 
-# What a reader types into the search box.
+# Queries that readers type into the search box.
 QUERIES = (
     (
         "{s}",
@@ -450,7 +450,7 @@ QUERIES = (
     ),
     ("{s}", "关于{s}的书", "{s} 推荐", "{s}入门", "讲{s}的新书", "有没有{s}的书", "{s} 好书"),
 )
-# The end of a review: what the reader wants now.
+# The end of a review: what the reader wants next.
 INTENTS = (
     (
         "Next I want to read about {s}.",
@@ -491,7 +491,7 @@ REMARKS = (
     ),
     ("讲{s}的部分最好看。", "写{s}写得很细。", "终于有一本认真写{s}的书。", "看得出作者很懂{s}。"),
 )
-# By sentiment: disappointed, mixed, pleased. Two halves are put together.
+# By sentiment: disappointed, mixed, pleased. An opinion is a sentence of the first half and one of the second.
 OPINIONS = (
     (
         (
@@ -628,7 +628,7 @@ GIVEN_NAMES = (
 def title_case(phrase: str, leading: bool) -> str:
     """`the history of astronomy` -> `The History of Astronomy`; inner capitals stay as they are.
 
-    Without `leading`, for a phrase inside a title, its first word too stays small if it is an article.
+    With `leading`, for a phrase that begins the title, the first word always gets a capital.
     """
     small = {"a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "the", "to", "with"}
     words = [word if word in small else word[0].upper() + word[1:] for word in phrase.split()]

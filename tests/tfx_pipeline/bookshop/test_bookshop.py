@@ -313,10 +313,10 @@ def test_bad_arguments_are_usage_errors_and_leave_nothing(tmp_path, arguments, m
 
 
 def test_a_directory_in_use_is_left_alone(tmp_path):
-    (tmp_path / "kept").write_text("x")
+    (tmp_path / "other").write_text("x")
     with pytest.raises(TowersError, match="not empty"):
         bookshop.write(tmp_path, users=5, items=5, events=10)
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 def test_a_failure_half_way_leaves_nothing(tmp_path):
