@@ -1,4 +1,4 @@
-"""The pipeline. It takes a configuration and paths, never code; the runners build the arguments and call it."""
+"""Builds the TFX pipelines from a configuration and paths; the runners call this."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tfx_pipeline.components.ranking_trainer import RankingTrainer
 from tfx_pipeline.components.retrieval_trainer import RetrievalTrainer
 from tfx_pipeline.components.retrieval_tuner import RetrievalTuner
 from tfx_pipeline.components.schema import DatasetSchema
+from tfx_pipeline.components.tables import TABLES
 from tfx_pipeline.components.text_embedding import EmbedTexts
 from tfx_pipeline.fingerprint import code_fingerprint
 from tfx_pipeline.gates.drift.component import DriftGate
@@ -41,11 +42,12 @@ class PipelinePaths:
     """Where a pipeline reads and writes.
 
     Attributes:
-      pipeline_root: artifacts.
-      data_root: what relative paths in the configuration are relative to.
-      text_store: embeddings kept from run to run.
-      checkpoints: states of trainings that are not done, on any file system that TensorFlow knows; "" for none.
-      serving_directory: pushed versions, `<serving_directory>/<version>/`.
+      pipeline_root: directory of the artifacts.
+      data_root: directory that relative paths in the configuration start from.
+      text_store: directory of the text embeddings that runs share.
+      checkpoints: directory for the state of unfinished trainings, on any file system that TensorFlow knows; "" for
+        none.
+      serving_directory: directory of pushed models, `<serving_directory>/<version>/`.
     """
 
     pipeline_root: str
@@ -56,56 +58,51 @@ class PipelinePaths:
 
 
 @dataclass(frozen=True)
-class _Table:
-    """The TFX-standard part of the pipeline for one table."""
+class RunnerSettings:
+    """How a runner runs a pipeline.
 
-    components: list[base_component.BaseComponent]
-    statistics: types.BaseChannel
-    transform: Transform
+    Attributes:
+      fingerprint: of the input files; ingestion runs again if it changes.
+      schema_fingerprint: of the frozen schema's files; they are imported again if it changes.
+      metadata_path: SQLite file of ML Metadata; None if the runner has its own.
+      beam_pipeline_args: options for all steps that run on Beam.
+    """
+
+    fingerprint: str
+    schema_fingerprint: str = ""
+    metadata_path: str | None = None
+    beam_pipeline_args: tuple[str, ...] = ()
 
 
 def create_pipeline(
-    config: Config,
-    paths: PipelinePaths,
-    *,
-    fingerprint: str,
-    schema_fingerprint: str = "",
-    metadata_path: str | None = None,
-    beam_pipeline_args: list[str] | None = None,
-    finds_artifacts: bool = True,
+    config: Config, paths: PipelinePaths, settings: RunnerSettings, *, can_resolve: bool = True
 ) -> Pipeline:
-    """The whole path from raw tables to a pushed model.
+    """The pipeline from raw tables to a pushed model.
 
     Args:
-      config: dataset and model.
+      config: the configuration.
       paths: where to read and write.
-      fingerprint: of the input files; a change makes ingestion run again.
-      schema_fingerprint: of the frozen schema's files; a change makes them be read again.
-      metadata_path: SQLite file for ML Metadata; None where the runner brings its own.
-      beam_pipeline_args: options for every step that runs on Beam.
-      finds_artifacts: whether the runner can ask ML Metadata for what earlier runs made. If not, the newest version in
-        the serving directory stands for the model that was blessed last, and drift is not looked at.
-
-    Returns:
-      A TFX pipeline.
+      settings: of the runner.
+      can_resolve: whether the runner can look up artifacts of earlier runs in ML Metadata. If not, the newest version
+        in the serving directory takes the place of the last blessed model, and drift is not checked.
     """
-    prepared = _prepare_dataset(config, paths, fingerprint)
-    dataset, ingested = prepared.dataset, prepared.ingest.outputs["sequences"]
+    prepared = _prepare_dataset(config, paths, settings.fingerprint)
+    dataset, ingest = prepared.dataset, prepared.ingest
     retrieval = RetrievalTrainer(dataset, config, paths.checkpoints)
     towers = retrieval.outputs["towers"]
     index = IndexBuilder(dataset, towers, config)
-    ranking = [RankingTrainer(dataset, towers, config, paths.checkpoints)] if config.ranking.enabled else []
-    ranker = ranking[0].outputs["ranker"] if ranking else None
+    ranking = RankingTrainer(dataset, towers, config, paths.checkpoints) if config.ranking.enabled else None
+    ranker = ranking.outputs["ranker"] if ranking else None
     evaluator = Evaluator(dataset, towers, ranker, config)
-    exporter = Exporter(dataset, prepared.ingest.outputs["items"], towers, index.outputs["index"], ranker, config)
+    exporter = Exporter(dataset, ingest.outputs["items"], towers, index.outputs["index"], ranker, config)
     model = exporter.outputs["model"]
     infra_validator = EmbeddedInfraValidator(model)
-    last = last_blessed_model(model) if finds_artifacts else None
-    statistics = prepared.statistics
+    last = last_blessed_model(model) if can_resolve else None
+    sequences = ingest.outputs["sequences"]
     gates: dict[str, base_component.BaseComponent] = {
         "quality": QualityGate(
             dataset,
-            ingested,
+            sequences,
             evaluator.outputs["evaluation"],
             model,
             last.outputs["model"] if last else None,
@@ -113,14 +110,14 @@ def create_pipeline(
             config,
         ),
         "index": IndexGate(index.outputs["index"], config),
-        "skew": SkewGate(dataset, ingested, towers, ranker, model, config),
-        "drift": DriftGate(statistics, last.outputs["model_blessing"] if last else None, config),
+        "skew": SkewGate(dataset, sequences, towers, ranker, model, config),
+        "drift": DriftGate(prepared.statistics, last.outputs["model_blessing"] if last else None, config),
     }
     blesser = ModelBlesser(
         model,
         {name: gate.outputs["verdict"] for name, gate in gates.items()},
         infra_validator.outputs["blessing"],
-        statistics,
+        prepared.statistics,
     )
     pusher = AtomicPusher(
         model=model,
@@ -134,7 +131,7 @@ def create_pipeline(
         *prepared.components,
         retrieval,
         index,
-        *ranking,
+        *([ranking] if ranking else []),
         evaluator,
         exporter,
         infra_validator,
@@ -143,35 +140,39 @@ def create_pipeline(
         blesser,
         pusher,
     ]
-    return _pipeline(config, paths, components, schema_fingerprint, metadata_path, beam_pipeline_args)
+    return _pipeline(config, paths, settings, components)
 
 
 def create_tuning_pipeline(
-    config: Config,
-    paths: PipelinePaths,
-    *,
-    trials_directory: str,
-    fingerprint: str,
-    schema_fingerprint: str = "",
-    metadata_path: str | None = None,
-    beam_pipeline_args: list[str] | None = None,
+    config: Config, paths: PipelinePaths, settings: RunnerSettings, *, trials_directory: str
 ) -> Pipeline:
-    """From raw tables to the best hyperparameters: the first steps are those of `create_pipeline`, and its cache's.
+    """The pipeline from raw tables to the best hyperparameters.
+
+    Its first steps are those of `create_pipeline`, so each pipeline uses the other's cached results.
 
     Args:
-      config: dataset, model, and what to search.
+      config: the configuration; `tuning` says what to search.
       paths: where to read and write.
-      trials_directory: where searches keep their state.
-      fingerprint, schema_fingerprint, metadata_path, beam_pipeline_args: see `create_pipeline`.
+      settings: of the runner.
+      trials_directory: directory for the state of searches.
     """
-    prepared = _prepare_dataset(config, paths, fingerprint)
-    components = [*prepared.components, RetrievalTuner(prepared.dataset, config, trials_directory)]
-    return _pipeline(config, paths, components, schema_fingerprint, metadata_path, beam_pipeline_args)
+    prepared = _prepare_dataset(config, paths, settings.fingerprint)
+    tuner = RetrievalTuner(prepared.dataset, config, trials_directory)
+    return _pipeline(config, paths, settings, [*prepared.components, tuner])
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """Everything before the first model."""
+class _PreparedTable:
+    """The standard TFX components for one table."""
+
+    components: list[base_component.BaseComponent]
+    statistics: types.BaseChannel
+    transform: Transform
+
+
+@dataclass(frozen=True)
+class _PreparedDataset:
+    """All components before the first model."""
 
     components: list[base_component.BaseComponent]
     ingest: Ingest
@@ -179,10 +180,10 @@ class _Prepared:
     dataset: DatasetChannels
 
 
-def _prepare_dataset(config: Config, paths: PipelinePaths, fingerprint: str) -> _Prepared:
+def _prepare_dataset(config: Config, paths: PipelinePaths, fingerprint: str) -> _PreparedDataset:
     ingest = Ingest(config, paths.data_root, fingerprint, f"{paths.pipeline_root}/quarantine")
-    sequences = _prepare(ingest, config, "sequences", ["train"], sequence_splits(config))
-    items = _prepare(ingest, config, "items", ["all"], ["all"])
+    sequences = _prepare_table(ingest, config, "sequences", sequence_splits(config))
+    items = _prepare_table(ingest, config, "items", ["all"])
     embed = EmbedTexts(
         sequences.transform.outputs["transformed_examples"],
         items.transform.outputs["transformed_examples"],
@@ -196,39 +197,16 @@ def _prepare_dataset(config: Config, paths: PipelinePaths, fingerprint: str) -> 
         item_transform=items.transform.outputs["transform_graph"],
         texts=embed.outputs["texts"],
     )
-    statistics = {"sequences": sequences.statistics, "items": items.statistics}
-    return _Prepared([ingest, *sequences.components, *items.components, embed], ingest, statistics, dataset)
-
-
-def _pipeline(
-    config: Config,
-    paths: PipelinePaths,
-    components: list[base_node.BaseNode],
-    schema_fingerprint: str,
-    metadata_path: str | None,
-    beam_pipeline_args: list[str] | None,
-) -> Pipeline:
-    for component in components:
-        if isinstance(component, Resolver):
-            continue  # asks ML Metadata every time
-        # Part of what a cached result is found by. TFX looks at inputs and settings alone, not at the code between,
-        # and of an imported schema at its path.
-        flags = [f"--code={code_fingerprint()}"]
-        if isinstance(component, ImportSchemaGen):
-            flags.append(f"--schema={schema_fingerprint}")
-        component.executor_spec.add_extra_flags(flags)
-    return Pipeline(
-        pipeline_name=config.name.replace("_", "-"),
-        pipeline_root=paths.pipeline_root,
-        components=components,
-        enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(metadata_path) if metadata_path else None,
-        beam_pipeline_args=beam_pipeline_args or [],
+    return _PreparedDataset(
+        components=[ingest, *sequences.components, *items.components, embed],
+        ingest=ingest,
+        statistics={"sequences": sequences.statistics, "items": items.statistics},
+        dataset=dataset,
     )
 
 
-def _prepare(ingest: Ingest, config: Config, table: str, analyze: list[str], splits: list[str]) -> _Table:
-    """Statistics, schema, validation and Transform of one of ingestion's outputs."""
+def _prepare_table(ingest: Ingest, config: Config, table: str, splits: list[str]) -> _PreparedTable:
+    """Statistics, schema, validation and Transform of one table that ingestion wrote."""
     name = table.capitalize()
     examples = ingest.outputs[table]
     statistics = StatisticsGen(examples=examples).with_id(f"{name}Statistics")
@@ -244,9 +222,39 @@ def _prepare(ingest: Ingest, config: Config, table: str, analyze: list[str], spl
         examples=examples,
         schema=schema.outputs["schema"],
         preprocessing_fn=f"tfx_pipeline.preprocessing.preprocess_{table}",
-        splits_config=transform_pb2.SplitsConfig(analyze=analyze, transform=splits),
+        splits_config=transform_pb2.SplitsConfig(analyze=[TABLES[table].train_split], transform=splits),
         custom_config={"config": config.restricted().to_json()},
-        disable_statistics=True,  # of what is validated already; they would double the step's time
+        disable_statistics=True,  # they would take as long as the step itself, and the raw data is validated already
     ).with_id(f"{name}Transform")
     transform.add_upstream_node(validator)
-    return _Table([statistics, schema, validator, transform], statistics.outputs["statistics"], transform)
+    return _PreparedTable([statistics, schema, validator, transform], statistics.outputs["statistics"], transform)
+
+
+def _pipeline(
+    config: Config, paths: PipelinePaths, settings: RunnerSettings, components: list[base_node.BaseNode]
+) -> Pipeline:
+    for component in components:
+        if not isinstance(component, Resolver):  # resolvers are never cached
+            component.executor_spec.add_extra_flags(_cache_flags(component, settings))
+    metadata_config = None
+    if settings.metadata_path:
+        metadata_config = metadata.sqlite_metadata_connection_config(settings.metadata_path)
+    return Pipeline(
+        pipeline_name=config.name.replace("_", "-"),
+        pipeline_root=paths.pipeline_root,
+        components=components,
+        enable_cache=True,
+        metadata_connection_config=metadata_config,
+        beam_pipeline_args=list(settings.beam_pipeline_args),
+    )
+
+
+def _cache_flags(component: base_node.BaseNode, settings: RunnerSettings) -> list[str]:
+    """Flags that become part of the key of a cached result.
+
+    TFX's key has a step's inputs and parameters, but neither the code nor, for an imported schema, the file's content.
+    """
+    flags = [f"--code={code_fingerprint()}"]
+    if isinstance(component, ImportSchemaGen):
+        flags.append(f"--schema={settings.schema_fingerprint}")
+    return flags

@@ -1,4 +1,4 @@
-"""Writes the pipeline as a Kubeflow Pipelines v2 spec."""
+"""Compiles the pipeline to a Kubeflow Pipelines v2 spec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 
 from tfx_pipeline.fingerprint import code_fingerprint
-from tfx_pipeline.pipeline import PipelinePaths, create_pipeline
+from tfx_pipeline.pipeline import PipelinePaths, RunnerSettings, create_pipeline
 from tfx_pipeline.runners import kubeflow_step
 from trainer.config import Config, KubeflowConfig, StepResources
 from trainer.errors import UsageError
@@ -36,21 +36,21 @@ _GIGABYTES = {
 def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeline_args: list[str]) -> Path:
     """Writes the spec of the same pipeline that `towers run` runs.
 
-    Image, pipeline root, data root and each step's CPU, memory and accelerator come from `config.kubeflow`. Files are
-    not looked at: they lie in the cluster, so Kubeflow's cache is keyed by the configuration; change `data_root` (a
-    dated directory) when the data changes. The sources' fingerprint is part of each command, and so of that key too.
+    Image, pipeline root, data root and each step's CPU, memory and accelerator come from `config.kubeflow`. The input
+    files are in the cluster and are not read here, so the keys of Kubeflow's cache depend on the configuration: give
+    `data_root` another (dated) directory when the data changes. The keys also depend on the code, by its fingerprint.
 
     Args:
-      config: dataset and model.
+      config: the configuration.
       output: .yaml for Kubeflow Pipelines, .json for Vertex AI.
-      beam_pipeline_args: options for every step that runs on Beam.
+      beam_pipeline_args: options for all steps that run on Beam.
 
     Returns:
       The file that was written.
 
     Raises:
-      UsageError: `config.kubeflow.resources` names a step that the pipeline does not have, `serving_directory` is no
-        place to push to, or `output` is neither .yaml nor .json.
+      UsageError: `config.kubeflow.resources` names a step that the pipeline does not have, models cannot be pushed to
+        `serving_directory`, or `output` is neither .yaml nor .json.
     """
     output = Path(output).absolute()
     if output.suffix not in (".yaml", ".yml", ".json"):
@@ -61,14 +61,13 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
         PipelinePaths(
             pipeline_root=f"{root}/artifacts",
             data_root=config.kubeflow.data_root,
-            # Without a directory it ends with the step, unless `text.store` names a place.
+            # /tmp ends with the step; `text.store` can name a directory that does not.
             text_store=_beside_data("text_store", config.kubeflow.data_root) or "/tmp/text_store",
             checkpoints=_checkpoints(config),
             serving_directory=_serving_directory(config),
         ),
-        fingerprint=config.kubeflow.data_root,
-        beam_pipeline_args=beam_pipeline_args,
-        finds_artifacts=False,  # Kubeflow Pipelines, unlike Vertex AI, has no resolver
+        RunnerSettings(fingerprint=config.kubeflow.data_root, beam_pipeline_args=tuple(beam_pipeline_args)),
+        can_resolve=False,  # Kubeflow Pipelines, unlike Vertex AI, has no resolver
     )
     _set_resources(pipeline, config.kubeflow)
     job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
@@ -76,11 +75,11 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
             display_name=config.name,
             default_image=config.kubeflow.image,
             default_commands=["python", "-m", kubeflow_step.__name__, "--code", code_fingerprint()],
-            use_pipeline_spec_2_1=True,  # what Kubeflow Pipelines 2 accepts; TFX still defaults to 2.0
+            use_pipeline_spec_2_1=True,  # Kubeflow Pipelines 2 requires it; TFX defaults to 2.0
         )
     ).run(pipeline, write_out=False)
     spec = job["pipelineSpec"]
-    spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root  # TFX states it to Vertex AI alone
+    spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root  # TFX sets it for Vertex AI only
     if output.suffix == ".json":
         write_text(output, json.dumps(job, indent=2, sort_keys=True))
     else:
@@ -91,24 +90,24 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
 def _serving_directory(config: Config) -> str:
     root = config.kubeflow.pipeline_root.rstrip("/")
     directory = config.kubeflow.serving_directory or f"{root}/serving/{config.serving.model_name}"
-    # Kubeflow keeps artifacts in s3:// and minio:// too, but TensorFlow pushes the model and cannot write there.
+    # Kubeflow itself also writes to s3:// and minio://, but the model is pushed by TensorFlow, which cannot.
     if "://" in directory and not directory.startswith("gs://"):
         raise UsageError(
-            "`kubeflow.serving_directory` (by default below `pipeline_root`) should begin with gs:// or be a directory "
-            f"that the pusher's step sees. Received: {directory!r}"
+            "`kubeflow.serving_directory` (by default in `pipeline_root`) should begin with gs:// or be a directory "
+            f"that is mounted in the pusher's container. Received: {directory!r}"
         )
     return directory
 
 
 def _beside_data(name: str, data_root: str) -> str:
-    """In the data's directory; empty if the data is in an object store."""
+    """The path of `name` in the data's directory; "" if the data is in an object store."""
     return "" if "://" in data_root else f"{data_root.rstrip('/')}/{name}"
 
 
 def _checkpoints(config: Config) -> str:
-    """Beside the data, or below the pipeline root if TensorFlow can write there: a pod's own disk ends with the pod.
+    """Directory for checkpoints: in the data's directory, or else in the pipeline root; not on the disk of a pod.
 
-    Empty, which is none at all, where both are in stores that it cannot write to.
+    It is "", which means no checkpoints, if both are in object stores that TensorFlow cannot write to.
     """
     root = config.kubeflow.pipeline_root.rstrip("/")
     below_root = f"{root}/checkpoints" if root.startswith("gs://") or "://" not in root else ""

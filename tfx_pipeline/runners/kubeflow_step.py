@@ -1,11 +1,11 @@
-"""What a step's container runs on Kubeflow: TFX's entry point, on local paths and with Keras 2.
+"""The program of a step's container on Kubeflow: TFX's entry point with local paths and Keras 2.
 
-Kubeflow's launcher copies a step's inputs from the object store to local directories before the step and its outputs
-back to the store after it; Vertex AI mounts the store at those same directories. TFX's entry point hands the store's
-addresses to the executors instead, for TensorFlow to open. Models, indexes and vectors are files that others than
-TensorFlow write, so here every address becomes the directory that it stands for.
+Kubeflow's launcher copies a step's inputs from the object store to local directories before the step, and copies its
+outputs back afterwards; Vertex AI mounts the store at the same directories. TFX's entry point gives executors the
+addresses in the store, which only TensorFlow can open. Here every address is replaced with its local directory, because
+other libraries also read and write models, indexes and vectors.
 
-Being in this package, it also sets what the package sets before TensorFlow is imported, which TFX's own module cannot.
+Python imports this package before the module, so its settings for TensorFlow apply, as they would not in TFX's module.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# The launcher's rule: backend/src/v2/component/launcher_v2.go of kubeflow/pipelines.
+# Scheme -> local directory, as in backend/src/v2/component/launcher_v2.go of kubeflow/pipelines.
 _DIRECTORIES = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 
 
 def local_path(address: str, root: str = "/") -> str:
-    """The directory that stands for an address in an object store; a path stays as it is.
+    """The local directory of an address in an object store; a path is returned unchanged.
 
     Raises:
       ValueError: Kubeflow has no directory for this kind of store.
@@ -36,11 +36,11 @@ def local_path(address: str, root: str = "/") -> str:
 
 
 def localise(executor_input: dict[str, Any], root: str = "/") -> dict[str, str]:
-    """Puts local paths in place of addresses in an ExecutorInput, and makes the outputs' directories.
+    """Replaces addresses in an ExecutorInput with local paths, and makes the directories of the outputs.
 
     Args:
-      executor_input: the message as JSON; changed.
-      root: what the stores' directories lie in.
+      executor_input: the message as JSON; it is changed.
+      root: directory that holds the stores' directories.
 
     Returns:
       Local path of each artifact -> its address.
@@ -53,12 +53,12 @@ def localise(executor_input: dict[str, Any], root: str = "/") -> dict[str, str]:
                 addresses[path] = artifact["uri"]
                 artifact["uri"] = path
                 if side == "outputs":
-                    os.makedirs(path, exist_ok=True)  # as TFX does elsewhere; the launcher makes only its parent
+                    os.makedirs(path, exist_ok=True)  # Kubeflow's launcher makes only the parent
     return addresses
 
 
 def restore(output_file: str, addresses: dict[str, str]) -> None:
-    """Puts the addresses back in the ExecutorOutput that a step left, which is where the launcher looks for them."""
+    """Replaces local paths in the ExecutorOutput of a step with addresses, because the launcher expects addresses."""
     path = Path(output_file)
     executor_output = json.loads(path.read_text(encoding="utf-8"))
     for artifacts in executor_output.get("artifacts", {}).values():
@@ -69,8 +69,8 @@ def restore(output_file: str, addresses: dict[str, str]) -> None:
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--code", help="fingerprint of the sources: part of what Kubeflow finds cached results by")
-    parser.add_argument("--stores", default="/", help="directory that the stores' directories lie in")
+    parser.add_argument("--code", help="fingerprint of the code, which becomes part of the key of Kubeflow's cache")
+    parser.add_argument("--stores", default="/", help="directory that holds the stores' directories")
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args")

@@ -47,7 +47,7 @@ def test_a_run_killed_in_its_first_moment_can_be_repeated(data: Path, tmp_path: 
     directory = RunDirectory(tmp_path / "run")
     directory.path.mkdir()
     (directory.path / ".lock").write_text("1")
-    (directory.path / ".config.yaml.partial").write_text("name: sh")
+    (directory.path / ".config.yaml.1a2b3c4d.partial.yaml").write_text("name: sh")
     with directory.opened(config()):
         pass
     assert directory.config() == config()
