@@ -20,7 +20,8 @@ from trainer.retrieval.objectives import Objective, objective
 from trainer.text.fine_tuning.training import FineTuning, encode_batch_texts
 from trainer.text.fine_tuning.vectors import CurrentTextVectors
 from trainer.towers.inputs import ItemInputs, UserInputs, as_dict
-from trainer.towers.item import ItemTower, gather_texts, texts_tensor
+from trainer.towers.item import ItemTower
+from trainer.towers.text_vectors import gather_texts, texts_tensor
 from trainer.towers.user import UserTower
 from trainer.training.precision import FLOAT32
 from trainer.training.randomness import RandomStream
@@ -93,7 +94,7 @@ class RetrievalModel(tfrs.Model):
     def whiten(self, vectors: np.ndarray) -> None:
         """Adapts the towers to the texts they will read, float [texts, width]; before `attach`."""
         for tower in (self.item_tower, self.user_tower):
-            if hasattr(tower, "whitening"):
+            if tower.whitening is not None:
                 tower.whitening.adapt(vectors, self.config.seed)
 
     def _make_graphs(self) -> None:

@@ -19,7 +19,7 @@ from trainer.files import atomic_directory
 from trainer.retrieval.model import RetrievalModel
 from trainer.retrieval.validation import Validation
 from trainer.text.fine_tuning.training import make_fine_tuning
-from trainer.towers.initial_ids import starting_directions
+from trainer.towers.initial_ids import initial_directions
 from trainer.towers.inputs import item_inputs, user_inputs
 from trainer.training import distribution
 from trainer.training.checkpoints import Checkpoints, key_of
@@ -95,7 +95,7 @@ def train(
             if texts is not None and model.reads_texts:
                 model.whiten(_texts_in_training(items, train, texts))
             model.attach(items, texts)
-        model.item_tower.start_ids(starting_directions(config, len(items), train, texts))
+        model.item_tower.initialise_ids(initial_directions(config, len(items), train, texts))
     windows = training_windows(train, config.model.max_history, settings.window_overlap)
     if len(windows) == 0:
         raise TowersError("the train split holds no events: nothing to learn from. Check the split's dates.")

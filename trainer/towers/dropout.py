@@ -1,4 +1,4 @@
-"""Dropout whose randomness is a function of seed and step."""
+"""Dropout of single values and of whole inputs; its randomness is a function of seed and step."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import tensorflow as tf
 
 from trainer.training.randomness import RandomStream
 
-FEW_EVENTS, MANY_EVENTS = 200_000, 1_000_000
+FEW_EVENTS, MANY_EVENTS = 200_000, 1_000_000  # train events up to, and from, which `auto` is constant
 
 
 def dropout_rate(setting: float | str, events: int) -> float:
-    """The configured rate; `auto`: half of everything is dropped where data is little, a fifth where it is plenty.
+    """The dropout rate: the configured one, or for `auto` 0.5 on small and 0.2 on large data.
 
-    SASRec's authors set 0.5 on their sparse data and 0.2 on MovieLens-1M (Kang & McAuley, 2018). In between, the rate
-    falls with the logarithm of the number of events.
+    SASRec's authors set 0.5 on their sparse data and 0.2 on MovieLens-1M (Kang & McAuley, 2018). Between FEW_EVENTS and
+    MANY_EVENTS, the rate falls with the logarithm of the number of events.
 
     Args:
       setting: `model.dropout`.
-      events: of the train split.
+      events: number of events in the train split.
     """
     if setting != "auto":
         return float(setting)
@@ -30,8 +30,8 @@ def dropout_rate(setting: float | str, events: int) -> float:
 class Dropout(tf.keras.layers.Layer):
     """Dropout that draws from a `RandomStream`.
 
-    The rate is rounded to a multiple of 1/256, so that one 32-bit random number decides four elements: drawing is what
-    dropout costs on a processor.
+    The rate is rounded to a multiple of 1/256, so that one 32-bit random number decides four elements: on a CPU, most
+    of the time that dropout takes goes into random numbers.
     """
 
     def __init__(self, rate: float, stream: RandomStream, name: str | None = None) -> None:
@@ -50,4 +50,23 @@ class Dropout(tf.keras.layers.Layer):
         )
         octets = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count]
         keep = tf.cast(tf.reshape(octets, tf.shape(inputs)) >= self._threshold, inputs.dtype)
-        return inputs * (keep * (256.0 / (256 - self._threshold)))  # so bracketed, the gradient is one product less
+        return inputs * (
+            keep * (256.0 / (256 - self._threshold))
+        )  # with these brackets, the gradient has one product less
+
+
+class PositionMask:
+    """Hides an input at random positions in training, so that the model also works where the input is missing.
+
+    Args:
+      rate: share of the positions that are hidden.
+      stream: source of randomness.
+    """
+
+    def __init__(self, rate: float, stream: RandomStream) -> None:
+        self._rate, self._stream, self._place = rate, stream, stream.place()
+
+    def __call__(self, shape: tf.Tensor) -> tf.Tensor:
+        """float32 of this shape, 1 where the input is visible and 0 where it is hidden; another in each step."""
+        uniform = tf.random.stateless_uniform(shape, self._stream.seed(self._place))
+        return tf.cast(uniform >= self._rate, tf.float32)

@@ -16,7 +16,7 @@ _UNSURE = 20  # events at which what an item is taken with counts half, and its 
 _CONTEXT_POWER = 0.75  # of the frequency of what an item is seen beside: chance meetings with rare items say less
 
 
-def starting_directions(config: Config, items: int, train: SequenceTable, texts: TextVectors | None) -> np.ndarray:
+def initial_directions(config: Config, items: int, train: SequenceTable, texts: TextVectors | None) -> np.ndarray:
     """Where `config.model` lets the id embeddings start: from what was written, and otherwise from what was taken.
 
     Not from both: on small data with reviews, where few users speak for a pair of items, neighbours beside the reviews
@@ -28,13 +28,13 @@ def starting_directions(config: Config, items: int, train: SequenceTable, texts:
     dim = config.model.dim
     start = np.zeros((items + 1, dim), np.float32)
     if config.model.use_item_reviews and texts is not None:
-        start = written_about(items, train, texts, dim)
+        start = from_reviews(items, train, texts, dim)
     if config.model.use_item_neighbours and not start.any():
-        start = taken_together(items, train, dim, config.seed)
+        start = from_neighbours(items, train, dim, config.seed)
     return start
 
 
-def written_about(items: int, train: SequenceTable, texts: TextVectors, dim: int) -> np.ndarray:
+def from_reviews(items: int, train: SequenceTable, texts: TextVectors, dim: int) -> np.ndarray:
     """A direction for each item that somebody wrote about in the train split, from what was written.
 
     The mean of an item's reviews and queries, less the mean of all, along the `dim` directions in which items differ
@@ -75,7 +75,7 @@ def written_about(items: int, train: SequenceTable, texts: TextVectors, dim: int
     return result
 
 
-def taken_together(items: int, train: SequenceTable, dim: int, seed: int) -> np.ndarray:
+def from_neighbours(items: int, train: SequenceTable, dim: int, seed: int) -> np.ndarray:
     """A direction for each item, from what users took shortly before and after it.
 
     The positive pointwise mutual information of pairs of items, factorised: what word2vec arrives at step by step (Levy

@@ -1,44 +1,33 @@
-"""The item tower: what is known of an item -> one vector."""
+"""The item tower: the features of an item -> one vector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.config import ModelConfig
-from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, TextVectors
+from trainer.data.tables import UNKNOWN_ITEM, ItemTable, TextVectors
 from trainer.text.fine_tuning.vectors import CurrentTextVectors
+from trainer.towers.catalogue import Catalogue, make_catalogue, rows_of
+from trainer.towers.embeddings import INITIAL_STDDEV, comparable, normal_weight
 from trainer.towers.inputs import ItemInputs
 from trainer.towers.whitening import Whitening
 from trainer.training.randomness import RandomStream
 
-# Of an embedding, and of what dense features contribute: no part drowns another at the start. Text has variance 1 in
-# each of its directions and contributes the root of their number times that: it speaks before ids have learnt to.
-INITIAL_STDDEV = 0.02
-TEXTS_AT_ONCE = 65_536
-START_LENGTH = 4.0  # of what `start_ids` adds, in lengths of a random embedding
-
-
-@dataclass(frozen=True)
-class _Catalogue:
-    """What is known of the items, row 0 the unknown one. Not part of the model's weights."""
-
-    id_row: tf.Tensor  # int32 [n + 1], row of the id embedding
-    columns: dict[str, tf.Tensor | tf.RaggedTensor]  # [n + 1, ...]
-    whitened: tf.Tensor | None  # float32 [n + 1, text_dim], of texts that do not change in training
-    text_row: tf.Tensor | None  # int32 [n + 1], of those that do
-    current: CurrentTextVectors | None
+INITIAL_DIRECTION_LENGTH = 4.0  # length of what `initialise_ids` adds, in mean lengths of a random embedding
 
 
 class ItemTower(tf.keras.layers.Layer):
     """The sum of an id embedding and projections of text, categorical, multi-valued, bucketed and dense features.
 
-    Ids seen fewer than `min_id_count` times in training, and ids outside the catalogue, share one embedding; in
-    training every id is exchanged for it with probability `id_dropout`, so that text and features learn to stand alone
-    (DropoutNet: Volkovs et al., 2017). With `similarity: cosine` vectors have unit length.
+    Ids with fewer than `min_id_count` train events, and ids outside the catalogue, share one embedding. Training
+    replaces every id by it with probability `id_dropout`, so that text and features suffice for items without an
+    embedding of their own (DropoutNet: Volkovs et al., 2017). With `similarity: cosine` vectors have unit length.
+
+    Checkpoints hold each weight under its attribute's name or the name it is made with, and the order in which weights
+    are made decides which random numbers they get: neither may change.
 
     Args:
       config: the model's configuration.
@@ -50,104 +39,56 @@ class ItemTower(tf.keras.layers.Layer):
         super().__init__(name="item_tower")
         self.config, self.inputs, self._stream = config, inputs, stream
         self._place = stream.place()
-        self._identified = config.use_item_id or not inputs.content
+        self._has_ids = config.use_item_id or not inputs.content
         self._id_dropout = config.id_dropout if inputs.content else 0.0
         dim = config.dim
-
-        def normal(rows: int, name: str) -> tf.Variable:
-            seed = stream.initializer_seed()
-            return self.add_weight(
-                name=name, shape=[rows, dim], initializer=tf.keras.initializers.RandomNormal(0.0, INITIAL_STDDEV, seed)
-            )
-
         # Row 0 is the shared embedding of unknown, rare and dropped ids.
-        self.id_embedding = normal(inputs.items + 1 if self._identified else 1, "id_embedding")
-        self.feature_embeddings = {
-            name: normal(size, name)
-            for prefix, sizes in (
-                ("categorical", inputs.categorical),
-                ("multi_valued", inputs.multi_valued),
-                ("numeric", inputs.numeric),
-            )
-            for name, size in ((f"{prefix}_{feature}", size) for feature, size in sizes.items())
-        }
+        self.id_embedding = normal_weight(self, stream, "id_embedding", [inputs.items + 1 if self._has_ids else 1, dim])
+        sizes = {f"categorical_{name}": size for name, size in inputs.categorical.items()}
+        sizes |= {f"multi_valued_{name}": size for name, size in inputs.multi_valued.items()}
+        sizes |= {f"numeric_{name}": size for name, size in inputs.numeric.items()}
+        self.feature_embeddings = {name: normal_weight(self, stream, name, [size, dim]) for name, size in sizes.items()}
         widths = {f"dense_{name}": width for name, width in inputs.dense.items()}
+        self.whitening: Whitening | None = None
         if inputs.text_width:
             self.whitening = Whitening(inputs.text_width, config.text_dim)
             widths["text"] = self.whitening.dim
-        self.projections = {
-            name: tf.keras.layers.Dense(
-                dim,
-                use_bias=False,
-                kernel_initializer=tf.keras.initializers.RandomNormal(
-                    0.0, INITIAL_STDDEV if name == "text" else INITIAL_STDDEV / width**0.5, stream.initializer_seed()
-                ),
-                name=f"{name}_projection",
-            )
-            for name, width in widths.items()
-        }
+        self.projections = {name: _projection(name, width, dim, stream) for name, width in widths.items()}
         for name, width in widths.items():
             self.projections[name].build([None, width])
-        self._catalogue: _Catalogue | None = None
+        self._catalogue: Catalogue | None = None
 
     def attach(self, items: ItemTable, texts: TextVectors | CurrentTextVectors | None) -> None:
-        """Gives the tower the catalogue, so that `vectors` and `all_vectors` can read it.
+        """Gives the tower the catalogue, which `vectors` and `all_vectors` read.
 
-        The whitening should be as it is to stay: texts that do not change pass through it here, once.
+        The whitening should be adapted before: texts that do not change in training pass through it here, once.
+
+        Raises:
+          ValueError: the number of items is not the tower's, or it reads texts and `texts` is None.
         """
         if len(items) != self.inputs.items:
             raise ValueError(
                 f"`items` should be the catalogue the tower was built for ({self.inputs.items} items). "
                 f"Received: {len(items)} items"
             )
-        known = np.flatnonzero(items.train_count >= self.config.min_id_count) + 1
-        id_row = np.zeros(len(items) + 1, np.int32)
-        id_row[known] = known
-        columns: dict[str, tf.Tensor | tf.RaggedTensor] = {}
-        for prefix, values, wanted in (
-            ("categorical", items.categorical, self.inputs.categorical),
-            ("numeric", items.bucketed, self.inputs.numeric),
-            ("dense", items.dense, self.inputs.dense),
-        ):
-            for name in wanted:
-                column = values[name]
-                columns[f"{prefix}_{name}"] = tf.constant(np.concatenate([np.zeros_like(column[:1]), column]))
-        for name in self.inputs.multi_valued:
-            lists = items.multi_valued[name]
-            offsets = np.concatenate([[0], lists.offsets]).astype(np.int64)
-            columns[f"multi_valued_{name}"] = tf.RaggedTensor.from_row_splits(lists.values.astype(np.int32), offsets)
-        whitened = text_row = current = None
-        if self.inputs.text_width:
-            if texts is None:
-                raise ValueError("`texts` should be given: the tower reads item texts. Received: None")
-            rows = np.concatenate([[NO_TEXT], items.text_row]).astype(np.int32)
-            if isinstance(texts, CurrentTextVectors):
-                text_row, current = tf.constant(rows), texts
-            else:
-                stored = texts_tensor(texts)
-                pieces = [
-                    self.whitening(gather_texts(stored, rows[first : first + TEXTS_AT_ONCE]))
-                    for first in range(0, len(rows), TEXTS_AT_ONCE)
-                ]
-                whitened = tf.concat(pieces, axis=0)
-        self._catalogue = _Catalogue(tf.constant(id_row), columns, whitened, text_row, current)
+        self._catalogue = make_catalogue(self.config, self.inputs, items, texts, self.whitening)
 
-    def start_ids(self, directions: np.ndarray) -> None:
-        """Adds to the initial id embeddings, before training.
+    def initialise_ids(self, directions: np.ndarray) -> None:
+        """Adds directions to the id embeddings, before training; without id embeddings, does nothing.
 
         Args:
-          directions: float32 [n + 1, dim], row 0 the unknown item; rows of at most length 1.
+          directions: float32 [n + 1, dim], row 0 the unknown item; rows of length 1 or less.
         """
-        if self._identified:
-            length = START_LENGTH * INITIAL_STDDEV * self.config.dim**0.5
+        if self._has_ids:
+            length = INITIAL_DIRECTION_LENGTH * INITIAL_STDDEV * self.config.dim**0.5
             self.id_embedding.assign_add(directions * length)
 
     def all_vectors(self, training: bool = False) -> tf.Tensor:
-        """Vectors of the whole catalogue, float32 [n + 1, dim]; row 0 is the unknown item. Gradients flow."""
+        """Vectors of all items, float32 [n + 1, dim]; row 0 is the unknown item. Gradients flow."""
         return self._vectors(None, training)
 
     def vectors(self, index: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Vectors of the items with these indices: int32 [m] -> float32 [m, dim]."""
+        """Vectors of the items with these indices: int32 [m] -> float32 [m, dim]. Gradients flow."""
         return self._vectors(index, training)
 
     def call(
@@ -158,59 +99,58 @@ class ItemTower(tf.keras.layers.Layer):
         Args:
           features: `text` float32 [m, width] (zeros: none), `categorical_<name>` and `numeric_<name>` (bucket) int32
             [m], `multi_valued_<name>` int32 [m, values] padded with 0, or ragged, `dense_<name>` float32 [m, width];
-            each one that the tower was built with. Optionally `item_index` int32 [m]; without it, or where it is 0, the
-            id counts as unknown.
-          unknown: float32 [1, dim], the first row of `id_embedding`, where features hold no `item_index`: for whoever
-            needs no more than this row of it.
+            all that the tower was built with. Optionally `item_index` int32 [m]; without it, or where it is 0, the id
+            counts as unknown.
+          unknown: float32 [1, dim], a copy of the first row of `id_embedding`. It is read in place of the weight where
+            `features` holds no `item_index`, so that a caller need not hold all id embeddings.
 
         Returns:
           float32 [m, dim].
         """
-        if self.inputs.text_width:
+        if self.whitening is not None:
             features = {**features, "text": self.whitening(features["text"])}
         content = self._content(features)
         index = features.get("item_index")
-        if index is None or not self._identified:
+        if index is None or not self._has_ids:
             identity = self.id_embedding[:1] if unknown is None else unknown
             if content is None:
-                raise ValueError("`features` should hold `item_index`: this tower knows items by their id alone")
+                raise ValueError(
+                    "`features` should hold `item_index`, because this tower reads nothing but ids. "
+                    f"Received: {sorted(features)}"
+                )
         else:
             if self._catalogue is not None:
                 index = tf.gather(self._catalogue.id_row, index)
             identity = tf.gather(self.id_embedding, index)
-        return self._finish(identity if content is None else identity + content)
+        return comparable(identity if content is None else identity + content, self.config.similarity)
 
     def _vectors(self, index: tf.Tensor | None, training: bool) -> tf.Tensor:
+        """Vectors of the items with these indices, int32 [m], or of all."""
         if self._catalogue is None:
-            raise ValueError("`attach` should be called before vectors are asked for")
-        catalogue = self._catalogue
+            raise ValueError("`attach` should be called before `vectors` and `all_vectors`")
+        vectors = self._identities(rows_of(self._catalogue.id_row, index), index is None, training)
+        if self.inputs.content:
+            vectors += self._content(self._catalogue.features(index))
+        return comparable(vectors, self.config.similarity)
 
-        def rows_of(column: tf.Tensor) -> tf.Tensor:
-            return column if index is None else tf.gather(column, index)
+    def _identities(self, rows: tf.Tensor, all_items: bool, training: bool) -> tf.Tensor:
+        """Id embeddings of these rows, which are all items' rows or not; the shared embedding for unknown ids.
 
-        rows = rows_of(catalogue.id_row)
+        int32 [m] -> float32 [m, dim].
+        """
         known = rows != UNKNOWN_ITEM
         if training and self._id_dropout:
             seed = self._stream.seed(self._place)
             known &= tf.random.stateless_uniform(tf.shape(rows), seed) >= self._id_dropout
         unknown = self.id_embedding[:1]  # [1, dim]
-        if not self._identified:
-            identity = tf.repeat(unknown, tf.size(rows), axis=0)
-        else:
-            # The whole catalogue is read without a gather, whose gradient would have to be put together row by row.
-            own = self.id_embedding.read_value() if index is None else tf.gather(self.id_embedding, rows)
-            identity = tf.where(known[:, tf.newaxis], own, unknown)
-        if not self.inputs.content:
-            return self._finish(identity)
-        features = {name: rows_of(column) for name, column in catalogue.columns.items()}
-        if catalogue.whitened is not None:
-            features["text"] = rows_of(catalogue.whitened)
-        elif catalogue.text_row is not None:
-            features["text"] = self.whitening(gather_texts(catalogue.current, rows_of(catalogue.text_row)))
-        return self._finish(identity + self._content(features))
+        if not self._has_ids:
+            return tf.repeat(unknown, tf.size(rows), axis=0)
+        # All items are read without a gather: its gradient would be summed row by row.
+        own = self.id_embedding.read_value() if all_items else tf.gather(self.id_embedding, rows)
+        return tf.where(known[:, tf.newaxis], own, unknown)
 
     def _content(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
-        """What all but the id contributes, [m, dim]; the texts in `features` are whitened."""
+        """The sum of all inputs but the id, [m, dim]; `text` in `features` is whitened. None without such inputs."""
         parts = [
             _mean(table, features[name]) if name.startswith("multi_valued_") else tf.gather(table, features[name])
             for name, table in self.feature_embeddings.items()
@@ -218,30 +158,20 @@ class ItemTower(tf.keras.layers.Layer):
         parts += [projection(features[name]) for name, projection in self.projections.items()]
         return tf.add_n(parts) if parts else None
 
-    def _finish(self, vectors: tf.Tensor) -> tf.Tensor:
-        return tf.math.l2_normalize(vectors, axis=-1) if self.config.similarity == "cosine" else vectors
 
+def _projection(name: str, width: int, dim: int, stream: RandomStream) -> tf.keras.layers.Dense:
+    """The projection of a dense feature or of texts, [m, width] -> [m, dim].
 
-def gather_texts(vectors: tf.Tensor | CurrentTextVectors, rows: tf.Tensor) -> tf.Tensor:
-    """Rows of the text vectors as float32, zeros where the row is NO_TEXT: [...] -> [..., width]."""
-    if isinstance(vectors, CurrentTextVectors):
-        return vectors.gather(rows)
-    found = tf.gather(vectors, tf.maximum(rows, 0))
-    return tf.cast(tf.where((rows >= 0)[..., tf.newaxis], found, tf.zeros([], found.dtype)), tf.float32)
-
-
-def texts_tensor(texts: TextVectors | CurrentTextVectors) -> tf.Tensor | CurrentTextVectors:
-    """The text vectors as a tensor in the host's memory, at least one row long so that row 0 can be gathered.
-
-    Those that change in training stay what they are.
+    A dense feature starts with vectors as long as an embedding's, so that no input dominates at first. Whitened text
+    has variance 1 in each direction and starts sqrt(width) times as long: it counts more until ids have been learnt.
     """
-    if isinstance(texts, CurrentTextVectors):
-        return texts
-    vectors = texts.vectors
-    if len(vectors) == 0:
-        vectors = np.zeros([1, texts.width], np.float16)
-    with tf.device("/CPU:0"):
-        return tf.convert_to_tensor(vectors)
+    stddev = INITIAL_STDDEV if name == "text" else INITIAL_STDDEV / width**0.5
+    return tf.keras.layers.Dense(
+        dim,
+        use_bias=False,
+        kernel_initializer=tf.keras.initializers.RandomNormal(0.0, stddev, stream.initializer_seed()),
+        name=f"{name}_projection",
+    )
 
 
 def _mean(table: tf.Tensor, values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
