@@ -1,1 +1,1 @@
-"""What is built into the SavedModel: from raw request to recommended items."""
+"""The graph of the SavedModel: from raw requests to recommended items."""

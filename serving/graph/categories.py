@@ -1,4 +1,4 @@
-"""Which items each category has: what allow-lists are held against."""
+"""The items of each category, for requests that allow items of some categories only."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import tensorflow as tf
 
 from trainer.data.ragged import Ragged
 
-# What `str.strip` takes from a cell of the items table: a name is found as it is written there, too.
-_BLANK = r"[\x{9}-\x{D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]+"
-_MARGINS = f"^{_BLANK}|{_BLANK}$"
+# The characters that `str.strip` removes from the cells of the items table; names in requests are stripped likewise.
+_SPACE = r"[\x{9}-\x{D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]+"
+_SURROUNDING_SPACE = f"^{_SPACE}|{_SPACE}$"
 
 
 class Categories(tf.Module):
     """The items of each category of one column of the items table.
 
-    The names are the served catalogue's. The item tower's vocabulary is no place to find them: it lacks those that came
-    after the training, and whatever Transform leaves out.
+    The names are those of the served catalogue. The item tower's vocabulary would not do: it lacks the names that are
+    newer than the training data and those that Transform leaves out.
 
     Args:
-      names: object (bytes) lists, one an item of the catalogue; "" is none.
+      names: object (bytes) lists, one for each item of the catalogue; "" is none.
     """
 
     def __init__(self, names: Ragged) -> None:
         super().__init__(name="categories")
-        self._catalogue = len(names.offsets) - 1
-        item = np.repeat(np.arange(1, self._catalogue + 1, dtype=np.int32), np.diff(names.offsets))
+        self._catalogue_size = len(names.offsets) - 1
+        item = np.repeat(np.arange(1, self._catalogue_size + 1, dtype=np.int32), np.diff(names.offsets))
         present = names.values != b""
         known, category = np.unique(names.values[present], return_inverse=True)
         counts = np.bincount(category + 1, minlength=len(known) + 1)
@@ -39,18 +39,22 @@ class Categories(tf.Module):
         self._ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), 0)
 
     def ids(self, names: tf.Tensor) -> tf.Tensor:
-        """Ids of categories, as `items` takes them: string [B, C] -> int32 [B, C], -1 for "", 0 for an unknown one."""
-        # A blank name is not "": who sends one does not mean that everything is allowed.
-        return tf.where(names != "", self._ids.lookup(tf.strings.regex_replace(names, _MARGINS, "")), -1)
+        """Ids of categories, as `items` takes them: string [B, C] -> int32 [B, C], -1 for "", 0 for an unknown one.
+
+        A name of spaces is an unknown category, unlike "": a client that sends one does not mean to allow everything.
+        """
+        return tf.where(names != "", self._ids.lookup(tf.strings.regex_replace(names, _SURROUNDING_SPACE, "")), -1)
 
     def items(self, ids: tf.Tensor) -> tf.Tensor:
         """Which items have one of a row's categories: int32 [R, C] -> bool [R, n + 1], column 0 the unknown item."""
         rows = tf.shape(ids)[0]
         row = tf.repeat(tf.range(rows), tf.shape(ids)[1])
-        place = tf.stack([row, tf.maximum(tf.reshape(ids, [-1]), 0)], axis=1)
-        named = tf.scatter_nd(place, tf.ones_like(row), [rows, self._count])  # however often a request repeats a name
+        position = tf.stack([row, tf.maximum(tf.reshape(ids, [-1]), 0)], axis=1)
+        # Counts, because `tf.scatter_nd` adds where a request repeats a name.
+        named = tf.scatter_nd(position, tf.ones_like(row), [rows, self._count])
         pairs = tf.where(named > 0)  # [P, 2]: row, category
         lists = tf.RaggedTensor.from_row_splits(self._items.read_value(), self._splits.read_value(), validate=False)
         lists = tf.gather(lists, pairs[:, 1])  # [P, (items)]
-        place = tf.stack([tf.gather(pairs[:, 0], lists.value_rowids()), tf.cast(lists.values, tf.int64)], axis=1)
-        return tf.scatter_nd(place, tf.ones_like(lists.values), tf.cast([rows, self._catalogue + 1], tf.int64)) > 0
+        position = tf.stack([tf.gather(pairs[:, 0], lists.value_rowids()), tf.cast(lists.values, tf.int64)], axis=1)
+        shape = tf.cast([rows, self._catalogue_size + 1], tf.int64)
+        return tf.scatter_nd(position, tf.ones_like(lists.values), shape) > 0

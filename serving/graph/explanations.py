@@ -1,38 +1,69 @@
-"""Which past event speaks most for an item: leave one out, exactly."""
+"""Explains recommended items: the past event that raises an item's score most, by leaving one event out at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
-from serving.graph.user_inputs import Tensors, UserInputReader
+from serving.graph.catalogue import Catalogue
+from serving.graph.specs import Tensors
+from serving.graph.user_encoder import UserEncoder
+from serving.graph.user_inputs import UserInputReader
 from trainer.explanations.leave_one_out import most_influential_events
+from trainer.graphs import outlined_branch
 
 
-def influential_history_columns(
-    encode: Callable[[Tensors], tf.Tensor],
-    reader: UserInputReader,
-    inputs: Tensors,
-    features: Tensors,
-    vectors: tf.Tensor,
-    scores: tf.Tensor,
-) -> tf.Tensor:
-    """Columns of a request's history whose events speak most for items.
+class Explanations:
+    """Explains items by events of the history.
 
     Args:
-      encode: the user tower, features of [B] requests -> float32 [B, dim].
-      reader: what made `features` of `inputs`.
-      inputs: `history_*` of the request, with `history_item_index`.
-      features: of the request.
-      vectors: float32 [B, K, dim] of the items.
-      scores: float32 [B, K], their retrieval scores; -inf for none.
-
-    Returns:
-      int32 [B, K], -1 where no event's absence lowers the score.
+      encoder: encodes users.
+      reader: made the features that `encoder` reads.
+      catalogue: the items.
     """
-    events, first, columns = reader.with_one_more_event(inputs, features)
-    request = {name: value for name, value in features.items() if name not in events}
-    length = events.pop("length")
-    place = most_influential_events(encode, events, request, length, first, vectors, scores)
-    return tf.where(place >= 0, tf.gather(columns, tf.maximum(place, 0), batch_dims=1), -1)
+
+    def __init__(self, encoder: UserEncoder, reader: UserInputReader, catalogue: Catalogue) -> None:
+        self._encoder, self._reader, self._catalogue = encoder, reader, catalogue
+
+    def influential_history_columns(
+        self, inputs: Tensors, features: Tensors, items: tf.Tensor, scores: tf.Tensor, explain: tf.Tensor
+    ) -> tf.Tensor:
+        """Columns of the history whose events raise the retrieval scores of items most.
+
+        Args:
+          inputs: `history_*` of the request; others are not looked at.
+          features: of the user tower, made of the inputs.
+          items: int32 [B, K].
+          scores: float32 [B, K], their retrieval scores; -inf for none.
+          explain: bool [B]; rows with False cost nothing.
+
+        Returns:
+          int32 [B, K]; -1 where no event's absence lowers the score, and in rows that are not to be explained.
+        """
+        none = tf.fill(tf.shape(items), -1)
+
+        def explained() -> tf.Tensor:
+            rows = tf.where(explain)  # [R, 1]
+
+            def of_rows(value: tf.Tensor) -> tf.Tensor:
+                return tf.gather(value, rows[:, 0])
+
+            history = {name: of_rows(value) for name, value in inputs.items() if name.startswith("history_")}
+            columns = self._columns(
+                history,
+                {name: of_rows(value) for name, value in features.items()},
+                self._catalogue.vectors(of_rows(items)),
+                of_rows(scores),
+            )
+            return tf.tensor_scatter_nd_update(none, rows, columns)
+
+        return tf.ensure_shape(tf.cond(tf.reduce_any(explain), outlined_branch(explained), lambda: none), items.shape)
+
+    def _columns(self, history: Tensors, features: Tensors, vectors: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        """The same for rows that are all to be explained; `vectors` float32 [R, K, dim] are those of the items."""
+        history["history_item_index"] = self._catalogue.indices(history["history_item_id"])
+        events, first, columns = self._reader.with_previous_event(history, features)
+        request = {name: value for name, value in features.items() if name not in events}
+        length = events.pop("length")
+        encode = self._encoder.encode_features
+        position = most_influential_events(encode, events, request, length, first, vectors, scores)
+        return tf.where(position >= 0, tf.gather(columns, tf.maximum(position, 0), batch_dims=1), -1)

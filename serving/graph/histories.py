@@ -1,4 +1,4 @@
-"""Histories as clients send them, brought into the shape that the user tower reads."""
+"""Brings histories from requests into the shape that the user tower reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Histories:
     """Left-aligned events, oldest first; W is the length of the batch's longest history, at least 1.
 
     Attributes:
-      columns: [B, W, ...] each; what lies beyond a row's length is undefined but of a valid value.
+      columns: [B, W, ...] each; values beyond a row's length are undefined but valid.
       valid: bool [B, W].
       length: int32 [B].
     """
@@ -23,25 +23,25 @@ class Histories:
     length: tf.Tensor
 
 
-def last_events(columns: Mapping[str, tf.Tensor], valid: tf.Tensor, keep: int) -> Histories:
-    """The last `keep` valid events of each row. Padding may lie anywhere: left, right or between.
+def last_events(columns: Mapping[str, tf.Tensor], valid: tf.Tensor, max_events: int) -> Histories:
+    """The last valid events of each row. Padding may be anywhere: left, right or between events.
 
     Args:
       columns: [B, H, ...] each; H may be 0.
       valid: bool [B, H].
-      keep: at least 1.
+      max_events: of a row; at least 1.
     """
-    last = [[0, 0], [0, 1]]  # one more column, so that there is one to point at
-    valid = tf.pad(valid, last)
+    one_more_column = [[0, 0], [0, 1]]  # so that `tf.gather` has a column to point at where H is 0
+    valid = tf.pad(valid, one_more_column)
     order = tf.argsort(tf.cast(~valid, tf.int32), axis=1, stable=True)  # events first, in their order
     count = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)  # [B]
-    length = tf.minimum(count, keep)
+    length = tf.minimum(count, max_events)
     width = tf.maximum(tf.reduce_max(length), 1)
-    place = (count - length)[:, tf.newaxis] + tf.range(width)  # [B, W]
-    place = tf.gather(order, tf.minimum(place, tf.shape(order)[1] - 1), batch_dims=1)
+    position = (count - length)[:, tf.newaxis] + tf.range(width)  # [B, W]
+    position = tf.gather(order, tf.minimum(position, tf.shape(order)[1] - 1), batch_dims=1)
     gathered = {}
     for name, column in columns.items():
         empty = "" if column.dtype == tf.string else tf.zeros([], column.dtype)
-        padding = last + [[0, 0]] * (column.shape.rank - 2)
-        gathered[name] = tf.gather(tf.pad(column, padding, constant_values=empty), place, batch_dims=1)
+        padding = one_more_column + [[0, 0]] * (column.shape.rank - 2)
+        gathered[name] = tf.gather(tf.pad(column, padding, constant_values=empty), position, batch_dims=1)
     return Histories(gathered, tf.range(width) < length[:, tf.newaxis], length)

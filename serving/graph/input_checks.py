@@ -1,46 +1,59 @@
-"""What a signature's inputs must be beside their types: failures are INVALID_ARGUMENT and name the input."""
+"""Checks of a signature's inputs that go beyond their types."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-Tensors = dict[str, tf.Tensor]
+from serving.graph.specs import Tensors
 
-# What is larger overflows within the models: to scores that are no numbers, or to an empty list.
-_LONGEST_VECTOR = 1.01  # of a text; 1 and what a half-precision copy of it is off by
-_LARGEST_NUMBER = 1e12  # of a dense feature
+# Larger values overflow within the models: scores would become NaN, or lists empty.
+_MAX_VECTOR_LENGTH = 1.01  # of a text's vector: 1, and the rounding error of a half-precision copy
+_MAX_NUMBER = 1e12  # of a dense feature
 
 
-def checked(inputs: Tensors, rows: str) -> Tensors:
-    """The same inputs, to be had only if they go together.
+def check_inputs(inputs: Tensors, rows: str) -> Tensors:
+    """The same inputs, which can be read only after all checks have passed.
+
+    A failed check ends the call with INVALID_ARGUMENT; its message names the input.
 
     Args:
       inputs: of one signature, batch first; those called `history_*` have as many columns as `history_item_id`.
-      rows: name of the input, of one dimension, whose length is the batch's.
+      rows: name of the input, of one dimension, whose length is the batch size.
     """
+    checks = [*_shape_checks(inputs, rows), *_value_checks(inputs)]
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(value) for name, value in inputs.items()}
+
+
+def _shape_checks(inputs: Tensors, rows: str) -> list[tf.Operation]:
     batch = tf.shape(inputs[rows])[0]
     checks = []
     for name, value in inputs.items():
         if name.startswith("history_"):
-            shape = [batch, tf.shape(inputs["history_item_id"])[1]]
+            expected = [batch, tf.shape(inputs["history_item_id"])[1]]
             message = f"`{name}` should have the shape [batch of `{rows}`, events of `history_item_id`]"
-            given = tf.shape(value) if value.shape.rank == 2 else tf.shape(value)[:2]
-            checks.append(tf.debugging.assert_equal(given, shape, message))
+            shape = tf.shape(value) if value.shape.rank == 2 else tf.shape(value)[:2]
+            checks.append(tf.debugging.assert_equal(shape, expected, message))
         elif name != rows:
             message = f"`{name}` should have as many rows as `{rows}`"
             checks.append(tf.debugging.assert_equal(tf.shape(value)[0], batch, message))
+    return checks
+
+
+def _value_checks(inputs: Tensors) -> list[tf.Operation]:
+    """Every comparison is false for NaN, so that NaN fails the check too."""
+    checks = []
     for name, value in inputs.items():
         if name.endswith("_embedding"):
-            short = tf.reduce_all(tf.norm(value, axis=-1) <= _LONGEST_VECTOR)  # NaN is not
+            short = tf.reduce_all(tf.norm(value, axis=-1) <= _MAX_VECTOR_LENGTH)
             message = f"`{name}` should be finite vectors as `encode_text` gives them, none longer than 1"
             checks.append(tf.debugging.Assert(short, [f"{message}; zeros where there is none"]))
         elif name.startswith("dense_"):
-            small = tf.reduce_all(tf.abs(value) <= _LARGEST_NUMBER)
-            message = f"`{name}` should be finite, none beyond {_LARGEST_NUMBER:g}"
+            small = tf.reduce_all(tf.abs(value) <= _MAX_NUMBER)
+            message = f"`{name}` should be finite, none beyond {_MAX_NUMBER:g}"
             checks.append(tf.debugging.Assert(small, [f"{message}; zeros where there is none"]))
     if "diversity" in inputs:
-        share = inputs["diversity"]
-        within = tf.reduce_all((share >= 0.0) & (share <= 1.0))  # NaN is not
-        checks.append(tf.debugging.Assert(within, ["`diversity` should be from 0 to 1. Received:", share]))
-    with tf.control_dependencies(checks):
-        return {name: tf.identity(value) for name, value in inputs.items()}
+        diversity = inputs["diversity"]
+        in_range = tf.reduce_all((diversity >= 0.0) & (diversity <= 1.0))
+        checks.append(tf.debugging.Assert(in_range, ["`diversity` should be from 0 to 1. Received:", diversity]))
+    return checks

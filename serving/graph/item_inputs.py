@@ -1,43 +1,46 @@
-"""What a request says of an item, and how the item tower is told: columns of the items table as they stand there."""
+"""From raw inputs, which are columns of the items table as they stand there, to item vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from serving.graph.user_inputs import MANY, ONE, Specs, Tensors
+from serving.graph.specs import MANY, ONE, Specs, Tensors
 from trainer.config import Config
 from trainer.data.transform_graph import TransformGraph
 from trainer.text.store.vectors import as_stored
 from trainer.towers.inputs import ItemInputs
 
 
-class ItemInputReader:
-    """Makes the item tower's features of raw inputs, as ingestion and Transform do of a row of the items table.
+class ItemEncoder:
+    """Encodes items with the item tower. Features are made as ingestion and Transform make them of the items table.
 
     Args:
       config: the configuration.
-      inputs: what the item tower reads.
+      tower: the item tower.
       transform: the items' transform graph; needed if the tower reads categorical, multi-valued or numeric features.
-      encode: texts string [N] -> vectors float32 [N, width]; needed if the tower reads texts.
+      encode_text: texts string [N] -> vectors float32 [N, width]; needed if the tower reads texts.
     """
 
     def __init__(
         self,
         config: Config,
-        inputs: ItemInputs,
+        tower: Any,
         transform: TransformGraph | None,
-        encode: Callable[[tf.Tensor], tf.Tensor],
+        encode_text: Callable[[tf.Tensor], tf.Tensor] | None,
     ) -> None:
-        self._inputs, self._transform = inputs, transform
-        self._encode = lambda texts: as_stored(encode(texts))
+        inputs: ItemInputs = tower.inputs
+        if transform is None and (inputs.categorical or inputs.multi_valued or inputs.numeric):
+            raise ValueError("`item_transform` should be given: the item tower reads categories. Received: None")
+        self._tower, self._inputs, self._transform, self._encode_text = tower, inputs, transform, encode_text
         columns = list(config.data.items.text) if config.data.items is not None else []
         self._texts = [f"text_{name}" for name in columns] if inputs.text_width else []
 
     def specs(self) -> Specs:
         """The inputs that describe an item: `text_*`, `categorical_*` [B], `multi_valued_*` [B, V] padded with "",
-        `numeric_*` [B], NaN where it is not known, and `dense_*` [B, width], zeros where it is not known.
+        `numeric_*` [B], NaN where unknown, and `dense_*` [B, width], zeros where unknown.
         """
         inputs = self._inputs
         specs = {name: tf.TensorSpec(ONE, tf.string) for name in self._texts}
@@ -48,23 +51,33 @@ class ItemInputReader:
             f"dense_{name}": tf.TensorSpec([None, width], tf.float32) for name, width in inputs.dense.items()
         }
 
-    def read(self, inputs: Tensors, rows: tf.Tensor) -> Tensors:
-        """The item tower's features of a request with the inputs in `specs`; texts only of some rows, bool [B]."""
+    def encode(self, inputs: Tensors, with_texts: tf.Tensor, id_embedding: tf.Tensor) -> tf.Tensor:
+        """Vectors of items, float32 [B, dim].
+
+        Args:
+          inputs: those in `specs`.
+          with_texts: bool [B], rows whose texts are encoded; others are encoded as if they had none.
+          id_embedding: float32 [1, dim], of all rows.
+        """
+        return self._tower(self._features(inputs, with_texts), unknown=id_embedding)
+
+    def _features(self, inputs: Tensors, with_texts: tf.Tensor) -> Tensors:
         features = {name: value for name, value in inputs.items() if name.startswith("dense_")}
-        singles = {name: value for name, value in inputs.items() if name.startswith(("categorical_", "numeric_"))}
-        if singles:
-            features |= self._ids(singles)
+        single_valued = {name: value for name, value in inputs.items() if name.startswith(("categorical_", "numeric_"))}
+        if single_valued:
+            features |= self._ids(single_valued)
         for name in (name for name in inputs if name.startswith("multi_valued_")):
             ids = self._ids({name: tf.reshape(inputs[name], [-1])})[name]
             ids = tf.sort(tf.reshape(ids, tf.shape(inputs[name])), axis=1, direction="DESCENDING")
             repeated = tf.pad(ids[:, 1:] == ids[:, :-1], [[0, 0], [1, 0]])[:, : tf.shape(ids)[1]]
             features[name] = tf.where(repeated, 0, ids)  # a value counts once, as in the table
         if self._inputs.text_width:
-            written = tf.fill(tf.shape(rows), "")
+            assert self._encode_text is not None
+            text = tf.fill(tf.shape(with_texts), "")
             for column in (tf.strings.strip(inputs[name]) for name in self._texts):
-                between = tf.where((written != "") & (column != ""), "\n", "")
-                written = tf.strings.join([written, between, column])
-            features["text"] = self._encode(tf.where(rows, written, ""))
+                separator = tf.where((text != "") & (column != ""), "\n", "")
+                text = tf.strings.join([text, separator, column])
+            features["text"] = as_stored(self._encode_text(tf.where(with_texts, text, "")))
         return features
 
     def _ids(self, raw: Tensors) -> Tensors:

@@ -1,6 +1,6 @@
-"""What a request says of a user, and how the user tower is told.
+"""From raw inputs that describe a user to features of the user tower.
 
-Inputs are those that the tower reads, no more: a model that was trained without event texts does not ask for them. Rows
+There are inputs only for what the tower reads: a model that was trained without event texts has no input for them. Rows
 are padded on the right with "" and 0.
 """
 
@@ -12,16 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from serving.graph.histories import Histories, last_events
-from serving.graph.input_checks import Tensors
+from serving.graph.specs import MANY, ONE, Specs, Tensors
 from trainer.config import Config
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.data.transform_graph import TransformGraph
 from trainer.text.store.vectors import as_stored
 from trainer.towers.inputs import UserInputs
-
-Specs = dict[str, tf.TensorSpec]
-
-ONE, MANY = [None], [None, None]  # shapes of inputs: a value a row, a list a row
 
 
 class UserInputReader:
@@ -31,10 +27,10 @@ class UserInputReader:
       config: the configuration.
       inputs: what the user tower reads.
       transform: the sequences' transform graph; needed if the tower reads event kinds, context or profile.
-      encode: texts string [N] -> vectors float32 [N, width]; needed if the tower reads texts.
+      encode_text: texts string [N] -> vectors float32 [N, width]; needed if the tower reads texts.
 
     Attributes:
-      kept: so many last events of a history are read.
+      max_events: so many last events of a history are read.
     """
 
     def __init__(
@@ -42,18 +38,17 @@ class UserInputReader:
         config: Config,
         inputs: UserInputs,
         transform: TransformGraph | None,
-        encode: Callable[[tf.Tensor], tf.Tensor],
+        encode_text: Callable[[tf.Tensor], tf.Tensor] | None,
     ) -> None:
         self._config, self._inputs = config, inputs
-        self._transform = transform
-        self._encode = lambda texts: as_stored(encode(texts))
-        self.kept = min(config.serving.max_history, config.model.max_history)
+        self._transform, self._encode_text = transform, encode_text
+        self.max_events = min(config.serving.max_history, config.model.max_history)
 
     def specs(self, *, embedded: bool = False) -> Specs:
         """The inputs that describe a user.
 
         Args:
-          embedded: with vectors from `encode_text` in place of texts, zeros for none.
+          embedded: with vectors from the signature `encode_text` in place of texts, zeros where there is no text.
         """
         inputs = self._inputs
         specs = {"user_id": tf.TensorSpec(ONE, tf.string), "history_item_id": tf.TensorSpec(MANY, tf.string)}
@@ -83,48 +78,53 @@ class UserInputReader:
         Args:
           inputs: those in `specs`, and `history_item_index` int64 [B, H]; others are not looked at.
         """
-        histories = self._events(inputs, self.kept)
+        histories = self._last_events(inputs, self.max_events)
         features = self._event_features(histories) | self._request_features(inputs)
         if "query_text_embedding" in inputs:
             features["query"] = as_stored(inputs["query_text_embedding"])
         return features | self._texts(histories, inputs.get("query_text"))
 
-    def with_one_more_event(self, inputs: Tensors, features: Tensors) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """The events of a request and, where its history is longer than what is read, the one before them.
+    def with_previous_event(self, inputs: Tensors, features: Tensors) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """The events that are read and, where the history is longer, the event before them.
 
-        Without one of its events, a request would be read with that one in front.
+        If one of the events were missing from the history, the previous event would be read in its place.
 
         Args:
           inputs: `history_*`, as for `read`.
-          features: what `read` made of them; texts that it has are not encoded again.
+          features: the result of `read`; its texts are not encoded again.
 
         Returns:
-          features of the events alone, [B, H, ...], and `length`; int32 [B], 1 where the first event is the one more;
-          int32 [B, H], columns of the inputs where the events stand.
+          features of the events alone, [B, W, ...], and `length`; int32 [B], 1 where the first event is the previous
+          one, else 0; int32 [B, W], columns of the inputs that hold the events.
         """
         ids = inputs["history_item_id"]
         column = tf.broadcast_to(tf.range(tf.shape(ids)[1]), tf.shape(ids))
-        histories = self._events({**inputs, "history_column": column}, self.kept + 1)
-        wider = self._event_features(histories)
-        more = wider["length"] > self.kept  # [B]
+        histories = self._last_events({**inputs, "history_column": column}, self.max_events + 1)
+        events = self._event_features(histories)
+        has_previous = events["length"] > self.max_events  # [B]
         if "history_text" in inputs:
-            oldest = self._encode(tf.where(more, histories.columns["history_text"][:, 0], ""))
-            text = features["text"]  # [B, H or one less, width]
-            before = tf.concat([oldest[:, tf.newaxis], text], axis=1)
-            text = tf.where(more[:, tf.newaxis, tf.newaxis], before, tf.pad(text, [[0, 0], [0, 1], [0, 0]]))
-            wider["text"] = text[:, : tf.shape(histories.valid)[1]]
-        return wider, tf.cast(more, tf.int32), histories.columns["history_column"]
+            previous = self._encode(tf.where(has_previous, histories.columns["history_text"][:, 0], ""))
+            text = features["text"]  # [B, W or W - 1, width]
+            longer = tf.concat([previous[:, tf.newaxis], text], axis=1)
+            text = tf.where(has_previous[:, tf.newaxis, tf.newaxis], longer, tf.pad(text, [[0, 0], [0, 1], [0, 0]]))
+            events["text"] = text[:, : tf.shape(histories.valid)[1]]
+        return events, tf.cast(has_previous, tf.int32), histories.columns["history_column"]
 
     def _is_numeric(self, profile: str) -> bool:
         users = self._config.data.users
         return users is not None and profile in users.numeric
 
-    def _events(self, inputs: Tensors, keep: int) -> Histories:
+    def _encode(self, texts: tf.Tensor) -> tf.Tensor:
+        assert self._encode_text is not None
+        return as_stored(self._encode_text(texts))
+
+    @staticmethod
+    def _last_events(inputs: Tensors, max_events: int) -> Histories:
         columns = {name: value for name, value in inputs.items() if name.startswith("history_")}
-        return last_events(columns, inputs["history_item_id"] != "", keep)
+        return last_events(columns, inputs["history_item_id"] != "", max_events)
 
     def _event_features(self, histories: Histories) -> Tensors:
-        columns, valid = histories.columns, histories.valid  # each [B, H]
+        columns, valid = histories.columns, histories.valid  # [B, W] each
         item_index = tf.where(valid, tf.cast(columns["history_item_index"], tf.int32), UNKNOWN_ITEM)
         features = {"item_index": item_index, "length": histories.length}
         if self._inputs.events:
@@ -139,15 +139,18 @@ class UserInputReader:
             features["text"] = tf.where(valid[..., tf.newaxis], as_stored(columns["history_text_embedding"]), 0.0)
         return features
 
-    def _ratings(self, given: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        """As training has them, NaN for none. Clients may say so too; and with 0, as everywhere, unless that is one."""
-        none = [] if self._inputs.rating_zero else [0.0]
+    def _ratings(self, ratings: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Ratings with NaN where there is none, as in training.
+
+        Clients mark a missing rating by NaN, by `missing_rating`, or, unless 0 is a rating in the training data, by 0.
+        """
+        missing_values = [] if self._inputs.rating_zero else [0.0]
         if self._config.data.interactions.missing_rating is not None:
-            none.append(self._config.data.interactions.missing_rating)
+            missing_values.append(self._config.data.interactions.missing_rating)
         present = valid
-        for value in none:
-            present &= given != value
-        return tf.where(present, given, np.nan)
+        for value in missing_values:
+            present &= ratings != value
+        return tf.where(present, ratings, np.nan)
 
     def _request_features(self, inputs: Tensors) -> Tensors:
         features = {}
@@ -160,11 +163,11 @@ class UserInputReader:
         return features
 
     def _texts(self, histories: Histories, query: tf.Tensor | None) -> Tensors:
-        """Vectors of what was written with events and of the query, encoded together: a repeated text costs once."""
+        """Vectors of the events' texts and of the query, encoded in one call: a repeated text is encoded once."""
         flat = []
         if "history_text" in histories.columns:
-            written = tf.where(histories.valid, histories.columns["history_text"], "")  # [B, H]
-            flat.append(tf.reshape(written, [-1]))
+            texts = tf.where(histories.valid, histories.columns["history_text"], "")  # [B, W]
+            flat.append(tf.reshape(texts, [-1]))
         if query is not None:
             flat.append(query)
         if not flat:

@@ -47,7 +47,7 @@ def batches(draw):
     ]
 )
 def best(scores, vectors, share):
-    return diversity.best(scores, lambda: vectors, share, COUNT)
+    return diversity.top_candidates(scores, lambda: vectors, share, COUNT)
 
 
 @settings(max_examples=100, deadline=None)

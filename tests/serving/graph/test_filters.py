@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.graph.categories import Categories
-from serving.graph.filters import best_without
+from serving.graph.filters import top_items_excluding
 from serving.graph.recommender import Recommender
 from tests.serving import exported
 from tests.serving.exported import COLOURS, LATE_COLOUR, K, Session, Traced, texts
@@ -151,10 +151,10 @@ def test_nobody_asks_and_nobody_is_there(filtered):
     excluded=st.lists(st.integers(0, 6), max_size=5),
     k=st.integers(1, 9),
 )
-def test_best_without(scores, excluded, k):
+def test_top_items_excluding(scores, excluded, k):
     values = tf.constant(scores, tf.float32, [len(scores), 7])
     banned = tf.constant(excluded * len(scores), tf.int64, [len(scores), len(excluded)])
-    found = best_without(values, banned, k)
+    found = top_items_excluding(values, banned, k)
     assert found[0].shape == found[1].shape == (len(scores), k)
     for row, score, item in zip(scores, *(part.numpy() for part in found), strict=True):
         may = [i for i in range(1, 7) if i not in excluded and row[i] > -np.inf]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from serving.client.prediction_client import PredictionClient
-from serving.graph.input_checks import checked
+from serving.graph.input_checks import check_inputs
 from serving.server.batching.batched_servable import merge, padded_shapes
 from tests.serving.batches import LONG, call_together, spy_on_runs
 
@@ -46,7 +46,7 @@ def two_histories(tmp_path_factory, start):
                 "exclude_item_id": exclude_item_id,
                 "history_text": history_text,
             }
-            inputs = checked(inputs, "user_id")
+            inputs = check_inputs(inputs, "user_id")
             events = tf.strings.reduce_join(inputs["history_item_id"] + inputs["history_text"], -1)
             return {"read": events + "-" + tf.strings.reduce_join(inputs["exclude_item_id"], -1)}
 
