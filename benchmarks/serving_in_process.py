@@ -50,7 +50,8 @@ class InProcess:
 
     def metadata(self) -> ModelMetadata:
         """As a client's."""
-        from serving.client.metadata import METADATA_FIELD, parse_metadata
+        from serving.client.metadata import parse_metadata
+        from serving.wire.api import METADATA_FIELD
         from serving.wire.protos import wire_pb2
 
         response = wire_pb2.GetModelMetadataResponse()

@@ -1,4 +1,4 @@
-"""Files beside an exported graph. TensorFlow Serving reads the warm-up requests alone."""
+"""Files that an exported model has beside its graph. TensorFlow Serving reads only the warm-up requests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The recommender's clients: typed Python in and out, over gRPC, without TensorFlow.
+"""Clients of a served recommender: typed Python over gRPC, without TensorFlow.
 
 with RecommenderClient("127.0.0.1:8500") as client:
     for item in client.recommend(user_id="u1", history=["b12", "b7"], query="a quiet novel"):

@@ -1,29 +1,30 @@
-"""What callers have, as the arrays that a model's inputs are."""
+"""Converts values of callers into arrays of a model's inputs."""
 
 from typing import Any
 
 import numpy as np
 
 from serving.client.metadata import TensorSpec
-from serving.wire.errors import refused
+from serving.wire.errors import invalid_argument
+from serving.wire.tensors import bytes_array
 
 
 def as_array(name: str, value: Any, spec: TensorSpec | None) -> np.ndarray:
     """`value` as an array of the input's dtype. Strings are encoded as UTF-8.
 
     Raises:
-        ServingError: it is not rectangular, not of that type, out of its range, or not of that rank.
+        ServingError: INVALID_ARGUMENT: it is not rectangular, not of the input's type or rank, or out of range.
     """
     try:
-        if spec is None:  # the server will say that there is no such input
+        if spec is None:  # the model has no such input: the server's answer will say so
             array = np.asarray(value)
             return _encoded(array) if array.dtype.kind in "OUS" else array
         array = _encoded(np.asarray(value, object)) if spec.dtype == object else _numbers(value, spec.dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        wanted = f"an array of {spec.type_name}" if spec else "an array of strings or numbers"
-        raise refused(f"input `{name}` should be {wanted}: {error}") from None
+        expected = f"an array of {spec.type_name}" if spec else "an array of strings or numbers"
+        raise invalid_argument(f"input `{name}` should be {expected}: {error}") from None
     if spec.shape is not None and len(spec.shape) != array.ndim:
-        raise refused(
+        raise invalid_argument(
             f"input `{name}` should have {len(spec.shape)} dimensions, batch first. Received: shape {array.shape}"
         )
     return array
@@ -41,13 +42,12 @@ def _numbers(value: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def _encoded(array: np.ndarray) -> np.ndarray:
-    flat = array.ravel()
-    encoded = np.empty(flat.size, object)
-    for position, text in enumerate(flat.tolist()):
-        if isinstance(text, str):
-            encoded[position] = text.encode("utf-8")
-        elif isinstance(text, bytes):
-            encoded[position] = text
-        else:
-            raise TypeError(f"received {text!r} where a string belongs")
-    return encoded.reshape(array.shape)
+    return bytes_array([_encoded_string(value) for value in array.ravel().tolist()]).reshape(array.shape)
+
+
+def _encoded_string(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    if isinstance(value, bytes):
+        return value
+    raise TypeError(f"received {value!r} where a string belongs")

@@ -1,4 +1,4 @@
-"""How a client is connected: TLS, keep-alive and gRPC's channel options."""
+"""The connection of a client: TLS, keep-alive and gRPC's channel options."""
 
 import math
 import ssl
@@ -9,13 +9,13 @@ from os import PathLike, fspath
 import grpc
 
 from serving.wire.api import MESSAGE_SIZE_OPTIONS
-from serving.wire.errors import ServingError, refused
+from serving.wire.errors import ServingError, invalid_argument
 
 _OPTIONS = (
     *MESSAGE_SIZE_OPTIONS,
-    ("grpc.enable_http_proxy", 0),  # a model server is a neighbour
-    # Between two tries to connect, calls fail at once. By default that grows from a second to two minutes: a server
-    # that is back would go unnoticed for as long, and retries would all fall into one such pause.
+    ("grpc.enable_http_proxy", 0),  # model servers are in the same network
+    # Between two attempts to connect, calls fail at once. gRPC's default for this pause grows from one second to two
+    # minutes: for as long a server that is available again would not be used, and all retries would fail.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
@@ -41,17 +41,17 @@ class Tls:
 
     def __post_init__(self) -> None:
         if (self.private_key is None) != (self.certificate_chain is None):
-            given, other = "private_key", "certificate_chain"
+            present, missing = "private_key", "certificate_chain"
             if self.private_key is None:
-                given, other = other, given
-            raise refused(f"`{given}` needs `{other}`: mutual TLS takes both")
+                present, missing = missing, present
+            raise invalid_argument(f"`{present}` needs `{missing}`: mutual TLS takes both")
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Reads the files.
 
         Raises:
             ServingError: FAILED_PRECONDITION, with the file's name: it cannot be read, is no such PEM file, or key and
-                certificate do not belong together. gRPC itself would only say that it cannot connect.
+                certificate do not belong together. gRPC itself would only report that it cannot connect.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.root_certificates is not None:
@@ -59,7 +59,7 @@ class Tls:
             _check(roots, "no PEM file of certificates", lambda: context.load_verify_locations(roots))
         if self.private_key is not None and self.certificate_chain is not None:
             key, chain = fspath(self.private_key), fspath(self.certificate_chain)
-            _read(key)  # what is missing is named before both are looked at together
+            _read(key)  # first: a missing file is reported before the two are compared
             _check(chain, "no PEM file of certificates", lambda: context.load_verify_locations(chain))
             _check(
                 key,
@@ -73,16 +73,16 @@ class Tls:
 
 @dataclass(frozen=True)
 class KeepAlive:
-    """Pings by which a dead connection is noticed.
+    """Pings that detect a dead connection.
 
-    A gRPC server ends connections that ping more often than it permits: by default, TensorFlow Serving's and the
-    embedded server's too, every 5 minutes while a call runs and every 2 hours while none does.
+    A gRPC server closes connections that ping more often than it permits. The default of gRPC, which TensorFlow Serving
+    and the embedded server use, is every 5 minutes while a call runs and every 2 hours while none runs.
 
     Attributes:
         interval: seconds between two pings.
-        timeout: seconds until a ping, or data, that nobody acknowledges ends the connection.
-        without_calls: ping while no call runs too. For servers that permit it, behind something that forgets quiet
-            connections.
+        timeout: seconds without acknowledgement of a ping, or of data, after which the connection is closed.
+        without_calls: also ping while no call runs: for servers that permit it, behind a proxy or firewall that drops
+            idle connections.
     """
 
     interval: float = 300.0
@@ -93,7 +93,7 @@ class KeepAlive:
         for name in ("interval", "timeout"):
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-                raise refused(f"`{name}` should be positive seconds. Received: `{name}={seconds!r}`")
+                raise invalid_argument(f"`{name}` should be positive seconds. Received: `{name}={seconds!r}`")
 
     def options(self) -> Options:
         options: Options = [
@@ -109,7 +109,7 @@ DEFAULT_KEEP_ALIVE = KeepAlive()
 
 
 def channel_options(tls: Tls | None, keep_alive: KeepAlive) -> Options:
-    """For `grpc` and `grpc.aio` alike."""
+    """Options of a channel of `grpc` or `grpc.aio`."""
     options: Options = [*_OPTIONS, *keep_alive.options()]
     if tls is not None and tls.server_name:
         options.append(("grpc.ssl_target_name_override", tls.server_name))

@@ -1,4 +1,4 @@
-"""Ids on their way to the model and back."""
+"""Converts ids between the caller's and the model's, which may be pseudonyms."""
 
 from collections.abc import Iterable
 
@@ -8,12 +8,12 @@ from serving.wire.errors import ServingError
 
 
 class Identifiers:
-    """Replaces ids by pseudonyms where there is a key; without one, ids stay as they are.
+    """Replaces ids by pseudonyms if there is a key; without one, ids stay as they are.
 
     Args:
         key_env: environment variable that holds the key.
         key_file: file that holds it.
-        known_item_ids: ids to recognise in answers.
+        known_item_ids: ids whose pseudonyms are replaced by them in answers.
     """
 
     def __init__(self, key_env: str | None, key_file: str | None, known_item_ids: Iterable[str]) -> None:
@@ -24,12 +24,12 @@ class Identifiers:
             except PseudonymKeyError as error:
                 raise ServingError("FAILED_PRECONDITION", str(error)) from None
         known = check_strings("known_item_ids", known_item_ids)
-        self._known = {self.sent(item_id): item_id for item_id in known} if self._key else {}
+        self._known = {self.model_id(item_id): item_id for item_id in known} if self._key else {}
 
-    def sent(self, identifier: str) -> str:
-        """The model's id for the caller's. "" means nobody, or nothing, to both."""
+    def model_id(self, identifier: str) -> str:
+        """The model's id for the caller's. "" is no id for both."""
         return pseudonym(self._key, identifier) if self._key is not None and identifier else identifier
 
-    def returned(self, identifier: str) -> str:
-        """The caller's id for the model's, where it is known."""
+    def caller_id(self, identifier: str) -> str:
+        """The caller's id for the model's if it is a known item's, else the model's."""
         return self._known.get(identifier, identifier)

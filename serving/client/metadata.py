@@ -1,4 +1,4 @@
-"""A model's signatures, as the server describes them."""
+"""The signatures of a served model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from serving.wire.tensors import numpy_dtype, type_name
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output. `dtype` is NumPy's (object for strings); `shape` has -1 where any size is fine."""
+    """An input or output. `dtype` is NumPy's (object for strings); `shape` has -1 for any size, None is any shape."""
 
     dtype: np.dtype
     shape: tuple[int, ...] | None
@@ -23,6 +23,8 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class SignatureSpec:
+    """The inputs and outputs of a signature, by name."""
+
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
 
@@ -36,7 +38,11 @@ class ModelMetadata:
 
 
 def parse_metadata(response: wire_pb2.GetModelMetadataResponse) -> ModelMetadata:
-    """Raises ServingError for what is no metadata, or has types that no tensor can have."""
+    """The signatures in a response of GetModelMetadata.
+
+    Raises:
+        ServingError: DATA_LOSS: it holds no signatures; UNIMPLEMENTED: a tensor has a type that NumPy lacks.
+    """
     packed = response.metadata[METADATA_FIELD]
     try:
         signature_map = wire_pb2.SignatureDefMap.FromString(packed.value)
@@ -48,7 +54,7 @@ def parse_metadata(response: wire_pb2.GetModelMetadataResponse) -> ModelMetadata
             {name: _spec(info) for name, info in sorted(signature.outputs.items())},
         )
         for key, signature in signature_map.signature_def.items()
-        if signature.method_name  # the others are the loader's own
+        if signature.method_name  # signatures without one are internal to TensorFlow's loader
     }
     return ModelMetadata(response.model_spec.version.value, signatures)
 

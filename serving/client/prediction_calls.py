@@ -1,20 +1,19 @@
-"""The calls to one model of one server, as coroutines."""
+"""Calls to one model of one server, as coroutines."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-import grpc
 import numpy as np
 
 from serving.client.arrays import as_array
 from serving.client.connection import DEFAULT_KEEP_ALIVE, KeepAlive, Tls
 from serving.client.metadata import ModelMetadata, SignatureSpec, parse_metadata
 from serving.client.retry import DEFAULT_RETRY, Deadline, Retry, check_timeout
+from serving.client.server_connection import ServerConnection
 from serving.client.transport import Method, Request, Response, Transport
 from serving.wire.api import METADATA_FIELD, MODEL_SERVICE, PREDICTION_SERVICE
-from serving.wire.errors import ServingError, refused
+from serving.wire.errors import ServingError, invalid_argument
 from serving.wire.protos import wire_pb2
 from serving.wire.tensors import array_from_tensor, fill_tensor
 
@@ -23,9 +22,9 @@ _METADATA = Method(
     f"/{PREDICTION_SERVICE}/GetModelMetadata", wire_pb2.GetModelMetadataRequest, wire_pb2.GetModelMetadataResponse
 )
 _STATUS = Method(f"/{MODEL_SERVICE}/GetModelStatus", wire_pb2.GetModelStatusRequest, wire_pb2.GetModelStatusResponse)
-# What a server answers when a request was built for another version's signature.
+# Codes of a server that receives inputs for another version's signature.
 _SIGNATURE_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
-_POLL_SECONDS = 0.1  # between two looks at a model that is not available yet
+_POLL_SECONDS = 0.1  # between two status calls while a model is not available
 
 Build = Callable[[SignatureSpec], Mapping[str, np.ndarray]]
 
@@ -40,21 +39,21 @@ class VersionStatus:
 
 
 class Prediction(NamedTuple):
-    """Outputs by name, and the model's version that made them."""
+    """Outputs by name, and the version of the model that computed them."""
 
     outputs: dict[str, np.ndarray]
     version: int
 
 
-class _Choice(NamedTuple):
-    """Which version of the model is asked; neither: the latest."""
+class _VersionChoice(NamedTuple):
+    """A version of the model, by number or label; the latest if both are None."""
 
     version: int | None
     label: str | None
 
 
 class PredictionCalls:
-    """What `serving.client.prediction_client` offers, but for the way in which a caller waits."""
+    """The methods of `serving.client.prediction_client`'s clients, which differ only in how they wait."""
 
     _transport_type: ClassVar[type[Transport]]
 
@@ -74,10 +73,9 @@ class PredictionCalls:
         self.model_name = model_name
         self.timeout = check_timeout(timeout)
         self.retry = retry
-        self._default_choice = _choice(version, version_label)
-        self._metadata_of: dict[_Choice, ModelMetadata] = {}
-        self._closed = False
-        self._transport = self._transport_type(address, tls, keep_alive)
+        self._default_choice = _version_choice(version, version_label)
+        self._cached_metadata: dict[_VersionChoice, ModelMetadata] = {}
+        self._connection = ServerConnection(address, self._transport_type(address, tls, keep_alive))
 
     async def _predict(
         self,
@@ -96,7 +94,7 @@ class PredictionCalls:
             inputs: by name, arrays or (nested) lists, batch first. Strings are `str` or `bytes`.
             output_filter: the outputs to return; all if left out.
             version: of the model, in place of the client's.
-            version_label: likewise.
+            version_label: of the model, in place of the client's version or label.
             timeout: seconds for this call, in place of the client's.
 
         Returns:
@@ -106,68 +104,70 @@ class PredictionCalls:
         def build(spec: SignatureSpec) -> dict[str, np.ndarray]:
             return {name: as_array(name, value, spec.inputs.get(name)) for name, value in inputs.items()}
 
-        choice, deadline = self._chosen(version, version_label), self._deadline(timeout)
+        choice, deadline = self._choice(version, version_label), self._deadline(timeout)
         return (await self._run(signature, build, output_filter or (), choice, deadline)).outputs
 
     async def _status(self, version: int | None = None, *, timeout: float | None = None) -> list[VersionStatus]:
         """The states of the model's versions, highest first; or of one version."""
-        return await self._statuses(_choice(version, None), self._deadline(timeout), wait_for_ready=False)
+        return await self._statuses(_version_choice(version, None), self._deadline(timeout), wait_for_ready=False)
 
     async def _metadata(
         self, version: int | None = None, *, version_label: str | None = None, timeout: float | None = None
     ) -> ModelMetadata:
-        """The signatures of the client's version, or of another one, asked anew."""
-        return await self._ask_metadata(self._chosen(version, version_label), self._deadline(timeout))
+        """The signatures of the client's version, or of another one; calls the server every time."""
+        return await self._load_metadata(self._choice(version, version_label), self._deadline(timeout))
 
     async def _wait_until_available(self, timeout: float = 60.0) -> int:
-        """Waits until there is a server and it has the model.
+        """Waits until a server answers and the model is available.
 
         Returns:
             The version that answers: the client's, or the highest that is available.
 
         Raises:
-            ServingError: NOT_FOUND for a model that the server does not have; INVALID_ARGUMENT for a label it does not
-                have; DEADLINE_EXCEEDED with the versions' states.
+            ServingError: NOT_FOUND if the server has no such model; INVALID_ARGUMENT if it has no such label;
+                DEADLINE_EXCEEDED with the versions' states.
         """
         deadline, choice = Deadline(timeout), self._default_choice
-        told = ""
-        while deadline.left() > 0:
+        problem = ""
+        while deadline.remaining() > 0:
             try:
-                statuses = await self._statuses(_Choice(choice.version, None), deadline, wait_for_ready=True)
+                statuses = await self._statuses(_VersionChoice(choice.version, None), deadline, wait_for_ready=True)
                 available = [status.version for status in statuses if status.state == "AVAILABLE"]
                 if available and choice.label is None:
                     return max(available)
-                if available:  # GetModelStatus ignores labels: the versions it tells of may not be the label's
-                    return (await self._ask_metadata(choice, deadline)).version
+                if available:  # GetModelStatus ignores labels: only the metadata shows which version has the label
+                    return (await self._load_metadata(choice, deadline)).version
                 states = (f"{status.version}: {status.state} {status.error}".rstrip() for status in statuses)
-                told = f"versions {', '.join(states)}"
-            except ServingError as error:  # a server that stops, or the deadline within a call
+                problem = f"versions {', '.join(states)}"
+            except ServingError as error:  # the server is stopping, or the deadline passed during a call
                 if error.code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                     raise
-                told = told or error.message
-            await self._transport.sleep(min(_POLL_SECONDS, deadline.left()))
+                problem = problem or error.message
+            await self._connection.sleep(min(_POLL_SECONDS, deadline.remaining()))
         raise ServingError(
-            "DEADLINE_EXCEEDED", f"model {self.model_name} was not available within {timeout:g} s: {told}"
+            "DEADLINE_EXCEEDED", f"model {self.model_name} was not available within {timeout:g} s: {problem}"
         )
 
     async def _close(self) -> None:
         """Closes the connection."""
-        self._closed = True
-        await self._transport.close()
+        await self._connection.close()
 
     async def _run(
-        self, signature: str, build: Build, output_filter: Iterable[str], choice: _Choice, deadline: Deadline
+        self, signature: str, build: Build, output_filter: Iterable[str], choice: _VersionChoice, deadline: Deadline
     ) -> Prediction:
-        """Builds the inputs for the signature as last seen; once more if the model was swapped for another since."""
-        known = self._metadata_of.get(choice)
-        metadata = known or await self._ask_metadata(choice, deadline)
+        """Runs a signature with inputs built from the cached metadata.
+
+        If the server has loaded another version since and refuses them, they are built again from its metadata.
+        """
+        cached = self._cached_metadata.get(choice)
+        metadata = cached or await self._load_metadata(choice, deadline)
         try:
             return await self._run_once(metadata, signature, build, output_filter, choice, deadline)
         except ServingError as error:
-            if known is None or error.code not in _SIGNATURE_CODES:
+            if cached is None or error.code not in _SIGNATURE_CODES:
                 raise
-            metadata = await self._ask_metadata(choice, deadline)
-            if metadata.version == known.version:
+            metadata = await self._load_metadata(choice, deadline)
+            if metadata.version == cached.version:
                 raise
         return await self._run_once(metadata, signature, build, output_filter, choice, deadline)
 
@@ -177,7 +177,7 @@ class PredictionCalls:
         signature: str,
         build: Build,
         output_filter: Iterable[str],
-        choice: _Choice,
+        choice: _VersionChoice,
         deadline: Deadline,
     ) -> Prediction:
         key = signature or "serving_default"
@@ -193,16 +193,18 @@ class PredictionCalls:
         response = await self._call(_PREDICT, request, deadline)
         version = response.model_spec.version.value
         if version != metadata.version:
-            self._metadata_of.pop(choice, None)
+            self._cached_metadata.pop(choice, None)
         return Prediction({name: _output(name, tensor) for name, tensor in response.outputs.items()}, version)
 
-    async def _ask_metadata(self, choice: _Choice, deadline: Deadline) -> ModelMetadata:
-        request = wire_pb2.GetModelMetadataRequest(model_spec=self._model_spec(choice), metadata_field=[METADATA_FIELD])
+    async def _load_metadata(self, choice: _VersionChoice, deadline: Deadline) -> ModelMetadata:
+        request = wire_pb2.GetModelMetadataRequest(
+            model_spec=self._model_spec(choice), metadata_field=[METADATA_FIELD]
+        )
         metadata = parse_metadata(await self._call(_METADATA, request, deadline))
-        self._metadata_of[choice] = metadata
+        self._cached_metadata[choice] = metadata
         return metadata
 
-    async def _statuses(self, choice: _Choice, deadline: Deadline, wait_for_ready: bool) -> list[VersionStatus]:
+    async def _statuses(self, choice: _VersionChoice, deadline: Deadline, wait_for_ready: bool) -> list[VersionStatus]:
         request = wire_pb2.GetModelStatusRequest(model_spec=self._model_spec(choice))
         response = await self._call(_STATUS, request, deadline, wait_for_ready)
         return [
@@ -217,50 +219,15 @@ class PredictionCalls:
     async def _call(
         self, method: Method[Request, Response], request: Request, deadline: Deadline, wait_for_ready: bool = False
     ) -> Response:
-        attempt, failure = 0, None
-        while True:
-            if self._closed:
-                raise _closed_meanwhile()
-            attempt += 1
-            try:
-                return await self._transport.call(method, request, deadline.left(), wait_for_ready)
-            except grpc.RpcError as error:
-                if self._closed:
-                    raise _closed_meanwhile() from None
-                failure = self._failure(error, deadline, attempt, failure)
-            except (ValueError, grpc.aio.UsageError):  # of a channel that was closed meanwhile
-                if self._closed:
-                    raise _closed_meanwhile() from None
-                raise
-            except asyncio.CancelledError:  # by the channel that was closed, or by the application
-                if self._closed and not _asked_to_end():
-                    raise _closed_meanwhile() from None
-                raise
-            wait = self.retry.wait(attempt) if failure.code == "UNAVAILABLE" else None
-            if wait is None or wait >= deadline.left():
-                raise failure
-            await self._transport.sleep(wait)
-
-    def _failure(self, error: Any, deadline: Deadline, attempts: int, before: ServingError | None) -> ServingError:
-        code, message = error.code().name, error.details() or ""
-        if code == "UNAVAILABLE":
-            if message.startswith("failed to connect"):  # gRPC's own; any other message came from a server
-                message = f"no model server answers at {self.address} (`towers serve` starts one): {message}"
-            if attempts > 1:
-                message = f"{message} (tried {attempts} times)"
-        if code == "DEADLINE_EXCEEDED":
-            message = f"no answer from {self.address} within {deadline.seconds:g} s: {message}"
-            if before is not None:
-                message = f"{message}; before that: {before.message}"
-        return ServingError(code, message)
+        return await self._connection.call(method, request, deadline, self.retry, wait_for_ready)
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self.timeout if timeout is None else timeout)
 
-    def _chosen(self, version: int | None, label: str | None) -> _Choice:
-        return self._default_choice if version is None and label is None else _choice(version, label)
+    def _choice(self, version: int | None, label: str | None) -> _VersionChoice:
+        return self._default_choice if version is None and label is None else _version_choice(version, label)
 
-    def _model_spec(self, choice: _Choice) -> wire_pb2.ModelSpec:
+    def _model_spec(self, choice: _VersionChoice) -> wire_pb2.ModelSpec:
         spec = wire_pb2.ModelSpec(name=self.model_name)
         if choice.version is not None:
             spec.version.value = choice.version
@@ -269,14 +236,16 @@ class PredictionCalls:
         return spec
 
 
-def _choice(version: int | None, label: str | None) -> _Choice:
+def _version_choice(version: int | None, label: str | None) -> _VersionChoice:
     if version is not None and label is not None:
-        raise refused(f"one of `version` and `version_label` should be given. Received: {version!r} and {label!r}")
+        raise invalid_argument(
+            f"only one of `version` and `version_label` should be set. Received: {version!r} and {label!r}"
+        )
     if version is not None and (not isinstance(version, int) or not 0 <= version < 2**63):
-        raise refused(f"`version` should be a version's number. Received: `version={version!r}`")
+        raise invalid_argument(f"`version` should be a version's number. Received: `version={version!r}`")
     if label is not None and (not isinstance(label, str) or not label):
-        raise refused(f"`version_label` should be a label. Received: `version_label={label!r}`")
-    return _Choice(version, label)
+        raise invalid_argument(f"`version_label` should be a label. Received: `version_label={label!r}`")
+    return _VersionChoice(version, label)
 
 
 def _output(name: str, tensor: wire_pb2.TensorProto) -> np.ndarray:
@@ -284,12 +253,3 @@ def _output(name: str, tensor: wire_pb2.TensorProto) -> np.ndarray:
         return array_from_tensor(tensor)
     except ValueError as error:
         raise ServingError("DATA_LOSS", f"output `{name}` cannot be read: {error}") from None
-
-
-def _closed_meanwhile() -> ServingError:
-    return ServingError("FAILED_PRECONDITION", "the client is closed")
-
-
-def _asked_to_end() -> bool:
-    """Whether the application cancelled the running task. Python 3.10 does not know."""
-    return bool(getattr(asyncio.current_task(), "cancelling", int)())

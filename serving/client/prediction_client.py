@@ -16,19 +16,19 @@ AsyncClient = TypeVar("AsyncClient", bound="AsyncPredictionClient")
 class PredictionClient(PredictionCalls):
     """Calls one model of one server, over one connection.
 
-    Safe to share between threads. Every method raises ServingError: with the server's code and message, or with
-    INVALID_ARGUMENT for what the client refuses by itself.
+    Threads can share it. Every method raises ServingError: with the server's code and message, or with INVALID_ARGUMENT
+    if an argument is wrong.
 
     Args:
         address: `host:port`.
-        model_name: the name the server has the model under.
-        timeout: seconds until a call fails with DEADLINE_EXCEEDED, whatever it needs within: the model's metadata at
-            the first call, and tries after UNAVAILABLE.
+        model_name: the model's name at the server.
+        timeout: seconds until a call fails with DEADLINE_EXCEEDED, including the request for the model's metadata at
+            the first call and the attempts after UNAVAILABLE.
         version: of the model; the latest if left out.
         version_label: the label of a version, in place of its number.
         retry: how often, and after what waits, a call is tried again that ends with UNAVAILABLE.
-        tls: certificates; without, the connection is in the clear.
-        keep_alive: pings by which a dead connection is noticed.
+        tls: certificates; without, the connection is not encrypted.
+        keep_alive: pings that detect a dead connection.
     """
 
     _transport_type = BlockingTransport

@@ -1,4 +1,4 @@
-"""The calls to a served recommender, as coroutines."""
+"""Calls to a served recommender, as coroutines."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,16 +9,18 @@ import numpy as np
 from serving.client.connection import DEFAULT_KEEP_ALIVE, KeepAlive, Tls
 from serving.client.fallback import Fallback
 from serving.client.identifiers import Identifiers
+from serving.client.input_batches import Row, batch_inputs, user_row
 from serving.client.prediction_calls import Prediction, PredictionCalls
-from serving.client.requests import HistoryEvent, Row, UserRequest, batch_inputs, check_strings, user_row
+from serving.client.requests import HistoryEvent, UserRequest, check_strings
 from serving.client.results import RecommendationList, check_outputs, recommendation_lists
 from serving.client.retry import DEFAULT_RETRY, Retry
-from serving.wire.errors import ServingError, refused
+from serving.wire.errors import ServingError, invalid_argument
 from serving.wire.scores import NO_SCORE
+from serving.wire.tensors import bytes_array
 
 
 class RecommenderCalls(PredictionCalls):
-    """What `serving.client` offers, but for the way in which a caller waits."""
+    """The methods of `serving.client`'s recommender clients, which differ only in how they wait."""
 
     def __init__(
         self,
@@ -67,16 +69,16 @@ class RecommenderCalls(PredictionCalls):
         signature: str = "recommend",
         timeout: float | None = None,
     ) -> RecommendationList:
-        """Recommends items to one user: `recommend_many` of one `UserRequest`, whose attributes these are.
+        """Recommends items to one user: `recommend_many` for one `UserRequest` with these attributes.
 
         Args:
             k: at most this many items; as many as the model, or the fallback, has if left out.
-            signature: `recommend`; `recommend_embedded` with vectors in place of texts; `retrieve` for the first stage
-                only.
+            signature: `recommend`; `recommend_embedded` with vectors in place of texts; `retrieve` for retrieval
+                without ranking.
             timeout: seconds for this call, in place of the client's.
 
         Raises:
-            ServingError: INVALID_ARGUMENT for an input the model does not have.
+            ServingError: INVALID_ARGUMENT if the model lacks an input.
         """
         request = UserRequest(
             user_id=user_id,
@@ -90,8 +92,8 @@ class RecommenderCalls(PredictionCalls):
             features=features,
             query_embedding=query_embedding,
         )
-        (found,) = await self._recommend_many([request], k=k, signature=signature, timeout=timeout)
-        return found
+        (items,) = await self._recommend_many([request], k=k, signature=signature, timeout=timeout)
+        return items
 
     async def _recommend_many(
         self,
@@ -113,13 +115,13 @@ class RecommenderCalls(PredictionCalls):
             if self._fallback is None or not self._fallback.answers(failure, requests):
                 raise
             return [self._fallback.recommend(request, k, failure, self._identifiers) for request in requests]
-        lists = recommendation_lists(prediction.outputs, len(rows), self._identifiers.returned)
+        lists = recommendation_lists(prediction.outputs, len(rows), self._identifiers.caller_id)
         return [RecommendationList(items[:k], prediction.version) for items in lists]
 
     async def _rank(
         self, request: UserRequest, item_ids: Iterable[str], *, timeout: float | None = None
     ) -> RecommendationList:
-        """Scores given items for a user by the signature `rank`. Items the model does not know are left out.
+        """Scores items for a user with the signature `rank`. Items that the model does not know are left out.
 
         Args:
             request: the user.
@@ -128,16 +130,16 @@ class RecommenderCalls(PredictionCalls):
         Returns:
             The candidates, best first.
         """
-        candidates = {self._identifiers.sent(item_id): item_id for item_id in check_strings("item_ids", item_ids)}
+        candidates = {self._identifiers.model_id(item_id): item_id for item_id in check_strings("item_ids", item_ids)}
         if not candidates:
-            raise refused("`item_ids` should hold at least one item id")
+            raise invalid_argument("`item_ids` should hold at least one item id")
         (row,) = self._user_rows([request])
         prediction = await self._run_rows("rank", [row | {"candidate_item_id": list(candidates)}], timeout)
-        # The scores stand in the candidates' order; behind them may be those of padding, where a server batches calls.
+        # The scores are in the candidates' order. A server that batches calls pads them: the rest is cut off.
         outputs = {
             name: values[:, : len(candidates)] for name, values in prediction.outputs.items() if values.ndim == 2
         }
-        outputs["item_id"] = np.array([[item_id.encode() for item_id in candidates]], object)
+        outputs["item_id"] = bytes_array([item_id.encode() for item_id in candidates])[np.newaxis]
         (items,) = recommendation_lists(outputs, 1, lambda item_id: candidates.get(item_id, item_id))
         scored = [item for item in items if item.score != NO_SCORE]
         return RecommendationList(sorted(scored, key=lambda item: -item.score), prediction.version)
@@ -150,19 +152,20 @@ class RecommenderCalls(PredictionCalls):
         k: int | None = None,
         timeout: float | None = None,
     ) -> list[RecommendationList]:
-        """What is most like each of some items: a list for each, best first, by the signature `similar_items`.
+        """The items most similar to each item, with the signature `similar_items`: a list for each, best first.
 
         Args:
-            exclude: item ids that must not come back.
+            item_ids: of the catalogue; the list of an unknown item is empty.
+            exclude: ids of items that must not be returned.
             k: at most this many items; as many as the model returns if left out.
         """
         _check_k(k)
-        excluded = [self._identifiers.sent(item_id) for item_id in check_strings("exclude", exclude)]
+        excluded = [self._identifiers.model_id(item_id) for item_id in check_strings("exclude", exclude)]
         rows = self._item_rows(item_ids)
         for row in rows:
             row |= {"exclude_item_id": excluded} if excluded else {}
         prediction = await self._run_rows("similar_items", rows, timeout)
-        lists = recommendation_lists(prediction.outputs, len(rows), self._identifiers.returned)
+        lists = recommendation_lists(prediction.outputs, len(rows), self._identifiers.caller_id)
         return [RecommendationList(items[:k], prediction.version) for items in lists]
 
     async def _encode_text(self, texts: Iterable[str], *, timeout: float | None = None) -> np.ndarray:
@@ -170,7 +173,7 @@ class RecommenderCalls(PredictionCalls):
         return await self._encode("encode_text", [{"text": text} for text in check_strings("texts", texts)], timeout)
 
     async def _encode_user(self, requests: Iterable[UserRequest], *, timeout: float | None = None) -> np.ndarray:
-        """The user tower's vectors, float32 [users, width]."""
+        """The user tower's vectors of users, float32 [users, width]."""
         return await self._encode("encode_user", self._user_rows(requests), timeout)
 
     async def _encode_item(
@@ -180,7 +183,7 @@ class RecommenderCalls(PredictionCalls):
         features: Iterable[Mapping[str, Any]] | None = None,
         timeout: float | None = None,
     ) -> np.ndarray:
-        """The item tower's vectors, float32 [items, width].
+        """The item tower's vectors of items, float32 [items, width].
 
         Args:
             item_ids: of the catalogue, or new ones that `features` describe; "" for an item without an id.
@@ -189,11 +192,11 @@ class RecommenderCalls(PredictionCalls):
         rows = self._item_rows(item_ids)
         if features is not None:
             features = list(features)
-            if len(features) != len(rows) or any("item_id" in of_item for of_item in features):
-                raise refused(
+            if len(features) != len(rows) or any("item_id" in columns for columns in features):
+                raise invalid_argument(
                     f"`features` should hold one mapping for each of the {len(rows)} items, without `item_id`"
                 )
-            rows = [row | dict(of_item) for row, of_item in zip(rows, features, strict=True)]
+            rows = [row | dict(columns) for row, columns in zip(rows, features, strict=True)]
         return await self._encode("encode_item", rows, timeout)
 
     async def _encode(self, signature: str, rows: list[Row], timeout: float | None) -> np.ndarray:
@@ -209,14 +212,14 @@ class RecommenderCalls(PredictionCalls):
         rows = []
         for request in requests:
             if not isinstance(request, UserRequest):
-                raise refused(f"`requests` should hold UserRequest. Received: {request!r}")
-            rows.append(user_row(request, self._identifiers.sent))
+                raise invalid_argument(f"`requests` should hold UserRequest. Received: {request!r}")
+            rows.append(user_row(request, self._identifiers.model_id))
         return rows
 
     def _item_rows(self, item_ids: Iterable[str]) -> list[Row]:
-        return [{"item_id": self._identifiers.sent(item_id)} for item_id in check_strings("item_ids", item_ids)]
+        return [{"item_id": self._identifiers.model_id(item_id)} for item_id in check_strings("item_ids", item_ids)]
 
 
 def _check_k(k: int | None) -> None:
     if k is not None and (not isinstance(k, int) or k < 1):
-        raise refused(f"`k` should be a positive integer. Received: `k={k!r}`")
+        raise invalid_argument(f"`k` should be a positive integer. Received: `k={k!r}`")

@@ -6,27 +6,27 @@ from serving.client.transport import blocking
 
 
 class RecommenderClient(RecommenderCalls, PredictionClient):
-    """Asks a served recommender.
+    """Recommends items by calling a served recommender.
 
-    With a `fallback`, `recommend` and `recommend_many` answer with its items when the deadline passes, the server has
-    too many calls or, after all attempts, none is available: `RecommendationList.is_fallback` tells, and `failure` says
-    why. What a request excludes stays out. A call that allows some categories only has no fallback, because nothing is
-    known of the items' categories here.
+    With a `fallback`, `recommend` and `recommend_many` answer with its items if the deadline passes, the server has too
+    many calls or, after all attempts, no server is available. `RecommendationList.is_fallback` is then True and
+    `failure` the error. Items that a request excludes are left out. A call with allowed categories has no fallback,
+    because the client does not know the items' categories.
 
-    Where the data was ingested under pseudonyms, name the same key here: user and item ids are then replaced on their
-    way to the server. Returned item ids are pseudonyms too, and cannot be turned back; those among `known_item_ids`
-    are returned as they were given.
+    If the data was ingested under pseudonyms, name the same key here: user and item ids are then replaced before they
+    are sent. Returned item ids are pseudonyms too, which cannot be reversed; only those of `known_item_ids` are
+    returned as the caller's ids.
 
     Args:
         address: `host:port`.
-        model_name: the name the server has the model under.
+        model_name: the model's name at the server.
         timeout, version, version_label, retry, tls, keep_alive: see `PredictionClient`.
         fallback: item ids as the model has them, the most popular first; or the path of a file with one a line, such as
             `assets.extra/popular_items.txt` of an exported model.
         fallback_excludes_history: leave the request's history out of the fallback.
         pseudonym_key_env: environment variable that holds the key for pseudonyms.
-        pseudonym_key_file: file that holds it. Neither: ids are sent as they are.
-        known_item_ids: ids to recognise in answers; used with a key only.
+        pseudonym_key_file: file that holds the key. Without both, ids are sent as they are.
+        known_item_ids: ids that answers return in place of their pseudonyms; used with a key only.
     """
 
     recommend = blocking(RecommenderCalls._recommend)

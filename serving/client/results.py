@@ -1,4 +1,4 @@
-"""What a recommender answers, as lists of items."""
+"""Lists of recommended items, from the outputs of a recommender."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from serving.wire.errors import ServingError
 
 @dataclass(frozen=True)
 class Recommendation:
-    """An item and why it stands where it does.
+    """A recommended item.
 
     Attributes:
         item_id: the item.
-        score: orders the list; 0 in a fallback, where nothing was scored.
-        retrieval_score: the two towers', where the model tells it.
-        reason_history_position: which event of the request's history weighed most; -1 if none did, or `explain` was not
-            asked for. None where the model does not tell.
+        score: the list is ordered by it; 0 in a fallback, which has no scores.
+        retrieval_score: the dot product of the two towers' vectors; None if the signature does not return it.
+        reason_history_position: which event of the request's history raised the score most; -1 if none did, or the
+            request did not set `explain`. None if the signature does not return it.
     """
 
     item_id: str
@@ -27,11 +27,11 @@ class Recommendation:
 
 
 class RecommendationList(list[Recommendation]):
-    """Best first.
+    """Recommended items, best first.
 
     Attributes:
         version: of the model that answered; None in a fallback.
-        failure: what the call ended with, where these are the fallback's items; None where a model answered.
+        failure: the error for which the fallback answered; None if a model answered.
     """
 
     def __init__(
@@ -43,17 +43,22 @@ class RecommendationList(list[Recommendation]):
 
     @property
     def is_fallback(self) -> bool:
-        """Whether no model answered: these are popular items, the same for everybody."""
+        """Whether no model answered: the items are popular ones, the same for all users."""
         return self.failure is not None
 
 
 def recommendation_lists(
-    outputs: Mapping[str, np.ndarray], batch: int, returned: Callable[[str], str]
+    outputs: Mapping[str, np.ndarray], batch: int, caller_id: Callable[[str], str]
 ) -> list[list[Recommendation]]:
-    """Rows of `item_id` and `score`, [B, K] both. `returned` turns the model's ids into the caller's.
+    """The list of each row.
+
+    Args:
+        outputs: `item_id` and `score`, [B, K] both, and what else the signature returns.
+        batch: the number of rows, B.
+        caller_id: turns the model's ids into the caller's.
 
     Raises:
-        ServingError: FAILED_PRECONDITION: the outputs are no such rows.
+        ServingError: FAILED_PRECONDITION: the outputs have other names, shapes or types.
     """
     check_outputs(outputs, ("item_id", "score"), batch)
     item_ids = outputs["item_id"]
@@ -67,19 +72,19 @@ def recommendation_lists(
     try:
         return [
             [
-                Recommendation(returned(item_id.decode("utf-8", "replace")), *rest)
+                Recommendation(caller_id(item_id.decode("utf-8", "replace")), *rest)
                 for item_id, *rest in zip(*row, strict=True)
                 if item_id  # the model pads with "" where fewer items are allowed
             ]
             for row in zip(*columns, strict=True)
         ]
-    except ValueError:  # of zip
+    except ValueError:  # `zip`: rows or columns of different lengths
         shapes = ", ".join(f"{name} {outputs[name].shape}" for name in sorted(outputs))
         raise ServingError("FAILED_PRECONDITION", f"outputs should be of one shape. Received: {shapes}") from None
 
 
 def check_outputs(outputs: Mapping[str, np.ndarray], names: tuple[str, ...], batch: int) -> None:
-    """Raises ServingError unless all are there, each [batch, columns]."""
+    """Raises ServingError unless the outputs have these names, each [batch, columns]."""
     if not all(name in outputs for name in names):
         raise ServingError(
             "FAILED_PRECONDITION",

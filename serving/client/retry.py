@@ -1,22 +1,22 @@
-"""How long a call may take, and how often it is tried."""
+"""Deadlines of calls, and when a failed call is tried again."""
 
 import math
 import random
 import time
 from dataclasses import dataclass
 
-from serving.wire.errors import refused
+from serving.wire.errors import invalid_argument
 
 
 @dataclass(frozen=True)
 class Retry:
-    """A call that ends with UNAVAILABLE, and with nothing else, is tried again within its deadline.
+    """A call that ends with UNAVAILABLE is tried again within its deadline; one with another error is not.
 
-    Before attempt n + 1 the client waits for a time drawn from 0 to min(`max_backoff`, `initial_backoff` · 2^(n − 1))
-    seconds, so that clients which failed together do not come back together ("full jitter").
+    Before attempt n + 1 the client waits for a random time from 0 to min(`max_backoff`, `initial_backoff` · 2^(n − 1))
+    seconds, so that clients that failed at the same time do not call again at the same time ("full jitter").
 
     Attributes:
-        attempts: at most so many, the first included; 1 never tries again.
+        attempts: the maximum, including the first; with 1 calls are not tried again.
         initial_backoff: seconds.
         max_backoff: seconds.
     """
@@ -27,17 +27,17 @@ class Retry:
 
     def __post_init__(self) -> None:
         if not isinstance(self.attempts, int) or self.attempts < 1:
-            raise refused(f"`attempts` should be a positive integer. Received: `attempts={self.attempts!r}`")
+            raise invalid_argument(f"`attempts` should be a positive integer. Received: `attempts={self.attempts!r}`")
         for name in ("initial_backoff", "max_backoff"):
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-                raise refused(f"`{name}` should be seconds, at least 0. Received: `{name}={seconds!r}`")
+                raise invalid_argument(f"`{name}` should be seconds, at least 0. Received: `{name}={seconds!r}`")
 
     def wait(self, attempt: int) -> float | None:
-        """Seconds from the failure of an attempt (counted from 1) to the next; None if there is no next."""
+        """Seconds to wait after the failure of an attempt (counted from 1); None if it was the last one."""
         if attempt >= self.attempts:
             return None
-        # Doubled often enough, a float overflows; long before that, `max_backoff` decides.
+        # The exponent is limited, because a float would overflow; `max_backoff` is smaller long before.
         return random.uniform(0, min(self.max_backoff, self.initial_backoff * 2.0 ** min(attempt - 1, 100)))
 
 
@@ -45,22 +45,23 @@ DEFAULT_RETRY = Retry()
 
 
 class Deadline:
-    """The end of a call, whatever number of requests it takes.
+    """The time at which a call fails, however many requests it makes.
 
     Attributes:
-        seconds: from its start.
+        seconds: from the start of the call.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = check_timeout(seconds)
         self._end = time.monotonic() + seconds
 
-    def left(self) -> float:
-        """Seconds, 0 once it has passed."""
+    def remaining(self) -> float:
+        """Seconds until then; 0 after it."""
         return max(0.0, self._end - time.monotonic())
 
 
 def check_timeout(seconds: float) -> float:
+    """Returns the seconds; raises ServingError, INVALID_ARGUMENT, unless they are positive and finite."""
     if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise refused(f"`timeout` should be positive seconds. Received: `timeout={seconds!r}`")
+        raise invalid_argument(f"`timeout` should be positive seconds. Received: `timeout={seconds!r}`")
     return seconds

@@ -1,4 +1,4 @@
-"""Two ways to wait for an answer: the calling thread's, and an event loop's."""
+"""Two ways to wait for an answer: blocking the calling thread, and suspending a coroutine."""
 
 import asyncio
 import functools
@@ -30,14 +30,14 @@ class Method(Generic[Request, Response]):
 
 
 class Transport(Protocol):
-    """One connection, made at the first call and kept."""
+    """One connection, opened by the first call."""
 
     def __init__(self, address: str, tls: Tls | None, keep_alive: KeepAlive) -> None: ...
 
     async def call(
         self, method: Method[Request, Response], request: Request, timeout: float, wait_for_ready: bool
     ) -> Response:
-        """Raises grpc.RpcError. `wait_for_ready`: wait for a server instead of failing where there is none."""
+        """Makes one call; raises grpc.RpcError. `wait_for_ready`: wait for a server instead of failing at once."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -46,7 +46,7 @@ class Transport(Protocol):
 
 
 class BlockingTransport:
-    """Its coroutines never suspend: `blocking` runs them. Safe to share between threads."""
+    """Coroutines that never suspend, so that `blocking` can run them. Threads can share it."""
 
     def __init__(self, address: str, tls: Tls | None, keep_alive: KeepAlive) -> None:
         options = channel_options(tls, keep_alive)
@@ -73,7 +73,7 @@ class BlockingTransport:
 
 
 class AsyncTransport:
-    """Belongs to the event loop of its first call."""
+    """Coroutines for the event loop of the first call; other loops cannot use it."""
 
     def __init__(self, address: str, tls: Tls | None, keep_alive: KeepAlive) -> None:
         self._address = address
@@ -102,7 +102,7 @@ class AsyncTransport:
 
     def _connected(self) -> grpc.aio.Channel:
         loop = asyncio.get_running_loop()
-        if self._channel is None:  # not before: gRPC ties a channel to the loop that runs when it is made
+        if self._channel is None:  # not opened earlier: gRPC binds a channel to the loop that runs at that time
             self._loop = loop
             if self._credentials is None:
                 self._channel = grpc.aio.insecure_channel(self._address, self._options)
@@ -118,7 +118,7 @@ class AsyncTransport:
 def blocking(
     method: Callable[Concatenate[Calls, Arguments], Coroutine[Any, Any, Result]],
 ) -> Callable[Concatenate[Any, Arguments], Result]:
-    """A method of calls over a BlockingTransport as one that returns when it is done."""
+    """Turns a coroutine method that uses a BlockingTransport into a method that returns the result."""
 
     @functools.wraps(method)
     def call(self: Any, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
@@ -128,6 +128,6 @@ def blocking(
         except StopIteration as done:
             return done.value
         coroutine.close()
-        raise RuntimeError(f"{method.__qualname__} waited for something that its transport does not have")
+        raise RuntimeError(f"{method.__qualname__} suspended: its transport is not a BlockingTransport")
 
     return call

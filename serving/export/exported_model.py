@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from serving.client.input_batches import batch_inputs, user_row
 from serving.client.metadata import SignatureSpec, TensorSpec
-from serving.client.requests import HistoryEvent, UserRequest, batch_inputs, user_row
+from serving.client.requests import HistoryEvent, UserRequest
 from serving.export.exporter import read_metadata
 from serving.server.runtime import custom_ops
 from trainer.errors import TowersError, first_line

@@ -8,7 +8,7 @@ import tensorflow as tf
 from serving.graph.categories import Categories
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.graphs import outlined_branch
-from trainer.index.base import SearchResult, Index, pad_columns
+from trainer.index.base import Index, SearchResult, pad_columns
 
 
 def search_excluding(index: Index, queries: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> SearchResult:

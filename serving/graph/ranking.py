@@ -50,6 +50,6 @@ class Ranking:
           items: int32 [B, N].
         """
         features = users.features
-        inputs = {name: features[name] for name in ("item_index", "length", "rating") if name in features}
+        inputs: Tensors = {name: features[name] for name in ("item_index", "length", "rating") if name in features}
         inputs |= {"user_vector": users.vectors, "candidate": items, "retrieval_score": scores}
         return self._model(inputs)

@@ -1,1 +1,1 @@
-"""What server and client share: tensors, protocol buffers, errors. Imports no TensorFlow."""
+"""Tensors, protocol buffers, names of the API and errors, shared by server and client. Imports no TensorFlow."""

@@ -1,12 +1,12 @@
-"""Errors of the half that runs beside the model server: it imports neither trainer nor TFX, so it has its own."""
+"""Errors of server and client, which cannot import the trainer's."""
 
 
 class ServingError(Exception):
-    """A call that was not answered as asked.
+    """A call failed.
 
     Attributes:
-        code: the gRPC status code's name, such as `INVALID_ARGUMENT` or `DEADLINE_EXCEEDED`. The client uses the same
-            codes for what it refuses by itself before it calls.
+        code: the gRPC status code's name, such as `INVALID_ARGUMENT` or `DEADLINE_EXCEEDED`; also for errors that the
+            client raises itself, before it calls the server.
         message: one line that says what is wrong.
     """
 
@@ -18,18 +18,18 @@ class ServingError(Exception):
         self.message = message
 
 
-def refused(message: str) -> ServingError:
-    """What a client refuses by itself: what it was given cannot be sent."""
+def invalid_argument(message: str) -> ServingError:
+    """An error that the client raises itself: its argument cannot be sent."""
     return ServingError("INVALID_ARGUMENT", message)
 
 
 class ServerError(Exception):
-    """The server cannot start or go on. Its message is one line: what, where, what to do."""
+    """The server cannot start or continue. The message is one line: what, where, what to do."""
 
     exit_code = 1
 
 
 class ServerUsageError(ServerError):
-    """A wrong flag: nothing was started. Exit code 2."""
+    """A flag is wrong; the server was not started. Exit code 2."""
 
     exit_code = 2

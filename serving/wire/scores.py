@@ -1,6 +1,6 @@
-"""What a score can be beside a score; clients import this without TensorFlow."""
+"""The score that stands for no score."""
 
 import numpy as np
 
-# Of a candidate that is not in the catalogue: below every score, and JSON, which has no infinity, can write it.
+# The score of a candidate that is not in the catalogue: lower than all others, but finite, as JSON needs.
 NO_SCORE = float(np.finfo(np.float32).min)

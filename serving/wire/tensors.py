@@ -1,8 +1,8 @@
 """NumPy arrays to and from `TensorProto`, without TensorFlow.
 
-Works on TensorFlow's own message class and on `wire_pb2`'s: both have the same fields. Reading follows
-what TensorFlow's C++ runtime accepts (`Tensor::FromProto`); writing uses the typed fields (`float_val`, `string_val`,
-...), as TensorFlow Serving answers, never `tensor_content`.
+Works with TensorFlow's own message class and with `wire_pb2`'s: both have the same fields. Reading accepts what
+TensorFlow's C++ runtime accepts (`Tensor::FromProto`). Writing uses the typed fields (`float_val`, `string_val`, ...),
+as TensorFlow Serving does, unless `tensor_content` is asked for.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 STRING = 7
 _BFLOAT16 = 14
 
-# A repeated last value stands for the rest of a tensor, so a message of a few bytes can ask for any size.
+# Limits what a message of a few bytes can allocate: its last value is repeated up to the size of the shape.
 _MAX_FILLED_BYTES = 64 * 2**20
 _MAX_RANK = 32  # of a NumPy array
 
@@ -51,7 +51,7 @@ _NUMBERS = {kind.dtype: number for number, kind in _KINDS.items()}
 
 
 def register_bfloat16(dtype: Any) -> None:
-    """Adds bfloat16, which NumPy does not have: `dtype` is `tf.bfloat16.as_numpy_dtype` or `ml_dtypes.bfloat16`."""
+    """Adds bfloat16, which NumPy lacks. `dtype` is `tf.bfloat16.as_numpy_dtype` or `ml_dtypes.bfloat16`."""
     _KINDS[_BFLOAT16] = _kind("bfloat16", dtype, "half_val", np.int32)
     _NUMBERS[np.dtype(dtype)] = _BFLOAT16
 
@@ -72,21 +72,21 @@ def numpy_dtype(number: int) -> np.dtype:
     return _KINDS[number].dtype
 
 
-def bytes_array(values: Sequence[bytes]) -> np.ndarray:
-    """[values] strings as a tensor has them: an object array. NumPy's own arrays of bytes drop trailing zeros."""
-    array = np.empty(len(values), object)
-    array[:] = values
+def bytes_array(strings: Sequence[bytes]) -> np.ndarray:
+    """The strings as a tensor's array [strings]: of objects, because NumPy's own string arrays drop trailing zeros."""
+    array = np.empty(len(strings), object)
+    array[:] = strings
     return array
 
 
 def array_from_tensor(tensor: Any) -> np.ndarray:
     """The array in a `TensorProto`; strings come as an object array of bytes.
 
-    Fewer values than the shape has repeat the last one, none at all stand for zeros or empty strings, surplus ones are
-    dropped: what TensorFlow's runtime does. An array over `tensor_content` is read-only.
+    As in TensorFlow's runtime, the last value is repeated if there are fewer values than the shape has, no values stand
+    for zeros or empty strings, and surplus values are dropped. An array over `tensor_content` is read-only.
 
     Raises:
-        ValueError: an unknown type, a bad shape, content of the wrong length, or a few values for a huge shape.
+        ValueError: an unknown type, an invalid shape, content of the wrong length, or few values for a huge shape.
     """
     kind = _KINDS.get(tensor.dtype)
     if kind is None:
@@ -94,7 +94,7 @@ def array_from_tensor(tensor: Any) -> np.ndarray:
     tensor_shape = tensor.tensor_shape
     if tensor_shape.unknown_rank:
         raise ValueError("the shape is unknown")
-    # Of a list and not of a generator, and fields by their slices: a call has a dozen small tensors.
+    # A list is faster than a generator here, and a slice of a field faster than the field: a call has a dozen tensors.
     shape = tuple([dim.size for dim in tensor_shape.dim])
     if len(shape) > _MAX_RANK or (shape and min(shape) < 0):
         raise ValueError(f"the shape {shape} is not valid")
@@ -118,13 +118,13 @@ def array_from_tensor(tensor: Any) -> np.ndarray:
 
 
 def _field_values(field: list[Any], kind: _Kind) -> np.ndarray:
-    """[values] in `kind.dtype`."""
+    """The field's values in `kind.dtype`, [values]."""
     values = np.array(field, kind.field_dtype)
     if kind.field_dtype == kind.dtype:
         return values
-    if kind.field == "half_val":  # the sixteen bits as an integer
+    if kind.field == "half_val":  # holds the sixteen bits as an integer
         return values.astype(np.uint16).view(kind.dtype)
-    if kind.dtype.kind == "c":  # real and imaginary parts in turn
+    if kind.dtype.kind == "c":  # real and imaginary parts alternate
         return values[: len(values) // 2 * 2].view(kind.dtype)
     return values.astype(kind.dtype)
 
@@ -133,17 +133,17 @@ def fill_tensor(tensor: Any, array: np.ndarray, *, packed: bool = False) -> None
     """Writes `array` into an empty `TensorProto`. Strings are an object array of bytes.
 
     Args:
-        packed: numbers as `tensor_content`, which takes either side the least time; else as typed values, which is how
-            TensorFlow Serving answers. Strings are typed values in any case.
+        packed: write numbers as `tensor_content`, which is fastest for both sides, and not as typed values. Strings
+            are always typed values.
 
     Raises:
-        KeyError: a dtype that `TensorProto` does not have.
+        KeyError: `TensorProto` has no such dtype.
     """
     number = _NUMBERS[array.dtype]
     kind = _KINDS[number]
     tensor.dtype = number
     shape = tensor.tensor_shape
-    shape.SetInParent()  # a scalar has a shape too: the one without dimensions
+    shape.SetInParent()  # a scalar has a shape without dimensions, which is not the same as no shape
     for size in array.shape:
         shape.dim.add().size = size
     if packed and kind.dtype != object:
