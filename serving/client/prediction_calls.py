@@ -197,9 +197,7 @@ class PredictionCalls:
         return Prediction({name: _output(name, tensor) for name, tensor in response.outputs.items()}, version)
 
     async def _load_metadata(self, choice: _VersionChoice, deadline: Deadline) -> ModelMetadata:
-        request = wire_pb2.GetModelMetadataRequest(
-            model_spec=self._model_spec(choice), metadata_field=[METADATA_FIELD]
-        )
+        request = wire_pb2.GetModelMetadataRequest(model_spec=self._model_spec(choice), metadata_field=[METADATA_FIELD])
         metadata = parse_metadata(await self._call(_METADATA, request, deadline))
         self._cached_metadata[choice] = metadata
         return metadata

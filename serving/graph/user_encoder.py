@@ -39,7 +39,9 @@ class UserEncoder:
         # Without an input signature, because the features depend on the model. All calls have unknown sizes and thus
         # share one trace.
         self._tower = tf.function(
-            lambda features: towers.encode(features, catalogue.index.read_vectors()), autograph=False, reduce_retracing=True
+            lambda features: towers.encode(features, catalogue.index.read_vectors()),
+            autograph=False,
+            reduce_retracing=True,
         )
         specs, embedded_specs = reader.specs(), reader.specs(embedded=True)
         self._encode = tf.function(self._read_and_encode, input_signature=[specs], autograph=False)
