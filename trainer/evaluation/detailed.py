@@ -22,11 +22,20 @@ from trainer.evaluation.evaluate import cold_targets, means
 from trainer.evaluation.full_ranking import RankingTask, rank_with_scorer, target_ranks
 from trainer.evaluation.per_user import headline, headline_figures
 from trainer.evaluation.protocols import Ranker, Retriever, Scorer
-from trainer.evaluation.ratings import predict_target_ratings, rating_metrics
+from trainer.evaluation.ratings import evaluate_ratings
 from trainer.evaluation.slices import COLD, Slice, slices
 from trainer.evaluation.stages import Stages, rank_stages
+from trainer.evaluation.target_ratings import TargetRatings, predict_target_ratings
 from trainer.evaluation.targets import targets_of
-from trainer.evaluation.uncertainty import CONFIDENCE, FEWEST, Figure, differences, holm, intervals, verdict
+from trainer.evaluation.uncertainty import (
+    CONFIDENCE,
+    MIN_USERS,
+    Figure,
+    bootstrap_intervals,
+    differences,
+    holm,
+    verdict,
+)
 
 _CHOOSING_USERS = 2_000  # of validation, that baselines are tuned by
 
@@ -38,12 +47,12 @@ class Evaluated:
     Attributes:
       document: what `evaluation.schema.json` describes.
       stages: the lists and ranks.
-      target_ratings: of held-out events, see `ratings.predict_target_ratings`; None where no ratings are predicted.
+      target_ratings: of held-out events, see `predict_target_ratings`; None if no ratings are predicted.
     """
 
     document: dict[str, Any]
     stages: Stages
-    target_ratings: dict[str, np.ndarray] | None
+    target_ratings: TargetRatings | None
 
 
 def evaluate_in_detail(
@@ -70,11 +79,11 @@ def evaluate_in_detail(
     baselines = tuned_baselines(config, items, train, about, _measure(config, items, dataset.splits["validation"]))
     stages = rank_stages(config, model, items, sequences, ranking, baselines)
     result = detailed(config, stages, items, sequences, train, about, languages)
-    result["ratings"], said = None, None
+    result["ratings"], target_ratings = None, None
     if ranking is not None and ranking.rated and sequences.rating is not None:
-        said = predict_target_ratings(config, model, ranking, sequences)
-        result["ratings"] = rating_metrics(config, said)
-    return Evaluated(result, stages, said)
+        target_ratings = predict_target_ratings(config, model, ranking, sequences)
+        result["ratings"] = evaluate_ratings(config, target_ratings)
+    return Evaluated(result, stages, target_ratings)
 
 
 def _measure(config: Config, items: ItemTable, validation: SequenceTable) -> Callable[[Scorer], float]:
@@ -117,7 +126,7 @@ def detailed(
     result = {
         "format": FORMAT,
         "confidence": CONFIDENCE,
-        "few_users": FEWEST,
+        "few_users": MIN_USERS,
         "targets": len(stages.targets.item),
         "list_length": stages.list_length,
         "candidates": _candidates(config, items),
@@ -125,7 +134,7 @@ def detailed(
     }
     of_cold = [f"{name}@{k}" for k in config.evaluation.cutoffs for name in METRICS]
     users, _, reach = _of_targets(config, stages, cold_targets(stages, items), of_cold)
-    result["cold"] |= {"small": users < FEWEST, "intervals": reach}
+    result["cold"] |= {"small": users < MIN_USERS, "intervals": reach}
     result["intervals"] = {}
     for name in stages.by_name:
         values, reach = _of_stage(config, stages, name, items, sequences, about)
@@ -201,7 +210,7 @@ def _of_stage(
     of_lists = lists.figures(stage.lists, items, sequences, stages.users, about, cold=COLD)
     figures |= {f"{kind}@{stages.list_length}": figure for kind, figure in of_lists.items()}
     values = {metric: figure.value for metric, figure in figures.items() if metric not in ranked}
-    reach = dict(zip(figures, intervals(list(figures.values()), seed=config.seed), strict=True))
+    reach = dict(zip(figures, bootstrap_intervals(list(figures.values()), seed=config.seed), strict=True))
     for kind, (value, interval) in lists.aggregates(
         stage.lists, candidate_mask(config, items), seed=config.seed
     ).items():
@@ -217,7 +226,7 @@ def _slice(config: Config, stages: Stages, part: Slice) -> dict[str, Any]:
         "by": part.by,
         "name": part.name,
         "users": users,
-        "small": users < FEWEST,
+        "small": users < MIN_USERS,
         "stages": values,
         "intervals": reach,
     }
@@ -240,7 +249,7 @@ def _of_targets(
     for name, stage in stages.by_name.items():
         found = metrics.per_user(stage.ranks[kept], targets.offsets, config.evaluation.cutoffs)
         figures |= {(name, metric): Figure(found[metric][users], np.ones(len(users))) for metric in names}
-    reach = dict(zip(figures, intervals(list(figures.values()), seed=config.seed), strict=True))
+    reach = dict(zip(figures, bootstrap_intervals(list(figures.values()), seed=config.seed), strict=True))
     return (
         len(users),
         {name: {metric: figures[name, metric].value for metric in names} for name in stages.by_name},

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.tables import UNKNOWN_ITEM, ItemTable, SequenceTable
-from trainer.evaluation.uncertainty import Figure, interval_of
+from trainer.evaluation.uncertainty import Figure, jackknife_interval
 
 _AT_ONCE = 4_096
 
@@ -60,7 +60,7 @@ def aggregates(
     result = {}
     for name, statistic in (("coverage", coverage), ("gini", gini)):
         found = statistic(exposure(lists, candidates))
-        interval = interval_of(
+        interval = jackknife_interval(
             lambda kept, of=statistic: of(exposure(lists[kept], candidates)),  # type: ignore[misc]
             len(lists),
             seed=seed,

@@ -1,4 +1,4 @@
-"""TFMA's slices of what is said of ratings, against scikit-learn."""
+"""TFMA's metrics of predicted ratings, against scikit-learn."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from tfx_pipeline.components import rating_slices
 from trainer.evaluation.slices import Slice
+from trainer.evaluation.target_ratings import TargetRatings
 from trainer.evaluation.targets import Targets
 
 
@@ -22,7 +23,7 @@ def test_slices_are_those_of_an_independent_implementation(tmp_path: Path) -> No
     # Flat positions in an order of their own; one rating is of an event that is no target.
     place = random.permutation(count) * 3
     who = np.arange(count) // 2  # two ratings each
-    said = {"user": who, "place": place, "given": given, "rating": given, "liked": liked}
+    ratings = TargetRatings(who, place, given, given, liked)
     kept = np.sort(place)[:-1]
     targets = Targets(np.ones(len(kept), np.int32), kept, np.arange(len(kept) + 1))
     young, loved = kept % 2 == 0, np.isin(kept, place[given == 5])
@@ -31,7 +32,7 @@ def test_slices_are_those_of_an_independent_implementation(tmp_path: Path) -> No
         Slice("profile: age", "old", ~young),
         Slice("history", "loved alone", loved),
     ]
-    rows = rating_slices.analyse(said, 4.0, targets, parts, tmp_path / "tfma")
+    rows = rating_slices.analyse(ratings, 4.0, targets, parts, tmp_path / "tfma")
     assert [(row["by"], row["name"]) for row in rows] == [
         ("", ""),
         ("profile: age", "young"),

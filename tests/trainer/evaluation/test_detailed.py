@@ -21,9 +21,9 @@ from trainer.evaluation.detailed import evaluate_in_detail
 from trainer.evaluation.document import BETTER, UNDECIDED, WORSE
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.examples import SHOWN_EVENTS, example_users
-from trainer.evaluation.ratings import predict_target_ratings
 from trainer.evaluation.report.page import Report, render
 from trainer.evaluation.stages import Stages
+from trainer.evaluation.target_ratings import predict_target_ratings
 from trainer.evaluation.uncertainty import verdict
 from trainer.ranking import model as ranking_model
 from trainer.ranking import persistence as ranking_persistence
@@ -277,15 +277,15 @@ def test_other_cutoffs(dataset: Dataset, model: Any) -> None:
 def test_many_targets_of_one_user_are_rated_like_one(model: Any, ranker: Any) -> None:
     whole = tables.sequence_table([[1, 2, *range(3, 30)], [4, 5]], rating=np.full(31, 4, np.float32))
     whole = dataclasses.replace(whole, target_count=np.array([27, 1], np.int32), rating_mean=3.0, rating_std=1.4)
-    said = predict_target_ratings(CONFIG, model, ranker, whole)
-    assert np.bincount(said["user"]).tolist() == [27, 1]
+    together = predict_target_ratings(CONFIG, model, ranker, whole)
+    assert np.bincount(together.user).tolist() == [27, 1]
     for i in (0, 11, 26):
         one = dataclasses.replace(
             tables.sequence_table([[1, 2, 3 + i]], rating=np.full(3, 4, np.float32)),
             target_count=np.array([1], np.int32),
         )
         alone = predict_target_ratings(CONFIG, model, ranker, one)
-        assert np.isclose(said["liked"], alone["liked"][0], atol=1e-4).any()
+        assert np.isclose(together.liked_probability, alone.liked_probability[0], atol=1e-4).any()
 
 
 def test_validation_alone(dataset: Dataset, model: Any) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.evaluation.uncertainty import FEWEST, Figure, differences, holm, interval_of, intervals
+from trainer.evaluation.uncertainty import MIN_USERS, Figure, bootstrap_intervals, differences, holm, jackknife_interval
 
 
 def gains(users: int, seed: int, hits: float = 0.3) -> np.ndarray:
@@ -22,7 +22,7 @@ def test_an_interval_holds_the_true_value_as_often_as_it_says(users: int) -> Non
     true = 0.3 * np.mean(1 / np.log2(1 + np.arange(1, 11)))
     held = 0
     for draw in range(200):
-        interval = intervals([mean(gains(users, draw))], seed=1)[0]
+        interval = bootstrap_intervals([mean(gains(users, draw))], seed=1)[0]
         assert interval is not None
         held += interval[0] <= true <= interval[1]
     assert 0.92 <= held / 200 <= 0.98
@@ -34,26 +34,30 @@ def test_interval_of_a_ratio_and_of_a_part_of_the_users() -> None:
     of = per * 2.0 + generator.normal(size=4_000) * per
     part = gains(4_000, 5), (np.arange(4_000) < 400).astype(float)
     figures = [Figure(of, per, bounded=False), Figure(part[0] * part[1], part[1]), mean(part[0])]
-    ratio, some, alone = (interval or (0.0, 0.0) for interval in intervals(figures, seed=1))
+    ratio, some, alone = (interval or (0.0, 0.0) for interval in bootstrap_intervals(figures, seed=1))
     assert ratio[0] < 2.0 < ratio[1]
     assert ratio[1] - ratio[0] < 0.2
-    same = intervals([mean(part[0][:400])], seed=1)[0] or (0.0, 0.0)
+    same = bootstrap_intervals([mean(part[0][:400])], seed=1)[0] or (0.0, 0.0)
     np.testing.assert_allclose(np.diff(some), np.diff(same), rtol=0.2)
     np.testing.assert_allclose(np.diff(some), np.diff(alone) * np.sqrt(10), rtol=0.2)
 
 
 def test_few_users_have_no_interval_and_users_alike_do_not_make_for_certainty() -> None:
-    assert intervals([mean(gains(FEWEST - 1, 1))], seed=1) == [None]
-    assert intervals([mean(np.zeros(0))], seed=1) == [None]
-    none, every = intervals([mean(np.zeros(100)), mean(np.ones(100))], seed=1)
+    assert bootstrap_intervals([mean(gains(MIN_USERS - 1, 1))], seed=1) == [None]
+    assert bootstrap_intervals([mean(np.zeros(0))], seed=1) == [None]
+    none, every = bootstrap_intervals([mean(np.zeros(100)), mean(np.ones(100))], seed=1)
     assert none == (0.0, pytest.approx(stats.beta.ppf(0.975, 1, 100)))
     assert every == (pytest.approx(stats.beta.ppf(0.025, 100, 1)), 1.0)
-    assert intervals([], seed=1) == []
+    assert bootstrap_intervals([], seed=1) == []
 
 
 def test_a_seed_repeats() -> None:
     figures = [mean(gains(500, 2))]
-    assert intervals(figures, seed=4) == intervals(figures, seed=4) != intervals(figures, seed=5)
+    assert (
+        bootstrap_intervals(figures, seed=4)
+        == bootstrap_intervals(figures, seed=4)
+        != bootstrap_intervals(figures, seed=5)
+    )
 
 
 def test_the_catalogues_coverage_lies_in_its_interval() -> None:
@@ -62,10 +66,10 @@ def test_the_catalogues_coverage_lies_in_its_interval() -> None:
     def coverage(users: np.ndarray) -> float:
         return len(np.unique(lists[users])) / 1_000
 
-    found = interval_of(coverage, 400, seed=1)
+    found = jackknife_interval(coverage, 400, seed=1)
     assert found is not None
     assert 0 < found[0] < coverage(np.ones(400, bool)) < found[1] < 1
-    assert interval_of(coverage, FEWEST - 1, seed=1) is None
+    assert jackknife_interval(coverage, MIN_USERS - 1, seed=1) is None
 
 
 def test_what_is_no_better_is_seldom_called_so_and_what_is_better_is() -> None:

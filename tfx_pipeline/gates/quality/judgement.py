@@ -15,7 +15,7 @@ from trainer.evaluation import metrics
 from trainer.evaluation.document import BETTER, WORSE, main_metric, served
 from trainer.evaluation.slices import Slice
 from trainer.evaluation.targets import Targets
-from trainer.evaluation.uncertainty import FEWEST, differences, holm, verdict
+from trainer.evaluation.uncertainty import MIN_USERS, differences, holm, verdict
 
 GATE = "quality"
 
@@ -130,8 +130,8 @@ def compare(
     """
     everybody = _sample(ranks, Slice("", "all users", np.ones(len(ranks.targets.item), bool)), gates.tolerance)
     samples = [_sample(ranks, part, gates.slice_tolerance) for part in slices if part.by in gates.slices]
-    small = [sample for sample in [everybody, *samples] if len(sample.last) < FEWEST]
-    compared = [everybody, *(sample for sample in samples if len(sample.last) >= FEWEST)]
+    small = [sample for sample in [everybody, *samples] if len(sample.last) < MIN_USERS]
+    compared = [everybody, *(sample for sample in samples if len(sample.last) >= MIN_USERS)]
     tests = [
         differences([sample.last * (1 - sample.tolerance)], [sample.candidate], seed=seed)[0] for sample in compared
     ]
@@ -149,7 +149,7 @@ def compare(
         for sample, test, p_value in zip(compared, tests, p_values, strict=True)
     ]
     names = ", ".join(f"{sample.name} ({len(sample.last)})" for sample in small)
-    return comparisons, f"fewer than {FEWEST} users, too few to compare: {names}" if small else ""
+    return comparisons, f"fewer than {MIN_USERS} users, too few to compare: {names}" if small else ""
 
 
 def _sample(ranks: PairedRanks, part: Slice, tolerance: float) -> _Sample:
