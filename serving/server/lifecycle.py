@@ -24,6 +24,7 @@ from serving.server.models.version_loader import VersionLoader
 from serving.server.monitoring.metrics import Counter, Registry
 from serving.server.monitoring.monitoring_config import read_monitoring_path
 from serving.server.monitoring.request_metrics import RequestMetrics
+from serving.server.output_lines import READY
 from serving.server.rest.api import RestApi
 from serving.server.rest.http_server import HttpServer
 from serving.server.runtime import custom_ops
@@ -63,7 +64,7 @@ class RunningServer:
         """The line that a server prints when it answers."""
         models = ", ".join(_describe(name, self.core.models[name].available_versions) for name in self.core.configs)
         rest = f" and {self.rest.address} (REST)" if self.rest is not None else ""
-        return f"serving {models or 'no model'} on {self.address} (gRPC){rest}"
+        return f"{READY}{models or 'no model'} on {self.address} (gRPC){rest}"
 
     def stop(self, grace: float) -> None:
         """Takes no more calls, gives those in flight `grace` seconds, then cancels them and frees the models."""

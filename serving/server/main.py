@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Sequence
 
 from serving.server.flags import model_server_arguments, parse_flags
-from serving.server.workers.parent import serve_with_workers
+from serving.server.workers.supervisor import serve_with_workers
 from serving.wire.errors import ServerError, ServerUsageError
 
 logger = logging.getLogger(__name__)

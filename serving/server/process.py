@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from serving.server.output_lines import READY
 from serving.wire.errors import ServerError
 
 _LOG_TAIL_LINES = 12
@@ -109,7 +110,7 @@ class ServerProcess:
     def _read_readiness(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("serving "):
+            if line.startswith(READY):
                 self.readiness = line.strip()
                 return
 

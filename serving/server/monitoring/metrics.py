@@ -12,8 +12,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-# Label values come from requests. Combinations beyond this number are counted under `OTHER`, so that memory does not grow
-# with names that clients invent.
+# Label values come from requests. Combinations beyond this number are counted under `OTHER`, so that names that clients
+# invent do not fill the memory.
 _MAX_CELLS = 1000
 OTHER = "other"
 
