@@ -25,7 +25,7 @@ from setuptools.command.build_py import build_py
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.client.prediction_client import PredictionClient
-from serving.server import flags, main
+from serving.server import flag_parser, flags, main
 from serving.server.batching.parameters import read_batching_parameters
 from serving.server.grpc import health
 from serving.server.models.model_config import model_configs
@@ -119,7 +119,7 @@ def test_the_embedded_server_takes_the_batching_configs(name: str) -> None:
 def test_flags_are_ones_the_server_has(place: str) -> None:
     image, arguments = deployed(place)
     parsed = flags.parse_flags(arguments)
-    own = [f"--{name}" for name in flags.OWN_FLAGS]
+    own = [f"--{name}" for name in flag_parser.OWN_FLAGS]
     given = {argument.split("=")[0] for argument in arguments}
     if image == EMBEDDED:
         assert parsed.host == "0.0.0.0"  # in a container, 127.0.0.1 is reached by nobody

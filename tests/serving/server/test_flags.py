@@ -20,7 +20,7 @@ def test_booleans_as_tensorflow_writes_them(text, expected):
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         ([], "--model_config_file"),
         (["--model_config_file=/m", "--model_config_file_poll_wait_seconds=-1"], "from 0"),
@@ -40,12 +40,12 @@ def test_booleans_as_tensorflow_writes_them(text, expected):
         (["--model_base_path=/m", "--engine=other"], "embedded"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(argv, told, capsys):
+def test_wrong_usage_is_one_line_and_exit_code_2(argv, message, capsys):
     with pytest.raises(ServerUsageError):
         parse_flags(argv)
     assert main(argv) == 2
     captured = capsys.readouterr()
-    assert told in captured.err
+    assert message in captured.err
     assert captured.err.count("\n") == 1
     assert not captured.out
 
@@ -112,7 +112,7 @@ def test_base_path_is_made_absolute_for_the_other_engine(tmp_path, monkeypatch):
     assert arguments == [f"--model_base_path={tmp_path / 'models/m'}", "--enable_model_warmup=false"]
 
 
-def test_a_misspelt_flag_is_told_by_its_right_name() -> None:
+def test_a_similar_flag_is_suggested_for_a_misspelt_one() -> None:
     with pytest.raises(
         ServerUsageError, match=r"unrecognized arguments: --modelbasepath=x \(did you mean --model_base_path\?\)"
     ):
