@@ -1,4 +1,4 @@
-"""What a path and a method mean: Predict, status and metadata, as TensorFlow Serving's REST API has them."""
+"""TensorFlow Serving's REST API: maps method and path to predict, status or metadata, and errors to HTTP codes."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ _STATUS = re.compile(_MODEL + r"(?:/(metadata))?", re.IGNORECASE)
 _METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 _JSON = "application/json"
-_CODES = {
+_HTTP_CODES = {  # any other code is 500
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
@@ -48,6 +48,8 @@ _CODES = {
 
 
 class Reply(NamedTuple):
+    """Status code, content type and body of an HTTP response."""
+
     code: int
     content_type: str
     body: bytes
@@ -61,8 +63,9 @@ class RestApi:
     """Answers requests, whichever thread they come from.
 
     Args:
-        timeout_ms: of a prediction; None for none.
-        registry: the metrics. monitoring_path: where they are read; None if they are not.
+        registry: the metrics that Prometheus reads.
+        timeout_ms: of a prediction; None for no limit.
+        monitoring_path: of the metrics; None if Prometheus does not read them.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class RestApi:
         """The reply to one request. Never raises.
 
         Args:
-            target: of the request line: a path, perhaps with a query, or a whole URL.
+            target: of the request line: a path with or without a query, or a URL.
         """
         try:
             path = _path(target)
@@ -95,7 +98,7 @@ class RestApi:
                 raise not_found(f"There is nothing at {path}. Paths start with /v1/models/")
             return Reply(200, _JSON, self._answer(method, path, body))
         except RequestError as error:
-            return error_reply(_CODES.get(error.code, 500), error.message)
+            return error_reply(_HTTP_CODES.get(error.code, 500), error.message)
         except Exception as error:
             logger.exception("%s %s failed", method, target)
             return error_reply(500, f"{type(error).__name__}: {error}")
@@ -163,7 +166,7 @@ def _path(target: str) -> str:
 def _spec(name: str, version: str | None, label: str | None) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=_decoded("model name", name))
     if version is not None:
-        # Its length first: a number of a million digits takes long to read.
+        # The length is checked first, because converting a million digits takes long.
         if len(version) > len(str(MAX_VERSION)) or int(version) > MAX_VERSION:
             raise invalid_argument(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)

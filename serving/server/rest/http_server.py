@@ -1,7 +1,7 @@
 """The HTTP server of the REST API, on Tornado.
 
-One thread reads and writes every connection, so that a slow or silent client costs a socket and no thread; whole
-requests are answered by a pool of threads. Time-outs end what does not go on.
+One thread reads and writes all connections, so a slow or silent client occupies a socket but no thread. A pool of
+threads answers complete requests. Time-outs close connections that make no progress.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from serving.wire.errors import ServerError
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_BODY = 128 * 2**20  # bytes, unpacked
-_LARGEST_HEADERS = 64 * 2**10
+_MAX_BODY = 128 * 2**20  # bytes, uncompressed
+_MAX_HEADERS = 64 * 2**10
 _NO_LIMIT = 2**62
-_IDLE_SECONDS = 60.0  # until the next request's headers are there
-_BODY_SECONDS = 60.0  # until a body is
-_WRITE_SECONDS = 60.0  # until a reply is taken
+_IDLE_SECONDS = 60.0  # until the headers of the next request have arrived
+_BODY_SECONDS = 60.0  # until a body has arrived
+_WRITE_SECONDS = 60.0  # until the client has read a reply
 
 
 class HttpServer:
@@ -37,7 +37,8 @@ class HttpServer:
     Args:
         api: answers the requests.
         host, port: where to listen.
-        pool: threads that answer. admission: how many predictions may have or await them.
+        pool: threads that answer.
+        admission: decides which predictions are refused.
         shared: other processes listen on the port too.
 
     Raises:
@@ -64,7 +65,7 @@ class HttpServer:
     def stop(self, grace: float) -> None:
         """Takes no more requests, gives those in flight `grace` seconds, then closes every connection."""
         asyncio.run_coroutine_threadsafe(self._stop(grace), self._loop).result()
-        self._connections.pool.shutdown(wait=True, cancel_futures=True)  # its threads report to the loop
+        self._connections.pool.shutdown(wait=True, cancel_futures=True)  # its threads call the loop
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -76,8 +77,8 @@ class HttpServer:
     async def _open(self, sockets: list) -> None:
         self._server = HTTPServer(
             self._connections,
-            max_header_size=_LARGEST_HEADERS,
-            max_body_size=_NO_LIMIT,  # an exchange counts by itself, so that it can say what is wrong
+            max_header_size=_MAX_HEADERS,
+            max_body_size=_NO_LIMIT,  # an exchange checks the size itself, to answer with an error
             idle_connection_timeout=_IDLE_SECONDS,
             body_timeout=_BODY_SECONDS,
         )
@@ -86,17 +87,17 @@ class HttpServer:
     async def _stop(self, grace: float) -> None:
         self._server.stop()
         self._connections.stopping = True
-        ends = self._loop.time() + grace
-        while self._connections.in_flight and self._loop.time() < ends:
+        deadline = self._loop.time() + grace
+        while self._connections.in_flight and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
         await self._server.close_all_connections()
 
 
 class _Connections(httputil.HTTPServerConnectionDelegate):
-    """What all exchanges share. Used by the server's thread only.
+    """The state that all exchanges share. Used only by the server's thread.
 
     Attributes:
-        in_flight: requests that came whole and whose replies are not yet sent.
+        in_flight: complete requests whose replies are not yet sent.
     """
 
     def __init__(self, api: RestApi, pool: CallPool, admission: Admission) -> None:
@@ -127,10 +128,10 @@ class _Exchange(httputil.HTTPMessageDelegate):
 
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)
-        if self._size <= _LARGEST_BODY:
+        if self._size <= _MAX_BODY:
             self._chunks.append(chunk)
         else:
-            self._chunks.clear()  # the rest is read and dropped: a client that still sends does not see the reply
+            self._chunks.clear()  # the rest is read and dropped: clients read the reply after sending the body
 
     def on_connection_close(self) -> None:
         self._chunks.clear()
@@ -139,8 +140,8 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._shared.in_flight += 1
         if self._shared.stopping:
             self._write(error_reply(503, "The server is stopping."))
-        elif self._size > _LARGEST_BODY:
-            self._write(error_reply(413, f"The body has {self._size} bytes; at most {_LARGEST_BODY} are read."))
+        elif self._size > _MAX_BODY:
+            self._write(error_reply(413, f"The body has {self._size} bytes; at most {_MAX_BODY} are read."))
         elif self._start_line.method == "POST" and self._shared.admission.refuses(self._shared.pool.calls):
             self._write(error_reply(429, self._shared.admission.message))
         else:
@@ -152,7 +153,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         body = b"".join(self._chunks)
         self._chunks.clear()
         if self._encoding == "gzip":
-            unpacked = _unpacked(body)
+            unpacked = _decompress(body)
             if isinstance(unpacked, Reply):
                 return unpacked
             body = unpacked
@@ -161,11 +162,11 @@ class _Exchange(httputil.HTTPMessageDelegate):
         return self._shared.api.answer(self._start_line.method, self._start_line.path, body)
 
     def _replied(self, future: "asyncio.Future[Reply]") -> None:
-        if not future.cancelled():  # as the server stops
+        if not future.cancelled():  # when the server stops
             self._write(future.result())
 
     def _write(self, reply: Reply) -> None:
-        """A client that has gone meanwhile is no error: what is written to it is dropped."""
+        """Sends the reply. If the client has closed the connection, the reply is dropped without an error."""
         connection = self._connection
         reason = http.HTTPStatus(reply.code).phrase if reply.code != 499 else "Client Closed Request"
         headers = httputil.HTTPHeaders({"Content-Type": reply.content_type, "Content-Length": str(len(reply.body))})
@@ -186,7 +187,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._end()
 
     def _end(self) -> None:
-        """The reply is sent, or never will be: whichever is known first."""
+        """The reply is sent, or the connection is closed. Only the first call counts."""
         if not self._ended:
             self._ended = True
             self._shared.in_flight -= 1
@@ -194,14 +195,14 @@ class _Exchange(httputil.HTTPMessageDelegate):
                 self._timer.cancel()
 
 
-def _unpacked(body: bytes) -> bytes | Reply:
+def _decompress(body: bytes) -> bytes | Reply:
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        unpacked = unpacker.decompress(body, _LARGEST_BODY + 1)
+        unpacked = unpacker.decompress(body, _MAX_BODY + 1)
     except zlib.error as error:
         return error_reply(400, f"The body is not gzip: {error}")
-    if len(unpacked) > _LARGEST_BODY:
-        return error_reply(413, f"The body unpacks to more than {_LARGEST_BODY} bytes.")
+    if len(unpacked) > _MAX_BODY:
+        return error_reply(413, f"The body unpacks to more than {_MAX_BODY} bytes.")
     if not unpacker.eof:
         return error_reply(400, "The body is not gzip: it ends too early")
     return unpacked

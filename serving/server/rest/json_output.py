@@ -1,4 +1,4 @@
-"""From outputs to a JSON response's body, as TensorFlow Serving writes it: numbers' digits included."""
+"""Writes outputs as the body of a JSON response, with the same digits of numbers as TensorFlow Serving."""
 
 import base64
 import json
@@ -16,10 +16,11 @@ _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def write_predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
-    """`{"predictions": [...]}`, one element a row; the output's value if there is one output, else an object.
+    """`{"predictions": [...]}`, one element a row: its value if there is one output, an object if there are several.
 
     Raises:
-        RequestError: INVALID_ARGUMENT. An output has no batch, another one than the others, or a type JSON has not.
+        RequestError: INVALID_ARGUMENT. An output has no batch dimension, another batch size than the others, or a type
+            that JSON does not have.
     """
     batch_size: int | None = None
     for alias, array in outputs.items():
@@ -30,7 +31,7 @@ def write_predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
                 f"Tensor name: {alias} has inconsistent batch size: {len(array)} expecting: {batch_size}"
             )
         batch_size = len(array)
-    columns = [_grouped(_tokens(alias, array), array.shape, 1) for alias, array in outputs.items()]
+    columns = [_nest(_tokens(alias, array), array.shape, 1) for alias, array in outputs.items()]
     if len(columns) == 1:
         rows = columns[0]
     else:
@@ -40,19 +41,19 @@ def write_predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
 
 
 def write_outputs(outputs: Mapping[str, np.ndarray]) -> bytes:
-    """`{"outputs": ...}`: the output's value if there is one output, else an object of them.
+    """`{"outputs": ...}`: the value if there is one output, an object if there are several.
 
     Raises:
-        RequestError: INVALID_ARGUMENT. An output has a type JSON has not.
+        RequestError: INVALID_ARGUMENT. An output has a type that JSON does not have.
     """
-    values = [_grouped(_tokens(alias, array), array.shape, 0)[0] for alias, array in outputs.items()]
+    values = [_nest(_tokens(alias, array), array.shape, 0)[0] for alias, array in outputs.items()]
     if len(values) == 1:
         return _encoded(f'{{"outputs": {values[0]}}}')
     return _encoded(f'{{"outputs": {_object([json.dumps(alias, ensure_ascii=False) for alias in outputs], values)}}}')
 
 
 def write_error(message: str) -> bytes:
-    """`{"error": message}`; what cannot be UTF-8 is escaped."""
+    """`{"error": message}`. Characters that UTF-8 cannot encode are escaped."""
     return json.dumps({"error": message}, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
@@ -60,9 +61,9 @@ def _object(keys: list[str], values: tuple[str, ...] | list[str]) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True)) + "}"
 
 
-def _grouped(tokens: list[str], shape: tuple[int, ...], kept: int) -> list[str]:
-    """`tokens`, one for each value, put into lists by `shape`; its first `kept` dimensions are left flat."""
-    for depth in range(len(shape) - 1, kept - 1, -1):
+def _nest(tokens: list[str], shape: tuple[int, ...], flat_dimensions: int) -> list[str]:
+    """JSON lists of `tokens`, one token for each value of an array. Its first `flat_dimensions` get no brackets."""
+    for depth in range(len(shape) - 1, flat_dimensions - 1, -1):
         size = shape[depth]
         tokens = [
             "[" + ", ".join(tokens[start * size : (start + 1) * size]) + "]"
@@ -88,19 +89,19 @@ def _tokens(alias: str, array: np.ndarray) -> list[str]:
 
 
 def _decimals(flat: np.ndarray) -> list[str]:
-    """Six digits where they are the number, otherwise all (9 or 17); a decimal point or an exponent in any case."""
+    """Six digits if they give back the number, otherwise all (9 or 17); always a decimal point or an exponent."""
     digits = 17
     if flat.dtype != np.float64:
         flat = flat.astype(np.float32)
         digits = 9
     values = flat.astype(np.float64).tolist()
     tokens = [f"{value:g}" for value in values]
-    read = np.array([float(token) for token in tokens], np.float64).astype(flat.dtype)
-    for index in np.flatnonzero(read != flat).tolist():
+    parsed = np.array([float(token) for token in tokens], np.float64).astype(flat.dtype)
+    for index in np.flatnonzero(parsed != flat).tolist():
         tokens[index] = f"{values[index]:.{digits}g}"
     return [token if "." in token or "e" in token else _NOT_FINITE.get(token) or f"{token}.0" for token in tokens]
 
 
 def _encoded(text: str) -> bytes:
-    # A string that is not UTF-8 goes out byte for byte, as in TensorFlow Serving.
+    # The bytes of a string that is not UTF-8 are sent unchanged, as in TensorFlow Serving.
     return text.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""One signature of a loaded graph, prepared for calls: names resolved to graph tensors once."""
+"""The signatures of a loaded graph, with the names of their inputs and outputs resolved to tensors of the graph."""
 
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ class Input(NamedTuple):
     alias: str
     tensor_name: str
     dtype: int  # a DataType
-    shape: tuple[int, ...] | None  # -1 where any size is fine; None: any rank
-    handle: Any  # what the session's low-level call takes
+    shape: tuple[int, ...] | None  # -1 for any size; None for any rank
+    handle: Any  # of the tensor, for the session's low-level call
 
 
 class Output(NamedTuple):
@@ -35,7 +35,7 @@ class Signature(NamedTuple):
 
 
 def callable_signatures(graph: tf.Graph, meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, Signature]:
-    """The signatures that can be called. Those of the loader itself (`__saved_model_init_op`) are not among them.
+    """The signatures that clients can call. Those of the loader itself (`__saved_model_init_op`) are left out.
 
     Raises:
         KeyError, ValueError: a signature names a tensor that is not in the graph.

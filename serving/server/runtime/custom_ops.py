@@ -1,4 +1,4 @@
-"""The ops outside TensorFlow that a graph may use: registered before a load, named when they are missing."""
+"""Registers the ops outside TensorFlow that a graph may use, and checks that a graph's ops are registered."""
 
 import logging
 
@@ -18,19 +18,19 @@ _SCANN_REMEDY = (
 def register() -> None:
     """Registers tensorflow-text's and ScaNN's ops, where they are installed.
 
-    A missing or broken library is no error here: `require_ops` says so when a model needs it.
+    A missing or broken library is no error here. `require_ops` raises the error when a model needs the library.
     """
     for library in ("tensorflow_text", "scann"):
         try:
             __import__(library)
-        except Exception as error:  # an op library built for another TensorFlow fails with anything
+        except Exception as error:  # a library built for another TensorFlow can raise anything
             logger.warning("%s's ops are not available: %s", library, error)
 
 
 def require_ops(saved_model: saved_model_pb2.SavedModel) -> None:
     """Checks that every op of the graph, function bodies included, is registered.
 
-    TensorFlow itself would find a missing op in a function body only at the first call.
+    TensorFlow itself reports a missing op in a function body only at the first call.
 
     Raises:
         RequestError: FAILED_PRECONDITION, with the ops and what to install.
@@ -38,9 +38,9 @@ def require_ops(saved_model: saved_model_pb2.SavedModel) -> None:
     missing: set[str] = set()
     for meta_graph in saved_model.meta_graphs:
         library = meta_graph.graph_def.library
-        known = {function.signature.name for function in library.function}
+        functions = {function.signature.name for function in library.function}
         nodes = [meta_graph.graph_def.node, *(function.node_def for function in library.function)]
-        used = {node.op for group in nodes for node in group} - known
+        used = {node.op for group in nodes for node in group} - functions
         missing |= {op for op in used if op_def_registry.get(op) is None}
     if missing:
         raise _missing_ops(sorted(missing))

@@ -1,8 +1,8 @@
 """Predict: checks a request against the signature, runs the graph, writes the response.
 
-Checks, their order, codes and messages are TensorFlow Serving's (2.16.1). Two are this server's own, where
-TensorFlow Serving leaves it to the graph to fail: a shape the signature does not allow is INVALID_ARGUMENT, and a
-wrong dtype names its input too.
+The checks, their order, codes and messages are those of TensorFlow Serving 2.16.1, with two exceptions: a shape that
+the signature does not allow is INVALID_ARGUMENT here and an error of the graph there, and the error of a wrong dtype
+also names the input.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,15 +51,15 @@ def run(
     outputs: Iterable[Output],
     timeout_ms: int | None = None,
 ) -> list[np.ndarray]:
-    """Checks the arrays, in the order of `signature.inputs`, runs the graph and returns the outputs asked for.
+    """Checks the arrays, which are in the order of `signature.inputs`, runs the graph and returns `outputs`.
 
     Raises:
         RequestError: an array does not fit the signature, or the graph failed.
     """
     feeds = {}
-    for index, (wanted, array) in enumerate(zip(signature.inputs.values(), arrays, strict=True)):
-        _check(index, wanted, array)
-        feeds[wanted.handle] = array
+    for index, (declared, array) in enumerate(zip(signature.inputs.values(), arrays, strict=True)):
+        _check(index, declared, array)
+        feeds[declared.handle] = array
     outputs = list(outputs)
     if servable.text_reuse is not None:
         values = servable.text_reuse.run(signature, arrays, outputs, timeout_ms)
@@ -77,15 +77,15 @@ def _signature(servable: Servable, key: str) -> Signature:
 
 def _arrays(signature: Signature, request: predict_pb2.PredictRequest) -> list[np.ndarray]:
     """The arrays to feed, in the order of `signature.inputs`."""
-    wanted, sent = signature.inputs, dict(request.inputs.items())  # a protobuf map takes longer at each look
-    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
+    inputs, sent = signature.inputs, dict(request.inputs.items())  # a dict, because lookups in a protobuf map are slow
+    if len(sent) > len(inputs) or (len(sent) < len(inputs) and not signature.defaults):
         raise invalid_argument(
-            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != len({_set(wanted)})."
-            f" Sent extra: {_set(sent.keys() - wanted.keys())}."
-            f" Missing but required: {_set(wanted.keys() - sent.keys())}."
+            f"input size does not match signature: {len(sent)}!={len(inputs)} len({_set(sent)}) != len({_set(inputs)})."
+            f" Sent extra: {_set(sent.keys() - inputs.keys())}."
+            f" Missing but required: {_set(inputs.keys() - sent.keys())}."
         )
     arrays = []
-    for alias, declared in wanted.items():
+    for alias, declared in inputs.items():
         if alias in sent:
             try:
                 arrays.append(array_from_tensor(sent[alias]))
@@ -99,7 +99,7 @@ def _arrays(signature: Signature, request: predict_pb2.PredictRequest) -> list[n
                 f" value provided. Inputs expected to be in the request {_set(sent)}, or default input alias set:"
                 f" {','.join(sorted(signature.defaults))}"
             )
-    used = sent.keys() & wanted.keys()
+    used = sent.keys() & inputs.keys()
     if len(used) != len(sent):
         raise invalid_argument(
             f"Inputs contains invalid name. Used request inputs: {','.join(sorted(used))}, request input:"
@@ -122,19 +122,21 @@ def _outputs(signature: Signature, output_filter: Iterable[str]) -> list[Output]
     return list((chosen or signature.outputs).values())
 
 
-def _check(index: int, wanted: Input, array: np.ndarray) -> None:
-    """Python's session would coerce or raise errors of its own; the C++ runtime says this."""
-    if array.dtype != numpy_dtype(wanted.dtype):
-        received = type_name(type_number(array.dtype))
+def _check(index: int, declared: Input, array: np.ndarray) -> None:
+    """Checks dtype and shape as the C++ runtime does; Python's session would convert, or raise other errors."""
+    if array.dtype != numpy_dtype(declared.dtype):
+        received_type = type_name(type_number(array.dtype))
         raise invalid_argument(
-            f"Expects arg[{index}] to be {type_name(wanted.dtype)} but {received} is provided (input {wanted.alias})"
+            f"Expects arg[{index}] to be {type_name(declared.dtype)} but {received_type} is provided"
+            f" (input {declared.alias})"
         )
-    shape = wanted.shape
+    shape = declared.shape
     if shape is not None and (
-        len(shape) != array.ndim or any(size not in (-1, given) for size, given in zip(shape, array.shape, strict=True))
+        len(shape) != array.ndim
+        or any(size not in (-1, received) for size, received in zip(shape, array.shape, strict=True))
     ):
         raise invalid_argument(
-            f"Input {wanted.alias} should have the shape {list(shape)} (-1: any size). Received: {list(array.shape)}"
+            f"Input {declared.alias} should have the shape {list(shape)} (-1: any size). Received: {list(array.shape)}"
         )
 
 

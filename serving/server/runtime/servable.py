@@ -25,24 +25,24 @@ GRAPH_FILE = "saved_model.pb"
 
 
 class Shortcut(Protocol):
-    """Answers some requests otherwise than by one run of their signature."""
+    """Answers some requests in another way than by one run of their signature."""
 
     def run(
         self, signature: Signature, arrays: Sequence[np.ndarray], outputs: Sequence[Output], timeout_ms: int | None
     ) -> list[np.ndarray] | None:
-        """The outputs, or None for a request that the signature itself should answer."""
+        """The outputs; None for a request that the signature itself should answer."""
 
 
 class Servable:
     """A graph and its `tf.compat.v1.Session`, made by `load`.
 
-    The session path is TensorFlow Serving's own. `tf.saved_model.load` would leak ScaNN's index at every swap.
+    TensorFlow Serving uses a session too. `tf.saved_model.load` would leak ScaNN's index at every swap.
 
     Attributes:
-        name, version: which model this is.
+        name, version: of the model.
         signatures: by key.
-        signature_map: what GetModelMetadata answers, packed once.
-        users: calls in flight; the owner counts them under its own lock.
+        signature_map: the packed answer to GetModelMetadata.
+        users: calls in flight. The owner counts them under its own lock.
         text_reuse: answers requests with texts from cached vectors; None if the server has no cache.
         max_rows: the largest batch of a run; None for no limit.
     """
@@ -55,11 +55,11 @@ class Servable:
         self.name = name
         self.version = version
         self.signatures: dict[str, Signature] = callable_signatures(session.graph, meta_graph)
-        # By output: all outputs of its signature.
-        self._fetched: dict[Any, list[Any]] = {}
+        # For each output handle: the handles of all outputs of its signature.
+        self._all_outputs: dict[Any, list[Any]] = {}
         for signature in self.signatures.values():
-            together = [output.handle for output in signature.outputs.values()]
-            self._fetched |= dict.fromkeys(together, together)
+            handles = [output.handle for output in signature.outputs.values()]
+            self._all_outputs |= dict.fromkeys(handles, handles)
         self.signature_map = _packed_signatures(meta_graph)
         self.users = 0
         self.text_reuse: Shortcut | None = None
@@ -68,15 +68,16 @@ class Servable:
     def run(self, feeds: Mapping[Any, np.ndarray], fetches: Sequence[Any], timeout_ms: int | None) -> list[Any]:
         """Runs the graph once.
 
-        `Session.run` resolves names and converts values again at every call: 200 µs against 20 µs for the call below
-        it on a small graph. The caller has checked names, dtypes and shapes already.
+        `Session.run` resolves names and converts values at every call: on a small graph it takes 200 µs, the low-level
+        call 20 µs. The caller has checked names, dtypes and shapes already.
 
-        All outputs of the signature are computed, whichever are wanted: a session prepares the graph anew for each
-        choice of outputs, which takes seconds of its first call, and keeps it as long as it lives. TensorFlow Serving
-        computes what is wanted alone: what fails in another output fails the call here only.
+        All outputs of the signature are computed, even if the caller needs only some: a session prepares the graph for
+        each set of outputs, which takes seconds of the first call and memory for the session's life. TensorFlow Serving
+        computes only the requested outputs, so an error in another output fails the call here and not there.
 
         Args:
-            feeds: arrays by input handle. fetches: output handles, of one signature.
+            feeds: arrays by input handle.
+            fetches: output handles, of one signature.
             timeout_ms: milliseconds until the run is cancelled; None for no limit.
 
         Raises:
@@ -86,22 +87,22 @@ class Servable:
         if timeout_ms is not None:
             run_options = config_pb2.RunOptions(timeout_in_ms=timeout_ms)
             options = pywrap_tf_session.TF_NewBufferFromString(run_options.SerializeToString())
-        fetched = self._fetched[fetches[0]] if fetches else []
+        computed = self._all_outputs[fetches[0]] if fetches else []
         try:
-            values = self._session._call_tf_sessionrun(options, feeds, fetched, [], None)
+            values = self._session._call_tf_sessionrun(options, feeds, computed, [], None)
         except tf.errors.OpError as error:
             raise from_runtime_error(error) from None
         except UnicodeDecodeError as error:
-            # Of the error's message, whose code is lost with it: the graph refused a value, and quotes its bytes.
+            # The error's message quotes bytes that are not UTF-8, and its code is lost: the graph refused a value.
             raise invalid_argument(error.object.decode("utf-8", "backslashreplace")) from None
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
-        by_handle = dict(zip(fetched, values, strict=True))
+        by_handle = dict(zip(computed, values, strict=True))
         return [by_handle[handle] for handle in fetches]
 
     def close(self) -> None:
-        """Frees the session and what it holds. A call in flight ends with CANCELLED."""
+        """Frees the session and its memory. A call in flight ends with CANCELLED."""
         self._session.close()
 
 
@@ -115,11 +116,11 @@ def load(
     """Loads the SavedModel in `directory` (tag `serve`) into a session of its own.
 
     Args:
-        config: of the session; None for the server's own, with as many threads as TensorFlow takes by itself.
-        make: what to make of it, with `Servable`'s arguments.
+        config: of the session; None for the server's own with TensorFlow's default threads.
+        make: the class to make, with `Servable`'s arguments.
 
     Raises:
-        RequestError: whatever is wrong with the directory or the graph.
+        RequestError: the directory or the graph is bad.
     """
     started = time.monotonic()
     session = tf.compat.v1.Session(graph=tf.Graph(), config=session_config() if config is None else config)
@@ -148,7 +149,7 @@ def _load_error(error: BaseException) -> BaseException:
         return invalid_argument(f"{GRAPH_FILE} is not a SavedModel, or only a part of one")
     if isinstance(error, OSError | RuntimeError | ValueError | KeyError | TypeError):
         return invalid_argument(f"cannot load the SavedModel: {' '.join(str(error).split())}")
-    return error  # RequestError, or the process is asked to stop
+    return error  # a RequestError, or a request to stop the process
 
 
 def _packed_signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> AnyMessage:

@@ -1,4 +1,4 @@
-"""How TensorFlow's sessions prepare a graph and run it."""
+"""The configuration of TensorFlow's sessions: threads, and how a graph is optimised before its first run."""
 
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
@@ -9,8 +9,8 @@ def session_config(
     """The configuration of a model's session.
 
     Args:
-        intra_op_parallelism_threads: that one operation may use; 0 leaves it to TensorFlow.
-        inter_op_parallelism_threads: that operations beside each other may use; 0 leaves it to TensorFlow.
+        intra_op_parallelism_threads: threads of one op; 0 leaves the number to TensorFlow.
+        inter_op_parallelism_threads: ops run at the same time; 0 leaves the number to TensorFlow.
     """
     config = config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op_parallelism_threads,
@@ -21,13 +21,13 @@ def session_config(
 
 
 def _prepare_quickly(options: rewriter_config_pb2.RewriterConfig) -> None:
-    """Leaves out what takes first calls, hence warm-up, two fifths of their time and gains later calls nothing
-    (`benchmarks/serving_preparation.py`).
+    """Turns off graph optimisers that take two fifths of the time of first calls, hence of the warm-up, and make later
+    calls no faster (`benchmarks/serving_preparation.py`).
 
-    These are a second round of all optimisers, one that is being rewritten in another form and does nothing yet but
-    translate graphs there and back, and one that saves training's memory. Two others would save more and stay: without
-    constants that are computed beforehand fewer kernels are fused, so that the same request is not rounded as where the
-    SavedModel is loaded otherwise; and a model with convolutions needs the optimiser of layouts on a GPU.
+    These are the second round of all optimisers, the TFG optimiser, which only translates graphs to another form and
+    back, and the memory optimiser, which is for training. Two others take more time and stay on. Without constant
+    folding fewer kernels are fused, and scores are rounded differently than where the SavedModel is loaded in another
+    way. The layout optimiser is needed by models with convolutions on a GPU.
     """
     options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     options.disable_tfg_optimizer = True

@@ -1,4 +1,4 @@
-"""Vectors of recent texts: what was just encoded is not encoded again."""
+"""A cache of text vectors, so that a recent text is not encoded again."""
 
 import hashlib
 import threading
@@ -13,14 +13,14 @@ _ENTRY_OVERHEAD = 400  # bytes of a key, an array's head and a place in the tabl
 
 
 class TextCache:
-    """Vectors by encoder and text, for all models and versions of a server; what was not asked for longest goes first.
+    """Vectors by encoder and text, for all models and versions of a server. The least recently used are removed first.
 
-    Texts themselves are not kept: a key is a hash of 128 bits.
+    A key is a hash of 128 bits; the texts themselves are not stored.
 
     Args:
         capacity: bytes that the vectors and their keys may take.
-        registry: of the metrics `/towers/serving/text_cache/lookups` by result, hit or miss, where a text that a call
-            repeats counts once; and `/towers/serving/text_cache/bytes`.
+        registry: gets the metrics `/towers/serving/text_cache/lookups` by result, hit or miss, where a text that a call
+            repeats counts once, and `/towers/serving/text_cache/bytes`.
     """
 
     def __init__(self, capacity: int, registry: Registry) -> None:
@@ -32,28 +32,28 @@ class TextCache:
         self._bytes = 0
 
     def find(self, encoder: str, texts: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """The vectors that are known, by text.
+        """The cached vectors, by text.
 
         Args:
-            encoder: fingerprint of what encodes.
+            encoder: fingerprint of the encoder.
             texts: distinct.
         """
         keys = {text: _key(encoder, text) for text in texts}
-        found = {}
+        cached = {}
         with self._lock:
             for text, key in keys.items():
                 vector = self._vectors.get(key)
                 if vector is not None:
                     self._vectors.move_to_end(key)
-                    found[text] = vector
-        # Both, so that both lines are there from the first call on.
-        self._lookups.add("hit", by=len(found))
-        self._lookups.add("miss", by=len(keys) - len(found))
-        return found
+                    cached[text] = vector
+        # Both, even if zero, so that both metrics exist from the first call on.
+        self._lookups.add("hit", by=len(cached))
+        self._lookups.add("miss", by=len(keys) - len(cached))
+        return cached
 
     def add(self, encoder: str, vectors: Mapping[bytes, np.ndarray]) -> None:
-        """Keeps vectors by text, as far as the capacity goes."""
-        # Copies: a row would keep the whole batch it is a part of.
+        """Adds vectors by text, and removes old ones beyond the capacity."""
+        # Copies, because a row would keep its whole batch alive.
         new = {_key(encoder, text): vector.copy() for text, vector in vectors.items()}
         with self._lock:
             for key, vector in new.items():

@@ -1,8 +1,8 @@
-"""Requests with texts, answered from vectors of the texts.
+"""Answers requests with texts from cached vectors of the texts.
 
-A model may have a signature that takes vectors in place of another signature's texts, and say so in
-`assets.extra/interest_towers.json`. A request with texts is then answered in two runs, `encode` for the texts that the
-cache does not know and `embedded` for the rest, with the same answer.
+A model may have a signature that takes vectors in place of the texts of another signature; the field `text_vectors` of
+`assets.extra/interest_towers.json` then names both. The server answers a request with texts in two runs: `encode` for
+the texts that the cache does not have, and `embedded` for the rest. The answer is the same as that of one run.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from serving.wire.tensors import bytes_array
 
 logger = logging.getLogger(__name__)
 
-_TEXT, _VECTOR = "_text", "_text_embedding"
+_TEXT, _VECTOR = "_text", "_text_embedding"  # ends of input names
 _HISTORY, _HISTORY_ITEMS = "history_", "history_item_id"
-# Vectors are fed for every event that a client sends, and for most of a very long history in vain.
-_MOST_PLACES = 4096
+# In a request. A vector is fed for every event of a history, also for those that the model does not read, so for a very
+# long history one run with texts is cheaper.
+_MAX_TEXTS = 4096
 
 
 class TextReuse:
-    """How one loaded version answers requests with texts.
+    """Answers the requests with texts of one loaded version.
 
     Args:
         servable: the version.
-        cache: of the whole server.
-        encoder: fingerprint of what encodes the version's texts.
-        encode: name of the signature that does, `text` string [N] -> `embedding` float32 [N, width].
-        embedded: signature -> the one that takes `x_text_embedding` for each of its `x_text`.
-        max_history: so many last events of a history are read, those with an item id.
+        cache: of the server.
+        encoder: fingerprint of the version's text encoder.
+        encode: name of the signature that encodes, `text` string [N] -> `embedding` float32 [N, width].
+        embedded: signature -> the signature that takes `x_text_embedding` for each of its `x_text`.
+        max_history: the model reads this many last events of a history, counting only those with an item id.
 
     Raises:
         KeyError: there is no such signature, input or output.
@@ -60,31 +61,32 @@ class TextReuse:
         self._servable = servable
         self._cache = cache
         self._encoder = encoder
-        encodes = servable.signatures[encode]
-        self._text, self._vector = encodes.inputs["text"].handle, encodes.outputs["embedding"].handle
+        encode_signature = servable.signatures[encode]
+        self._text = encode_signature.inputs["text"].handle
+        self._vector = encode_signature.outputs["embedding"].handle
         self._embedded = {key: servable.signatures[other] for key, other in embedded.items()}
         self._max_history = max_history
         for key, other in self._embedded.items():
-            given = servable.signatures[key]
-            inputs = {_embedded_name(alias) for alias in given.inputs}
-            if inputs != set(other.inputs) or not set(given.outputs) <= set(other.outputs):
-                raise ValueError(f"`{other.key}` should take and give what `{key}` does, but for the texts")
+            signature = servable.signatures[key]
+            inputs = {_embedded_name(alias) for alias in signature.inputs}
+            if inputs != set(other.inputs) or not set(signature.outputs) <= set(other.outputs):
+                raise ValueError(f"`{other.key}` should have the inputs and outputs of `{key}`, except for the texts")
 
     @classmethod
     def from_metadata(cls, servable: Servable, directory: Path, cache: TextCache) -> TextReuse | None:
-        """As the version's metadata say; None if they say nothing."""
+        """Reads the version's metadata. None if they do not name such signatures, or wrong ones, which is logged."""
         path = directory / METADATA
         try:
-            said = json.loads(path.read_text(encoding="utf-8")).get("text_vectors") if path.exists() else None
-            return cls(servable, cache, **said) if said else None
+            names = json.loads(path.read_text(encoding="utf-8")).get("text_vectors") if path.exists() else None
+            return cls(servable, cache, **names) if names else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s: texts of %s are not kept: %s", path, servable.name, error)
+            logger.warning("%s: text vectors of %s are not cached: %s", path, servable.name, error)
             return None
 
     def run(
         self, signature: Signature, arrays: Sequence[np.ndarray], outputs: Sequence[Output], timeout_ms: int | None
     ) -> list[np.ndarray] | None:
-        """The outputs, or None where the request has no text, or is one for the signature itself to answer.
+        """The outputs; None if the request has no text, or if the signature itself should answer it.
 
         Args:
             arrays: of the signature's dtypes and ranks, in the order of its inputs.
@@ -95,79 +97,89 @@ class TextReuse:
         embedded = self._embedded.get(signature.key)
         if embedded is None:
             return None
-        named = dict(zip(signature.inputs, arrays, strict=True))
-        texts = {alias: array for alias, array in named.items() if alias.endswith(_TEXT)}
-        if sum(array.size for array in texts.values()) > _MOST_PLACES or not any(map(np.any, texts.values())):
-            return None
-        read = {}
-        for alias, array in texts.items():
-            where = self._read(alias, array, named)
-            if where is None:
-                return None
-            read[alias] = where
-        wanted = {text for alias, where in read.items() for text in texts[alias][where].tolist()} - {b""}
-        if not wanted:
+        inputs = dict(zip(signature.inputs, arrays, strict=True))
+        masks = self._masks(inputs)
+        texts = {text for alias, mask in masks.items() for text in inputs[alias][mask].tolist()} - {b""}
+        if not texts:
             return None
         deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
         try:
-            vectors = self._vectors(wanted, deadline)
-            for alias, where in read.items():
-                named[_embedded_name(alias)] = _filled(named.pop(alias), where, vectors)
-            feeds = {declared.handle: named[alias] for alias, declared in embedded.inputs.items()}
+            vectors = self._encode(texts, deadline)
+            for alias, mask in masks.items():
+                inputs[_embedded_name(alias)] = _vectors_at(inputs.pop(alias), mask, vectors)
+            feeds = {declared.handle: inputs[alias] for alias, declared in embedded.inputs.items()}
             fetches = [embedded.outputs[output.alias].handle for output in outputs]
-            return [np.asarray(value) for value in self._servable.run(feeds, fetches, _left(deadline))]
+            return [np.asarray(value) for value in self._servable.run(feeds, fetches, _milliseconds_until(deadline))]
         except RequestError as error:
             if error.code is grpc.StatusCode.INVALID_ARGUMENT:
-                return None  # what is wrong is said of the inputs that were sent
+                return None  # the signature itself refuses the request, with the names of the inputs that were sent
             raise
 
-    def _read(self, alias: str, array: np.ndarray, named: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        """Where the texts stand that the model reads, bool like `array`; None if that cannot be said."""
+    def _masks(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """For each input with texts, the texts that the model reads, bool like the input.
+
+        Empty if there are no texts, too many, or some of an invalid request.
+        """
+        texts = {alias: array for alias, array in inputs.items() if alias.endswith(_TEXT)}
+        if sum(array.size for array in texts.values()) > _MAX_TEXTS or not any(map(np.any, texts.values())):
+            return {}
+        masks = {}
+        for alias, array in texts.items():
+            mask = self._mask(alias, array, inputs)
+            if mask is None:
+                return {}
+            masks[alias] = mask
+        return masks
+
+    def _mask(self, alias: str, array: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """None for a history whose items and texts differ in shape."""
         if not alias.startswith(_HISTORY):
             return np.ones(array.shape, bool)
-        items = named.get(_HISTORY_ITEMS)
+        items = inputs.get(_HISTORY_ITEMS)
         if items is None or items.shape != array.shape:
             return None
         events = items != b""
         return events & (np.cumsum(events[:, ::-1], axis=1)[:, ::-1] <= self._max_history)
 
-    def _vectors(self, texts: set[bytes], deadline: float | None) -> dict[bytes, np.ndarray]:
+    def _encode(self, texts: set[bytes], deadline: float | None) -> dict[bytes, np.ndarray]:
+        """The vectors of texts, from the cache or the model."""
         vectors = self._cache.find(self._encoder, texts)
-        # Sorted, so that the same texts make the same batch, and with it the same vectors to the last bit.
+        # Sorted, so that the same texts make the same batch, and hence the same vectors to the last bit.
         missing = sorted(texts - vectors.keys())
         size = self._servable.max_rows or max(1, len(missing))
         for start in range(0, len(missing), size):
-            part = missing[start : start + size]
-            (encoded,) = self._servable.run({self._text: bytes_array(part)}, [self._vector], _left(deadline))
-            new = dict(zip(part, encoded, strict=True))
+            batch = missing[start : start + size]
+            feeds = {self._text: bytes_array(batch)}
+            (encoded,) = self._servable.run(feeds, [self._vector], _milliseconds_until(deadline))
+            new = dict(zip(batch, encoded, strict=True))
             self._cache.add(self._encoder, new)
             vectors |= new
         return vectors
 
 
-def _filled(texts: np.ndarray, where: np.ndarray, vectors: Mapping[bytes, np.ndarray]) -> np.ndarray:
-    """float32 [*texts.shape, width], zeros where no text is read."""
+def _vectors_at(texts: np.ndarray, mask: np.ndarray, vectors: Mapping[bytes, np.ndarray]) -> np.ndarray:
+    """float32 [*texts.shape, width], zeros for empty texts and outside the mask."""
     width = len(next(iter(vectors.values())))
-    filled = np.zeros([*texts.shape, width], np.float32)
-    for place in zip(*np.nonzero(where), strict=True):
-        if texts[place]:
-            filled[place] = vectors[texts[place]]
-    return filled
+    array = np.zeros([*texts.shape, width], np.float32)
+    for position in zip(*np.nonzero(mask), strict=True):
+        if texts[position]:
+            array[position] = vectors[texts[position]]
+    return array
 
 
 def _embedded_name(alias: str) -> str:
     return alias.removesuffix(_TEXT) + _VECTOR if alias.endswith(_TEXT) else alias
 
 
-def _left(deadline: float | None) -> int | None:
-    """Milliseconds until then.
+def _milliseconds_until(deadline: float | None) -> int | None:
+    """None without a deadline.
 
     Raises:
         RequestError: it has passed.
     """
     if deadline is None:
         return None
-    left = int(1000 * (deadline - time.monotonic()))
-    if left <= 0:
+    milliseconds = int(1000 * (deadline - time.monotonic()))
+    if milliseconds <= 0:
         raise deadline_passed()
-    return left
+    return milliseconds

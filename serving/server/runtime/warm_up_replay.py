@@ -1,7 +1,8 @@
-"""Warm-up: requests shipped with a model, replayed before it serves, so that no caller pays for the first call.
+"""Replays the warm-up requests of a model before it becomes available.
 
-ScaNN builds its index at the first call and TensorFlow prepares each set of inputs and outputs once: a record for
-every signature moves both before AVAILABLE, and a graph that cannot answer fails the load instead of its callers.
+The first call of a signature is slow: ScaNN builds its index, and TensorFlow prepares the graph for each set of inputs
+and outputs. A warm-up record for every signature does this before any caller waits for it. A graph that cannot answer
+fails the load and not a caller.
 """
 
 import logging
@@ -20,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def replay_warm_up(servable: Servable, directory: Path) -> int:
-    """Replays the records in `directory`'s warm-up file, a TFRecord of `PredictionLog`; returns how many.
+    """Replays the records in the warm-up file of `directory`, a TFRecord of `PredictionLog`. Returns their number.
 
     Raises:
-        RequestError: a record is broken, of another kind than Predict, or was not answered; or there are too many.
+        RequestError: there are too many records, or a record is broken, is not of Predict, or was not answered.
     """
     path = directory / WARM_UP_REQUESTS
     if not path.exists():

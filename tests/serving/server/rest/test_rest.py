@@ -214,7 +214,7 @@ def test_a_body_in_chunks(connection):
 
 
 def test_a_body_that_is_too_large(ask, monkeypatch):
-    monkeypatch.setattr(http_server, "_LARGEST_BODY", 1000)
+    monkeypatch.setattr(http_server, "_MAX_BODY", 1000)
     code, answer = ask("POST", PREDICT, b" " * 100_000)
     assert (code, answer["error"]) == (413, "The body has 100000 bytes; at most 1000 are read.")
     code, answer = ask("POST", PREDICT, gzip.compress(b" " * 50_000), {"Content-Encoding": "gzip"})
