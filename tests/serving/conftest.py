@@ -45,8 +45,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="message")])
         def refuse(self, message):
             bad = tf.boolean_mask(message, message != "")
-            told = tf.concat([bad, [""]], 0)[0]
-            with tf.control_dependencies([tf.debugging.assert_less(tf.size(bad), 1, message=told)]):
+            first = tf.concat([bad, [""]], 0)[0]
+            with tf.control_dependencies([tf.debugging.assert_less(tf.size(bad), 1, message=first)]):
                 return {"message": tf.identity(message)}
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="steps")])
@@ -78,8 +78,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
             device,
             age,
         ):
-            """Returns what it was told as item ids: the user, the history's items, the query, the device."""
-            told = [
+            """Returns its inputs as item ids: the user, the items of the history, the query, the device."""
+            parts = [
                 user_id[:, None],
                 history_item_id + ":" + history_text + ":" + tf.strings.as_string(history_timestamp),
                 query_text[:, None] + "@" + tf.strings.as_string(timestamp)[:, None],
@@ -87,7 +87,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
                 "not " + tf.strings.reduce_join(exclude_item_id, -1, keepdims=True, separator=","),
                 tf.fill([tf.shape(user_id)[0], 2], ""),  # padding
             ]
-            item_id = tf.concat(told, 1)
+            item_id = tf.concat(parts, 1)
             score = tf.cast(tf.range(tf.shape(item_id)[1], 0, -1), tf.float32)[None, :]
             return {"item_id": item_id, "score": score, "retrieval_score": score + self.number}
 

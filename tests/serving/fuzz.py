@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from serving.client.metadata import SignatureSpec, TensorSpec
+from serving.wire.api import MODEL_SERVICE, PREDICTION_SERVICE
 from serving.wire.protos import wire_pb2
 from serving.wire.tensors import STRING, type_number
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
-METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
-STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+PREDICT = f"/{PREDICTION_SERVICE}/Predict"
+METADATA = f"/{PREDICTION_SERVICE}/GetModelMetadata"
+STATUS = f"/{MODEL_SERVICE}/GetModelStatus"
 # HandleReloadConfigRequest is left out: a request that happens to be valid takes the model away.
-_OTHERS = (METADATA, STATUS, "/tensorflow.serving.PredictionService/Classify", "/tensorflow.serving.Nothing/Call")
+_OTHERS = (METADATA, STATUS, f"/{PREDICTION_SERVICE}/Classify", "/tensorflow.serving.Nothing/Call")
 
 TEXTS = (
     "",

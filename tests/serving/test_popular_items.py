@@ -39,13 +39,13 @@ def test_nothing_to_write(tmp_path, item_ids):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected_error"),
     [(None, "cannot be read"), (b"", "holds no item id"), (b"\n\n", "holds no item id"), (b"b1\n\xff\n", "not UTF-8")],
 )
-def test_a_file_that_cannot_be_used_is_named(tmp_path, content, told):
+def test_a_file_that_cannot_be_used_is_named(tmp_path, content, expected_error):
     path = tmp_path / "popular.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ServingError, match=rf"popular\.txt .*{told}") as caught:
+    with pytest.raises(ServingError, match=rf"popular\.txt .*{expected_error}") as caught:
         read_popular_items(path)
     assert caught.value.code == "FAILED_PRECONDITION"

@@ -55,7 +55,7 @@ Process = Callable[[list[Task]], None]
 
 
 class QueueKey(NamedTuple):
-    """What tasks of one queue have in common: the model's version, and the inputs and outputs of its graph."""
+    """Tasks of one queue have these in common: the version of the model, and the inputs and outputs of its graph."""
 
     owner: Hashable
     inputs: tuple[Hashable, ...]

@@ -18,7 +18,7 @@ from serving.wire.errors import ServerError
 
 @dataclass(frozen=True)
 class GrpcOptions:
-    """What the port offers beside the model services.
+    """Settings of the port beside the model services.
 
     Attributes:
         credentials: for TLS; None for plain text.

@@ -163,7 +163,7 @@ class Model:
             thread.join()
 
     def _problem(self, on_disk: Collection[int], chosen: Collection[int]) -> str:
-        """What is wrong with the versions on disk; "" if nothing is."""
+        """An error message about the versions on disk; "" for none."""
         if self.base_path is None:
             return ""
         if not on_disk:

@@ -293,8 +293,10 @@ def _imported_by_the_server() -> set[str]:
             elif isinstance(node, ast.Import):
                 modules |= {name.name for name in node.names}
     roots = {module.split(".")[0] for module in modules if not module.startswith("google.protobuf")}
-    found = metadata.packages_distributions()
-    return {"protobuf"} | {found[root][0] for root in roots if root in found and root not in ("serving", "trainer")}
+    distributions = metadata.packages_distributions()
+    return {"protobuf"} | {
+        distributions[root][0] for root in roots if root in distributions and root not in ("serving", "trainer")
+    }
 
 
 def _requirements() -> str:

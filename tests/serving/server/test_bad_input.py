@@ -37,7 +37,7 @@ def _the_next_call_is_answered(wire):
 
 # What is odd but can be answered
 
-# Each beside what it amounts to. Histories have three events, if not said otherwise.
+# Each beside what it amounts to. Histories have three events, unless given otherwise.
 ODD = {
     "an unknown user": ({"user_id": ["nobody"]}, {"user_id": [""]}),
     "a user id of 1 MB": ({"user_id": ["u" * 2**20]}, {"user_id": [""]}),
@@ -128,14 +128,14 @@ def test_what_no_training_data_had_is_answered(wire, changes):
     inputs = shaped({**changes, "explain": [True], "diversity": [0.5]})
     code, outputs = wire.predict("recommend", inputs)
     assert code == "OK"
-    found = texts(outputs["item_id"])[0]
-    assert len(set(found)) == K
-    assert "" not in found
-    assert not set(found) & set(texts(inputs["history_item_id"])[0])
+    item_ids = texts(outputs["item_id"])[0]
+    assert len(set(item_ids)) == K
+    assert "" not in item_ids
+    assert not set(item_ids) & set(texts(inputs["history_item_id"])[0])
     assert all(np.isfinite(outputs[name]).all() for name in ("score", "retrieval_score"))
     assert outputs["reason_history_position"].max() < inputs["history_item_id"].shape[1]
     status, columns = wire.post("recommend", inputs)
-    assert (status, columns["item_id"]) == (200, [found])
+    assert (status, columns["item_id"]) == (200, [item_ids])
 
 
 def test_what_nothing_fits_is_answered_with_nothing(wire):
@@ -183,17 +183,17 @@ def test_batches_of_none_and_of_ten_thousand(wire, signature):
 # What is wrong
 
 
-def refused(wire, signature, inputs, told):
+def refused(wire, signature, inputs, expected_error):
     code, message = wire.predict(signature, inputs)
     assert code == "INVALID_ARGUMENT", message
-    assert told in message
+    assert expected_error in message
 
 
-def refused_by_both(wire, signature, inputs, told):
-    refused(wire, signature, inputs, told)
+def refused_by_both(wire, signature, inputs, expected_error):
+    refused(wire, signature, inputs, expected_error)
     status, message = wire.post(signature, inputs)
     assert status == 400
-    assert told in message
+    assert expected_error in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.1, 1.1, 3e38])

@@ -11,7 +11,7 @@ from tests.support.ports import free_port
 
 SEED = 4
 REQUESTS = 400
-ENDLESS = {"slow", "slow_rows"}  # compute for as long as they are told
+ENDLESS = {"slow", "slow_rows"}  # run as long as their input says
 
 
 @pytest.fixture(scope="module", params=["tiny", "recommender", "recommender, batched"])

@@ -65,7 +65,7 @@ def test_an_output_filter_changes_neither_rows_nor_order(batching_server, tiny_m
 
 
 @pytest.mark.parametrize(
-    ("signature", "inputs", "code", "told"),
+    ("signature", "inputs", "code", "expected_error"),
     [
         ("", {"x": np.zeros([5], np.float32)}, "INVALID_ARGUMENT", "Task size 5 is larger than maximum input batch"),
         (
@@ -84,9 +84,9 @@ def test_an_output_filter_changes_neither_rows_nor_order(batching_server, tiny_m
         ("", {}, "INVALID_ARGUMENT", "input size does not match signature"),
     ],
 )
-def test_refusals(batching_server, signature, inputs, code, told):
+def test_refusals(batching_server, signature, inputs, code, expected_error):
     _, client = batching_server("max_batch_size { value: 4 }")
-    with pytest.raises(ServingError, match=told) as caught:
+    with pytest.raises(ServingError, match=expected_error) as caught:
         client.predict(signature, inputs)
     assert caught.value.code == code
     assert client.predict("", {"x": [2.0]})["y"] == [4.0]

@@ -20,7 +20,7 @@ def test_parameters_and_their_defaults(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected_error"),
     [
         ("max_batch_size { value: 0 }", "`max_batch_size` should be a whole number from 1. Received: 0"),
         ("batch_timeout_micros { value: -1 }", "`batch_timeout_micros` should be"),
@@ -34,7 +34,7 @@ def test_parameters_and_their_defaults(tmp_path):
         (None, "cannot read"),
     ],
 )
-def test_bad_parameters_are_told_at_the_start(tmp_path, tiny_models, text, told):
+def test_bad_parameters_are_told_at_the_start(tmp_path, tiny_models, text, expected_error):
     from serving.server.lifecycle import start_server
 
     path = tmp_path / "batching.txt"
@@ -44,7 +44,7 @@ def test_bad_parameters_are_told_at_the_start(tmp_path, tiny_models, text, told)
     with pytest.raises(ServerError) as caught:
         start_server(parse_flags([*flags, f"--batching_parameters_file={path}"]))
     message = str(caught.value)
-    assert told in message
+    assert expected_error in message
     assert str(path) in message
     assert "\n" not in message
 

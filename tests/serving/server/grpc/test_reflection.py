@@ -57,9 +57,9 @@ def test_services_are_described(ask, symbol, method):
         name = wanted.pop()
         response = asked(file_by_filename=name)
         assert not response.HasField("error_response"), name
-        found = [FileDescriptorProto.FromString(f) for f in response.file_descriptor_response.file_descriptor_proto]
-        seen |= {name} | {file.name for file in found}
-        wanted |= {name for file in found for name in file.dependency} - seen
+        files = [FileDescriptorProto.FromString(f) for f in response.file_descriptor_response.file_descriptor_proto]
+        seen |= {name} | {file.name for file in files}
+        wanted |= {name for file in files for name in file.dependency} - seen
 
 
 def test_what_is_not_there_is_not_found(ask):

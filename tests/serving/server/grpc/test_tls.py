@@ -71,7 +71,7 @@ def test_mutual_tls(serve, authority, client_authority):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected_error"),
     [
         ({"server_key": ""}, "`server_key` should be a PEM text. It is empty"),
         ({"server_cert": ""}, "`server_cert` should be a PEM text. It is empty"),
@@ -81,9 +81,9 @@ def test_mutual_tls(serve, authority, client_authority):
         ({"custom_ca": "no authority", "client_verify": True}, "`custom_ca` is no PEM text"),
     ],
 )
-def test_what_cannot_be_used_is_told_at_the_start(serve, authority, change, told):
+def test_what_cannot_be_used_is_told_at_the_start(serve, authority, change, expected_error):
     key, certificate = authority.issue("server")
-    with pytest.raises(ServerError, match=told):
+    with pytest.raises(ServerError, match=expected_error):
         serve(**{"server_key": key, "server_cert": certificate, **change})
 
 

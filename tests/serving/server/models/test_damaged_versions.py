@@ -37,7 +37,7 @@ def halve(path):
     path.write_bytes(content[: len(content) // 2])
 
 
-# What is said of each; what has no graph yet is no version.
+# The status of each damaged version. A directory without a graph is no version.
 DAMAGES = {
     2: ("no graph yet", None, ""),
     3: ("half a graph", "INVALID_ARGUMENT", "saved_model.pb is not a SavedModel, or only a part of one"),
@@ -67,22 +67,22 @@ def test_a_recommender_is_served_on_whatever_becomes_of_files(recommender, start
             return texts(outputs["item_id"])
 
         def wait(condition):
-            wait_until(condition, 180, told=wire.statuses)
+            wait_until(condition, 180, expected_error=wire.statuses)
 
         expected = answer()
         for version, (kind, _, _) in DAMAGES.items():
             shutil.copytree(recommender / "1", tmp_path / "aside")
             damage(tmp_path / "aside", kind)
             (tmp_path / "aside").rename(base_path / str(version))
-        failing = {version: told for version, (_, *told) in DAMAGES.items() if told[0] is not None}
+        failing = {version: outcome for version, (_, *outcome) in DAMAGES.items() if outcome[0] is not None}
         wait(lambda: [state for state, _, _ in wire.statuses().values()].count("END") == len(failing))
         statuses = wire.statuses()
         assert statuses.keys() == {1, *failing}
         assert statuses[1] == ("AVAILABLE", 0, "")
-        for version, (code, told) in failing.items():
+        for version, (code, expected_error) in failing.items():
             state, number, message = statuses[version]
             assert (state, number) == ("END", grpc.StatusCode[code].value[0])
-            assert message.startswith(told)
+            assert message.startswith(expected_error)
             assert "\n" not in message
         # Of a version that is served, nothing is read any more.
         for kind in ("half a graph", "half the variables"):

@@ -90,7 +90,7 @@ def test_custom_configs_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected_error"),
     [
         (b"model_config_list {\n  config { nam: 'm' }\n}", 'line 2, column 12: .*no field named "nam"'),
         (b"model_config_list {", "line 1, column "),
@@ -98,10 +98,10 @@ def test_custom_configs_are_refused():
         (b"model_config_list { config { name: 'm' } }", "models.config: Illegal setting neither"),
     ],
 )
-def test_a_broken_file_is_told_in_one_line_with_the_place(tmp_path, content, told):
+def test_a_broken_file_is_told_in_one_line_with_the_place(tmp_path, content, expected_error):
     path = tmp_path / "models.config"
     path.write_bytes(content)
-    with pytest.raises(ServerError, match=told) as caught:
+    with pytest.raises(ServerError, match=expected_error) as caught:
         read_model_configs(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -127,9 +127,9 @@ _SYNTAX = (
 def test_any_file_is_read_or_refused_in_one_line(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.config"
     path.write_bytes(content)
-    told = ""
+    message = ""
     try:
         read_model_configs(path)
     except ServerError as error:
-        told = str(error)
-    assert "\n" not in told
+        message = str(error)
+    assert "\n" not in message

@@ -251,7 +251,7 @@ def test_an_empty_list_serves_nothing_and_a_server_may_start_with_one(serve, pub
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected_error"),
     [
         ("", "Only ModelConfigList is currently supported"),
         ("custom_model_config {}", "Only ModelConfigList is currently supported"),
@@ -259,11 +259,11 @@ def test_an_empty_list_serves_nothing_and_a_server_may_start_with_one(serve, pub
         (config(entry("m", "models")), "Expected model m to have an absolute path or URI; got base_path()=models"),
     ],
 )
-def test_reload_refuses(serve, publish, text, told):
+def test_reload_refuses(serve, publish, text, expected_error):
     client = serve(config(entry("served", publish(1))))
     code, message = refused(client.reload, text)
     assert code == "INVALID_ARGUMENT"
-    assert told in message
+    assert expected_error in message
     assert client.predict("served") == (1, 1)
 
 
@@ -288,9 +288,9 @@ def test_a_changed_file_is_followed_and_a_broken_one_changes_nothing(serve, publ
     client = serve(config(entry("a", a)), "--model_config_file_poll_wait_seconds=1")
     client.path.write_text("model_config_list { config { nam: 'b' } }")
     time.sleep(2.5)
-    told = [record.message for record in caplog.records if str(client.path) in record.message]
-    assert len(told) == 1, told  # once, not at every look
-    assert "line 1, column 30" in told[0]
+    messages = [record.message for record in caplog.records if str(client.path) in record.message]
+    assert len(messages) == 1, messages  # once, not at every look
+    assert "line 1, column 30" in messages[0]
     assert client.predict("a") == (1, 1)
     client.path.write_text(config(entry("a", a), entry("b", b)))
     wait_until(lambda: "b" in client.server.core.models and client.server.core.models["b"].available_versions)
@@ -307,7 +307,7 @@ def test_a_label_is_given_by_the_file_once_its_version_is_available(serve, publi
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected_error"),
     [
         ("model_config_list {\n config {\n  name 3 }}", "models.config is not a ModelServerConfig: line 3, column"),
         (config(entry("m", "relative")), "models.config: Expected model m to have an absolute path"),
@@ -317,8 +317,8 @@ def test_a_label_is_given_by_the_file_once_its_version_is_available(serve, publi
         ),
     ],
 )
-def test_a_start_with_a_file_that_cannot_be_served(serve, text, told):
-    with pytest.raises(ServerError, match=told) as caught:
+def test_a_start_with_a_file_that_cannot_be_served(serve, text, expected_error):
+    with pytest.raises(ServerError, match=expected_error) as caught:
         serve(text)
     assert "\n" not in str(caught.value)
 

@@ -120,7 +120,7 @@ def test_a_directory_that_is_still_copied_is_no_version(publish, start, connect,
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "expected_error"),
     [
         ("half a graph", "saved_model.pb is not a SavedModel, or only a part of one"),
         ("no graph at all", "saved_model.pb is not a SavedModel, or only a part of one"),
@@ -129,7 +129,7 @@ def test_a_directory_that_is_still_copied_is_no_version(publish, start, connect,
         ("changed variables", "cannot load the SavedModel: "),
     ],
 )
-def test_a_version_that_cannot_be_loaded_leaves_the_old_one(publish, start, connect, tiny_models, kind, told):
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one(publish, start, connect, tiny_models, kind, expected_error):
     base_path = publish(1)
     client = connect(start(base_path, "--max_num_load_retries=0"))
     broken = base_path.parent / "broken"
@@ -138,7 +138,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one(publish, start, conn
     broken.rename(base_path / "2")
     wait_until(lambda: states(client) == {2: "END", 1: "AVAILABLE"})
     (failed,) = client.status(2)
-    assert failed.error.startswith(told)
+    assert failed.error.startswith(expected_error)
     assert "\n" not in failed.error
     assert client.predict("", {"x": [0.0]})["y"] == [1.0]
 

@@ -97,16 +97,16 @@ def test_path(tmp_path, text, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected_error"),
     [
         ('prometheus_config { enable: true, path: "metrics" }', "should start with a slash. Received: 'metrics'"),
         ("prometheus { }", 'no field named "prometheus"'),
     ],
 )
-def test_bad_files(tmp_path, text, told):
+def test_bad_files(tmp_path, text, expected_error):
     path = tmp_path / "monitoring.txt"
     path.write_text(text)
     with pytest.raises(ServerError) as caught:
         read_monitoring_path(path)
-    assert told in str(caught.value)
+    assert expected_error in str(caught.value)
     assert str(path) in str(caught.value)

@@ -36,8 +36,8 @@ def curl(server, method, path, body=None, *options):
     command += ["--write-out", "\n%{http_code} %{content_type}", f"http://{server.rest.address}{path}"]
     done = subprocess.run(command, input=body, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    content, _, told = done.stdout.rpartition(b"\n")
-    code, _, content_type = told.decode().partition(" ")
+    content, _, write_out = done.stdout.rpartition(b"\n")
+    code, _, content_type = write_out.decode().partition(" ")
     return Reply(int(code), content_type, content)
 
 
@@ -284,9 +284,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "code", "told"), REFUSED)
-def test_what_is_refused(server, method, path, body, code, told):
-    assert asked(server, method, path, body) == (code, {"error": told})
+@pytest.mark.parametrize(("method", "path", "body", "code", "expected_error"), REFUSED)
+def test_refusals(server, method, path, body, code, expected_error):
+    assert asked(server, method, path, body) == (code, {"error": expected_error})
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_numbers_that_are_not_finite():
 
 
 @pytest.mark.parametrize(
-    ("value", "dtype", "told"),
+    ("value", "dtype", "expected_error"),
     [
         ("1", np.float32, 'JSON Value: "1" Type: String is not of expected type: float'),
         (True, np.float32, "JSON Value: true Type: True is not of expected type: float"),
@@ -175,8 +175,8 @@ def test_numbers_that_are_not_finite():
         (10**400, np.float64, "to double without loss of precision."),
     ],
 )
-def test_values_that_do_not_fit_their_type(value, dtype, told):
-    assert told in refused({"inputs": {"x": [value]}}, x=dtype)
+def test_values_that_do_not_fit_their_type(value, dtype, expected_error):
+    assert expected_error in refused({"inputs": {"x": [value]}}, x=dtype)
     assert refused({"inputs": {"x": [value]}}, x=dtype).endswith("(input x)")
 
 
@@ -187,7 +187,7 @@ def test_a_type_that_json_does_not_have():
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "expected_error"),
     [
         (
             {"inputs": {"x": [[1], [2, 3]]}},
@@ -236,8 +236,8 @@ def test_a_type_that_json_does_not_have():
         (b'{"inputs": "\\ud800"}', "is not of expected type: float"),
     ],
 )
-def test_refusals(document, told):
-    assert told in refused(document, x=np.float32)
+def test_refusals(document, expected_error):
+    assert expected_error in refused(document, x=np.float32)
 
 
 def test_half_of_a_surrogate_pair_is_no_text():
@@ -292,14 +292,14 @@ def test_text_that_is_not_utf_8_goes_out_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("outputs", "told"),
+    ("outputs", "expected_error"),
     [
         ({"s": np.float32(1)}, "Tensor name: s has no shape information "),
         ({"a": np.zeros(2), "b": np.zeros(3)}, "Tensor name: b has inconsistent batch size: 3 expecting: 2"),
         ({"a": np.zeros(2, np.complex64)}, "Failed to write JSON value for tensor type: complex64"),
     ],
 )
-def test_outputs_that_have_no_rows(outputs, told):
+def test_outputs_that_have_no_rows(outputs, expected_error):
     with pytest.raises(RequestError) as caught:
         write_predictions({alias: np.asarray(array) for alias, array in outputs.items()})
-    assert (caught.value.code.name, caught.value.message) == ("INVALID_ARGUMENT", told)
+    assert (caught.value.code.name, caught.value.message) == ("INVALID_ARGUMENT", expected_error)

@@ -90,7 +90,7 @@ def test_rest_and_grpc_answer_the_same(ask, server):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "code", "told"),
+    ("method", "path", "body", "code", "expected_error"),
     [
         ("POST", "/v1/models/tiny/labels/a:predict", {"instances": [1]}, 400, "Unrecognized servable version label: a"),
         ("POST", "/v1/models/tiny/versions/x:predict", {"instances": [1]}, 400, "Malformed request: POST /v1/models"),
@@ -109,10 +109,10 @@ def test_rest_and_grpc_answer_the_same(ask, server):
         ("GET", "/v1/models/tiny/labels/a/metadata", None, 400, "Unrecognized servable version label: a"),
     ],
 )
-def test_refusals(ask, method, path, body, code, told):
+def test_refusals(ask, method, path, body, code, expected_error):
     received, answer = ask(method, path, body)
     assert (received, list(answer)) == (code, ["error"])
-    assert told in answer["error"]
+    assert expected_error in answer["error"]
 
 
 def test_head_is_refused_without_a_body(ask):

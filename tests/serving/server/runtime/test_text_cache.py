@@ -1,4 +1,4 @@
-"""Vectors of recent texts: what is kept, for how long, and what the metrics say of it."""
+"""The cache of text vectors: which vectors it has, when it removes them, and its metrics."""
 
 import threading
 
@@ -20,12 +20,12 @@ def value(registry, metric):
     return float(line.rsplit(" ", 1)[1])
 
 
-def test_finds_what_was_added_for_the_same_encoder():
+def test_vectors_are_cached_for_each_encoder():
     cache = TextCache(10 * ENTRY, Registry())
     cache.add("bert", vectors(b"a", b"bb"))
-    found = cache.find("bert", [b"bb", b"c"])
-    assert list(found) == [b"bb"]
-    np.testing.assert_array_equal(found[b"bb"], np.full(WIDTH, 2))
+    cached = cache.find("bert", [b"bb", b"c"])
+    assert list(cached) == [b"bb"]
+    np.testing.assert_array_equal(cached[b"bb"], np.full(WIDTH, 2))
     assert cache.find("another", [b"bb"]) == {}
 
 

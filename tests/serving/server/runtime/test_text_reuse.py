@@ -84,10 +84,10 @@ def base_path(tmp_path_factory):
 
 
 def write_metadata(directory, **changed):
-    said = {"encoder": "lengths", "encode": "encode_text", "embedded": {"recommend": "recommend_embedded"}}
+    names = {"encoder": "lengths", "encode": "encode_text", "embedded": {"recommend": "recommend_embedded"}}
     path = directory / METADATA
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"text_vectors": said | {"max_history": READ} | changed}))
+    path.write_text(json.dumps({"text_vectors": names | {"max_history": READ} | changed}))
 
 
 class Loaded:
@@ -131,7 +131,7 @@ def loaded(base_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def kept(base_path):
+def shared_model(base_path):
     with pytest.MonkeyPatch.context() as monkeypatch:
         loaded = Loaded(base_path / "1", monkeypatch)
         yield loaded
@@ -176,13 +176,13 @@ TEXT = st.sampled_from([b"", b"a", b"bb", b"ccc", "你好".encode(), b"\xff\xfe"
 
 @settings(max_examples=100, deadline=None)
 @given(st.data(), st.integers(0, 3), st.integers(0, 6))
-def test_the_answer_is_the_signatures_own(kept, data, batch, events):
+def test_the_answer_is_the_signatures_own(shared_model, data, batch, events):
     def drawn(values, *shape):
         array = np.empty(np.prod(shape, dtype=int), object)
         array[:] = data.draw(st.lists(values, min_size=array.size, max_size=array.size))
         return array.reshape(shape)
 
-    kept.ask(
+    shared_model.ask(
         history_item_id=drawn(st.sampled_from([b"", b"i"]), batch, events),
         history_text=drawn(TEXT, batch, events),
         query_text=drawn(TEXT, batch),

@@ -106,7 +106,7 @@ def test_a_later_version_that_fails_is_told_by_its_status_and_the_one_before_ser
     base_path = directory.parent
     server = start(base_path, "--max_num_load_retries=0")
     refused = [GOOD, record("refuse", message=np.array([b"no"], object))]
-    for version, logs, told in (
+    for version, logs, expected_error in (
         (2, [GOOD, record("nope", x=np.ones([1], np.float32))], 'warm-up record 1: Serving signature key "nope" not'),
         (3, refused, "warm-up record 1: assertion failed: "),
         (4, [GOOD] * (MAX_WARM_UP_RECORDS + 1), "Number of warmup records exceeds the maximum (1000) at "),
@@ -120,7 +120,7 @@ def test_a_later_version_that_fails_is_told_by_its_status_and_the_one_before_ser
             wait_for_the_end_of(version, client)
             assert states(client)[1] == "AVAILABLE"
             (failed,) = client.status(version)
-            assert failed.error.startswith(told)
+            assert failed.error.startswith(expected_error)
             assert "\n" not in failed.error
             assert client.predict("", {"x": [2.0]})["y"] == [2.0]
 

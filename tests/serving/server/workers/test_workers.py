@@ -23,15 +23,15 @@ WORKERS = ["--workers=2"]
 
 def listening(pids, port):
     """Those of the processes that listen on the port."""
-    found = []
+    listeners = []
     for pid in pids:
         try:
             connections = psutil.Process(pid).net_connections(kind="tcp")
         except psutil.Error:  # ended meanwhile
             continue
         if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections):
-            found.append(pid)
-    return found
+            listeners.append(pid)
+    return listeners
 
 
 def children(pid):
@@ -144,9 +144,9 @@ except ServerError as error:
     print(error)
 """
     ended = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True, timeout=60)
-    ready, told = ended.stdout.splitlines()
+    ready, line = ended.stdout.splitlines()
     assert ready == "serving m on host:1 (gRPC), 2 workers"
-    assert re.fullmatch(r"worker [12] cannot start again after 1 attempts: .*", told)
+    assert re.fullmatch(r"worker [12] cannot start again after 1 attempts: .*", line)
     assert len(list(tmp_path.iterdir())) >= 6
 
 
