@@ -337,9 +337,7 @@ def test_interrupted(interrupted: str) -> None:
     assert "SequencesSchema" not in from_cache(interrupted)  # mended: the cache must not hold what was there
     *_, step, message = interrupted.splitlines()
     assert re.match(r"\[11/\d+\] RetrievalTrainer .* failed$", step)
-    assert message.startswith(
-        "towers: stopped during RetrievalTrainer. Run the same command again: finished steps are kept"
-    )
+    assert message == "towers: stopped during RetrievalTrainer. Run the same command again: finished steps are kept."
     assert "Traceback" not in interrupted
 
 
