@@ -1,4 +1,4 @@
-"""The report of a finished run: gathers what its steps left, and writes the page."""
+"""Writes the report of a finished run and the comparison of two runs, from the outputs of their steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from trainer.files import write_text
 
 PAGE, COMPARISON = "report.html", "comparison.html"
 RATING_SLICES = "rating_slices.json"
-_EXPORTED = "Format-Serving"  # where TFX has the SavedModel in a Model artifact
+_SAVED_MODEL = "Format-Serving"  # TFX's directory of the SavedModel in a Model artifact
+# Steps that judge a model, and their outputs that hold the verdict.
 _GATES = (
     ("QualityGate", "verdict"),
     ("IndexGate", "verdict"),
@@ -30,27 +31,35 @@ _GATES = (
 
 
 def write_report(directory: RunDirectory, out: Path | None = None) -> Path:
-    """Writes the page of the last finished run, `report/report.html` by default; returns where.
+    """Writes the page of the last finished run.
+
+    Args:
+      directory: the run's directory.
+      out: the file to write; `report/report.html` in the run's directory by default.
+
+    Returns:
+      The file that was written.
 
     Raises:
-      TowersError: no run was finished here.
+      TowersError: the directory holds no finished run.
     """
-    evaluated = Path(directory.output("Evaluator", "evaluation"))
+    evaluation = Path(directory.output("Evaluator", "evaluation"))
+    saved_model = Path(directory.output("Exporter", "model"), _SAVED_MODEL)
     config = directory.finished_config()
     training = {"retrieval": _read(directory.output("RetrievalTrainer", "towers"), "history.json")}
     if config.ranking.enabled:
         training["ranking"] = _read(directory.output("RankingTrainer", "ranker"), "history.json")
     report = Report(
         name=config.name,
-        evaluation=document.read(evaluated),
-        examples=_read(evaluated, "examples.json"),
+        evaluation=document.read(evaluation),
+        examples=_read(evaluation, "examples.json"),
         training=training,
         data=_read(directory.output("Ingest", "quarantine"), "counts.json"),
         index=_read(directory.output("IndexBuilder", "index"), "index.json")["report"],
-        gates=[_read(directory.output(step, key), verdict.FILE) for step, key in _gates(directory)],
-        rating_slices=_read(evaluated, RATING_SLICES) if (evaluated / RATING_SLICES).exists() else [],
+        gates=[_read(gate, verdict.FILE) for gate in _gate_outputs(directory)],
+        rating_slices=_read(evaluation, RATING_SLICES) if (evaluation / RATING_SLICES).exists() else [],
         configuration=config.to_yaml(),
-        versions=_read(Path(directory.output("Exporter", "model"), _EXPORTED), str(METADATA))["versions"],
+        versions=_read(saved_model, str(METADATA))["versions"],
         command=directory.command(),
         made=time.strftime("%Y-%m-%d %H:%M"),
     )
@@ -62,67 +71,54 @@ def write_report(directory: RunDirectory, out: Path | None = None) -> Path:
 def write_comparison(
     first: RunDirectory, second: RunDirectory, out: Path | None = None
 ) -> tuple[Path, dict[str, Any], list[str]]:
-    """Compares what two finished runs serve, and writes the page, `report/comparison.html` of the second by default.
+    """Compares the served stages of two finished runs and writes the page.
+
+    Args:
+      first, second: directories of the runs.
+      out: the file to write; `report/comparison.html` in the second run's directory by default.
 
     Returns:
-      (where, what `compare` returns, sentences on what else is to be known of the two).
+      (the file that was written, the result of `trainer.evaluation.comparison.compare`, notes for the reader).
 
     Raises:
-      TowersError: one was not finished, or they have no held-out users in common.
+      TowersError: a directory holds no finished run, or the runs cannot be compared.
     """
     directories = [Path(run.output("Evaluator", "evaluation")) for run in (first, second)]
     evaluations = (document.read(directories[0]), document.read(directories[1]))
-    if evaluations[0]["split"] != evaluations[1]["split"]:
-        raise TowersError(
-            f"{first.path} was evaluated on {evaluations[0]['split']}, {second.path} on {evaluations[1]['split']}: "
-            "compare runs with the same data.split.test."
-        )
-    settings = [_decides_cases(run.finished_config()) for run in (first, second)]
-    if settings[0] != settings[1]:
-        different = sorted(name for name in settings[0] if settings[0][name] != settings[1][name])
-        raise TowersError(
-            f"the runs were evaluated otherwise ({', '.join(different)}): compare runs that agree in that."
-        )
-    stages = (document.served(evaluations[0]), document.served(evaluations[1]))
-    compared = compare(
-        per_user.read(directories[0]), per_user.read(directories[1]), stages, seed=second.finished_config().seed
+    _check_comparable((first, second), evaluations)
+    comparison = compare(
+        per_user.read(directories[0]),
+        per_user.read(directories[1]),
+        (document.served(evaluations[0]), document.served(evaluations[1])),
+        seed=second.finished_config().seed,
     )
     names = (first.path.name, second.path.name)
     if names[0] == names[1]:
         names = (str(first.path), str(second.path))
     notes = _notes((first, second), evaluations)
     path = out or second.report / COMPARISON
-    write_text(path, render_comparison(names, compared, evaluations, notes))
-    return path, compared, notes
+    write_text(path, render_comparison(names, comparison, evaluations, notes))
+    return path, comparison, notes
 
 
-def _gates(directory: RunDirectory) -> list[tuple[str, str]]:
-    """Steps that say whether a model passes, and which of their outputs has the verdict."""
-    return [(step, key) for step, key in _GATES if directory.has(step)]
-
-
-def _notes(runs: tuple[RunDirectory, RunDirectory], evaluations: tuple[dict, dict]) -> list[str]:
-    notes = []
-    for title, run in zip("AB", runs, strict=True):
-        found = [verdict.read(run.output(step, key)) for step, key in _gates(run)]
-        refused = [f"{one.gate} ({one.why})" for one in found if not one.passed]
-        if refused:
-            notes.append(f"{title} was not pushed: refused by {', '.join(refused)}.")
-    ranked = [found["candidates"] for found in evaluations]
-    if ranked[0]["digest"] != ranked[1]["digest"]:
-        counts = [f"{one['count']:,}" for one in ranked]
-        notes.append(
-            f"A ranked {counts[0]} items, B {counts[1]}, and not the same ones: the fewer, the higher the figures."
+def _check_comparable(runs: tuple[RunDirectory, RunDirectory], evaluations: tuple[dict, dict]) -> None:
+    """Raises TowersError if the runs were evaluated on different events or by different rules."""
+    if evaluations[0]["split"] != evaluations[1]["split"]:
+        raise TowersError(
+            f"{runs[0].path} was evaluated on {evaluations[0]['split']}, {runs[1].path} on {evaluations[1]['split']}: "
+            "compare runs with the same data.split.test."
         )
-    return notes
+    first, second = (_evaluation_rules(run.finished_config()) for run in runs)
+    different = sorted(name for name in first if first[name] != second[name])
+    if different:
+        raise TowersError(
+            f"the runs were evaluated with different settings ({', '.join(different)}): compare runs in which these "
+            "are the same."
+        )
 
 
-def _read(directory: str | Path, name: str) -> Any:
-    return json.loads(Path(directory, name).read_text(encoding="utf-8"))
-
-
-def _decides_cases(config: Config) -> dict[str, Any]:
-    """What decides which events are held out, which items are ranked, and by what knowledge."""
+def _evaluation_rules(config: Config) -> dict[str, Any]:
+    """The settings that decide which events are held out, which items are ranked and what requests contain."""
     evaluation, data = config.evaluation, config.data
     return {
         **{f"data.split.{name}": value for name, value in data.split.model_dump().items()},
@@ -133,3 +129,29 @@ def _decides_cases(config: Config) -> dict[str, Any]:
         "data.exclude_history": data.exclude_history,
         "data.exclude_recent_seconds": data.exclude_recent_seconds,
     }
+
+
+def _notes(runs: tuple[RunDirectory, RunDirectory], evaluations: tuple[dict, dict]) -> list[str]:
+    """Sentences on refused models and on different sets of ranked items."""
+    notes = []
+    for title, run in zip("AB", runs, strict=True):
+        verdicts = [verdict.read(gate) for gate in _gate_outputs(run)]
+        refusals = [f"{gate.gate} ({gate.why})" for gate in verdicts if not gate.passed]
+        if refusals:
+            notes.append(f"{title} was not pushed: refused by {', '.join(refusals)}.")
+    first, second = (evaluation["candidates"] for evaluation in evaluations)
+    if first["digest"] != second["digest"]:
+        notes.append(
+            f"The runs ranked different items: A {first['count']:,} items, B {second['count']:,}. "
+            "Figures are higher where fewer items are ranked."
+        )
+    return notes
+
+
+def _gate_outputs(directory: RunDirectory) -> list[str]:
+    """Directories of the verdicts of the run's gates."""
+    return [directory.output(step, key) for step, key in _GATES if directory.has(step)]
+
+
+def _read(directory: str | Path, name: str) -> Any:
+    return json.loads(Path(directory, name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The directory of a run: where things lie in it, and who may write."""
+"""The directory of a run: its layout, its record of outputs, and its lock."""
 
 from __future__ import annotations
 
@@ -22,10 +22,17 @@ _LOCK = ".lock"
 class RunDirectory:
     """`--out` of `towers run`.
 
-    Layout: `config.yaml` (the whole configuration, echoed), `outputs.json`, `artifacts/`, `metadata.sqlite`,
-    `logs/<step>.log`, `checkpoints/<step>/` of a training that is not done, `tuning/` of searches, `text_store/`,
-    `schema/`, `serving/<model name>/<version>/`, `report/`; of the last `towers reindex`: `reindexed/items/`,
-    `reindexed/quarantine/`, `reindexed/report.json`; of the last `towers tune`: `tuned.yaml`.
+    It holds
+      config.yaml: the configuration with all defaults;
+      outputs.json: configuration, command and output directories of the last finished run;
+      artifacts/, metadata.sqlite: of TFX;
+      logs/<step>.log;
+      checkpoints/<step>/: the state of unfinished trainings;
+      tuning/: the state of searches; tuned.yaml: the result of the last `towers tune`;
+      text_store/: text embeddings;
+      schema/, report/: copies of what the steps wrote;
+      serving/<model name>/<version>/: pushed models;
+      reindexed/: items, quarantine and report.json of the last `towers reindex`.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -70,48 +77,53 @@ class RunDirectory:
         return self.path / "serving" / model_name
 
     def config(self) -> Config:
-        """The configuration of the last run that was started here, finished or not.
+        """The configuration of the last run that was started, finished or not.
 
         Raises:
-          TowersError: there is no run here.
+          TowersError: this is not the directory of a run.
         """
         if not (self.path / _CONFIG).exists():
             raise TowersError(
-                f"{self.path}: is not the directory of a run. Make one with `towers run --out {self.path}`."
+                f"{self.path}: is not the directory of a run. Start one with `towers run --out {self.path}`."
             )
         return config_loader.load(self.path / _CONFIG)
 
     def record_outputs(self, outputs: dict[str, dict[str, str]], command: str = "") -> None:
-        """Notes where each step of the run that is now finished left its outputs: step -> key -> directory.
+        """Records a run that is now finished, together with its configuration.
 
-        Its configuration is kept with them, and the command that made it: a later run with another one may stop
-        half-way.
+        `config.yaml` may then change: a later run may be started with another configuration and never finish.
+
+        Args:
+          outputs: step -> output -> directory.
+          command: the command line of the run.
         """
         record = {"config": json.loads(self.config().to_json()), "outputs": outputs, "command": command}
         write_text(self.path / _OUTPUTS, json.dumps(record, indent=2, ensure_ascii=False))
 
     def finished_config(self) -> Config:
-        """The configuration of the last finished run, whose outputs `output` finds.
+        """The configuration of the last finished run.
 
         Raises:
-          TowersError: no run was finished here.
+          TowersError: the directory holds no finished run.
         """
         return Config.from_json(json.dumps(self._finished()["config"]))
 
     def finished_data_config(self) -> Config:
-        """Its name, seed, `data` and `text` alone: readable where the settings of models have other names by now.
+        """`finished_config` with all but name, seed, `data` and `text` at its default.
+
+        It can be read even if settings of models have been renamed since the run.
 
         Raises:
-          TowersError: no run was finished here.
+          TowersError: the directory holds no finished run.
         """
         record = self._finished()["config"]
         return Config.from_json(json.dumps({key: record[key] for key in ("name", "seed", "data", "text")}))
 
     def command(self) -> str:
-        """What was typed to make the last finished run; "" where that is not known.
+        """The command line of the last finished run; "" if it was not recorded.
 
         Raises:
-          TowersError: no run was finished here.
+          TowersError: the directory holds no finished run.
         """
         return self._finished().get("command", "")
 
@@ -119,18 +131,18 @@ class RunDirectory:
         """Directory of a step's output in the last finished run.
 
         Raises:
-          TowersError: no run was finished here.
+          TowersError: the directory holds no finished run, or the run had no such step.
         """
         outputs = self._finished()["outputs"]
         if key not in outputs.get(step, {}):
-            raise TowersError(f"{self.path}: its last run had no {step}. Run it again with that step.")
+            raise TowersError(f"{self.path}: the last run had no step {step}. Run it again with that step.")
         return outputs[step][key]
 
     def has(self, step: str) -> bool:
         """Whether the last finished run had this step.
 
         Raises:
-          TowersError: no run was finished here.
+          TowersError: the directory holds no finished run.
         """
         return step in self._finished()["outputs"]
 
@@ -144,14 +156,14 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def opened(self, config: Config) -> Iterator[None]:
-        """Takes the directory for one run, and echoes its configuration.
+        """Makes the directory if absent, locks it for one run and writes the run's configuration.
 
         Raises:
-          TowersError: it is another run's at this moment, or holds something that is no run.
+          TowersError: another run uses the directory, or it holds other files.
         """
         if self.path.exists() and not self.path.is_dir():
             raise TowersError(f"{self.path}: is a file. Give --out a directory.")
-        if self.path.is_dir() and not (self.path / _CONFIG).exists() and self._holds_others():
+        if self.path.is_dir() and not (self.path / _CONFIG).exists() and self._has_other_files():
             raise TowersError(f"{self.path}: is not empty and not the directory of a run. Give --out another one.")
         self.path.mkdir(parents=True, exist_ok=True)
         with self.locked():
@@ -160,10 +172,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps the directory, which exists, for one process that writes.
+        """Locks the directory, which exists, for one process that writes.
 
         Raises:
-          TowersError: another process has it at this moment.
+          TowersError: another process has locked it.
         """
         with open(self.path / _LOCK, "a+", encoding="utf-8") as lock:
             try:
@@ -179,7 +191,7 @@ class RunDirectory:
             lock.flush()
             yield
 
-    def _holds_others(self) -> bool:
-        """Whether anything here is not ours. A run killed in its first moment leaves a lock and a partial file."""
+    def _has_other_files(self) -> bool:
+        """Whether there are other files than the lock and the partial file of a run that was killed at its start."""
         names = (entry.name for entry in self.path.iterdir())
         return any(name != _LOCK and not is_partial(name, _CONFIG) for name in names)

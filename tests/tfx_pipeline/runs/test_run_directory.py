@@ -74,5 +74,5 @@ def test_no_run_and_no_finished_run_are_told_apart(tmp_path: Path) -> None:
         directory.output("Ingest", "items")
     directory.record_outputs({"Ingest": {"items": "/somewhere"}})
     assert directory.output("Ingest", "items") == "/somewhere"
-    with pytest.raises(TowersError, match="had no RankingTrainer"):
+    with pytest.raises(TowersError, match="had no step RankingTrainer"):
         directory.output("RankingTrainer", "ranker")
