@@ -1,14 +1,16 @@
+"""The pipeline of interest-towers: Beam, TFX and the command line."""
+
 import os
 from typing import Any
 
-# TFRS, KerasNLP and TFX all need Keras 2; TensorFlow reads this at the first touch of tf.keras.
+# TFRS, KerasNLP and TFX need Keras 2. TensorFlow reads the variable when `tf.keras` is first used.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-# TensorFlow's start-up messages; an engineer who wants them sets the variable.
+# Hides TensorFlow's start-up messages, unless the variable is set.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def __getattr__(name: str) -> Any:
-    """Finds artifact types by the names they have on Kubeflow, without importing TFX for everybody else."""
+    """Resolves artifact types by their names on Kubeflow. TFX is imported only then."""
     if name in ("Quarantine", "TextEmbeddings", "Towers", "Ranker", "VectorIndex", "GateVerdict"):
         from tfx_pipeline import artifacts
 

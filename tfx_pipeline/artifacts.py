@@ -1,20 +1,20 @@
-"""Artifact types of this pipeline that TFX has no standard type for.
+"""Artifact types of the pipeline that are not among TFX's standard types.
 
-On Kubeflow a type's name is the path its class is imported from, and may hold one dot: hence `tfx_pipeline.<class>`,
-which the package's `__getattr__` resolves.
+Kubeflow imports a type's class by the type's name, in which one dot is allowed. The names are therefore
+`tfx_pipeline.<class>`, which the package's `__getattr__` resolves.
 """
 
 from tfx.types import artifact
 
 
 class Quarantine(artifact.Artifact):
-    """Rows that could not be used, as JSON lines, and `counts.json`."""
+    """Rows that cannot be used, as JSON lines, and `counts.json`."""
 
     TYPE_NAME = "tfx_pipeline.Quarantine"
 
 
 class TextEmbeddings(artifact.Artifact):
-    """Vectors of every distinct text of a run: `keys.npy`, `vectors.npy`, `metadata.json`."""
+    """Embeddings of all distinct texts of a run: `keys.npy`, `vectors.npy`, `metadata.json`."""
 
     TYPE_NAME = "tfx_pipeline.TextEmbeddings"
 
@@ -38,6 +38,6 @@ class VectorIndex(artifact.Artifact):
 
 
 class GateVerdict(artifact.Artifact):
-    """What a gate found: `verdict.json` (tfx_pipeline.gates.verdict)."""
+    """The verdict of a gate: `verdict.json` (tfx_pipeline.gates.verdict)."""
 
     TYPE_NAME = "tfx_pipeline.GateVerdict"

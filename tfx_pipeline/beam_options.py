@@ -1,4 +1,4 @@
-"""Beam's options on our command line."""
+"""Options of Beam on the command line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from trainer.errors import UsageError
 
 
-def checked(arguments: list[str]) -> list[str]:
-    """The same arguments, if Beam has options of these names.
-
-    Without any, all is done in this process, in memory: the fastest for what fits on one machine.
+def check_arguments(arguments: list[str]) -> list[str]:
+    """Returns the same arguments if they are options of Beam. Without any, Beam runs in this process, in memory.
 
     Raises:
-      UsageError: an argument is none of Beam's. Beam itself would ignore it, and a typing error with it.
+      UsageError: an argument is not an option of Beam. Beam itself ignores such arguments, misspelt ones too.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in _subclasses(PipelineOptions):
@@ -32,7 +30,7 @@ def checked(arguments: list[str]) -> list[str]:
 
 
 def _subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:
-    found: list[type[PipelineOptions]] = []
+    classes: list[type[PipelineOptions]] = []
     for child in base.__subclasses__():
-        found += [child, *_subclasses(child)]
-    return found
+        classes += [child, *_subclasses(child)]
+    return classes

@@ -1,7 +1,7 @@
-"""The preprocessing_fns of the two Transform steps: cleaning, vocabularies and quantile buckets.
+"""The preprocessing_fns of the two Transform steps: text cleaning, vocabularies and quantile buckets.
 
-Ids start at 1; 0 stands for a missing or unknown value. Vocabularies and buckets are learnt on the train split alone
-(for items on the whole catalogue, which is known beforehand).
+Ids start at 1; 0 stands for a missing or unknown value. Vocabularies and buckets are computed from the train split
+only; those of items from the whole catalogue, which is known beforehand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainer.text.cleaning import clean
 
 
 def preprocess_sequences(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
-    """Users' sequences. Lists are ragged, one value an event."""
+    """Transforms users' sequences. Lists are ragged, one value an event."""
     data = Config.from_json(custom_config["config"]).data
     outputs = {}
     for feature in sequence_features(data):
@@ -34,7 +34,7 @@ def preprocess_sequences(inputs: dict[str, Any], custom_config: dict[str, Any]) 
 
 
 def preprocess_items(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
-    """The catalogue, one item an example."""
+    """Transforms the catalogue, one item an example."""
     data = Config.from_json(custom_config["config"]).data
     outputs = {}
     for feature in item_features(data):
@@ -53,13 +53,13 @@ def preprocess_items(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 
 
 def _vocabulary_ids(values: tf.Tensor, name: str) -> tf.Tensor:
-    """int64 ids of strings, from 1 in order of frequency; 0 = empty or not in the vocabulary."""
+    """int64 ids of strings, from 1, the most frequent first; 0 = empty or not in the vocabulary."""
     present = tf.boolean_mask(values, tf.not_equal(values, ""))
     vocabulary = tft.vocabulary(present, vocab_filename=name)
     return tft.apply_vocabulary(values, vocabulary, default_value=-1) + 1
 
 
 def _bucket(values: tf.RaggedTensor, name: str) -> tf.Tensor:
-    """int64 [batch, 1] quantile bucket from 1 of a list of at most one number; 0 = missing."""
+    """int64 [B, 1], the quantile bucket, from 1, of a list of at most one number; 0 = missing."""
     buckets = tft.bucketize(values.flat_values, NUM_BUCKETS, name=name)
     return tf.RaggedTensor.from_row_splits(buckets + 1, values.row_splits).to_tensor(0, shape=[None, 1])

@@ -28,6 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
     from tfx_pipeline import beam_options
     from tfx_pipeline.runners import kubeflow
 
-    path = kubeflow.compile_pipeline(config, arguments.out, beam_options.checked(arguments.rest))
+    path = kubeflow.compile_pipeline(config, arguments.out, beam_options.check_arguments(arguments.rest))
     print(f"{path}  (image {config.kubeflow.image}, root {config.kubeflow.pipeline_root})")
     return 0

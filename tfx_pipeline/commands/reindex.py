@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     directory = RunDirectory(arguments.run)
     config = with_settings(directory.finished_config(), arguments.set, arguments.items)
-    beam_pipeline_args = beam_options.checked(arguments.rest)
+    beam_pipeline_args = beam_options.check_arguments(arguments.rest)
     _check_table(config, arguments.data)
     from tfx_pipeline.reindex.reindexing import reindex
     from tfx_pipeline.reindex.workspace import ReindexSettings

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tfx_pipeline import beam_options
     from tfx_pipeline.terminal.screen import Screen
 
-    beam_pipeline_args = beam_options.checked(arguments.rest)
+    beam_pipeline_args = beam_options.check_arguments(arguments.rest)
     execute(config, arguments.data, arguments.out or Path("runs") / config.name, beam_pipeline_args, Screen())
     return 0
 

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     tuning.check(config)
     directory = RunDirectory(arguments.out or Path("runs") / config.name)
-    beam_pipeline_args = beam_options.checked(arguments.rest)
+    beam_pipeline_args = beam_options.check_arguments(arguments.rest)
     found = local.tune(config, arguments.data, directory, beam_pipeline_args, Screen())
     trials = json.loads((found / retrieval_tuner.TRIALS).read_text(encoding="utf-8"))
     path = directory.path / "tuned.yaml"

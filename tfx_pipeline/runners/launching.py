@@ -140,7 +140,7 @@ def fail_unfinished_steps(directory: RunDirectory, config: metadata_store_pb2.Co
             if unfinished:
                 handle.store.put_executions(unfinished)
     except Exception as error:
-        if full := failures.full_disk([error]):
+        if full := failures.full_disk_message([error]):
             raise TowersError(
                 f"{directory.metadata}: cannot be written ({full}). Make room, then try again."
             ) from error

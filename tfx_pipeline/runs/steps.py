@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tfx_pipeline.runs.run_directory import RunDirectory
 from tfx_pipeline.terminal import failures
 from tfx_pipeline.terminal.interruption import Interruption
-from tfx_pipeline.terminal.screen import Screen, StepLine, captured
+from tfx_pipeline.terminal.screen import Screen, StepLine, redirect_output
 from trainer.errors import TowersError
 
 
@@ -48,11 +48,11 @@ class Steps:
         log = str(self._directory.log(f"{self._log_prefix}{name}"))
         with self._screen.step(self._number, self._count, name, self._interruption.check) as line:
             try:
-                with captured(log):
+                with redirect_output(log):
                     yield line
                 if self._number < self._count:  # after the last step the command is done, and no longer stopped
                     self._interruption.check()
             except KeyboardInterrupt:
                 raise TowersError(f"stopped during {name}. Run the same command again: {self._remains}.") from None
             except Exception as error:
-                raise failures.explained(name, log, error, self._remains) from error
+                raise failures.step_error(name, log, error, self._remains) from error

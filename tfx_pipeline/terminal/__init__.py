@@ -1,1 +1,1 @@
-"""What the person at the terminal sees: progress, failures, interrupts."""
+"""The terminal: progress of steps, messages of failures, interrupts."""

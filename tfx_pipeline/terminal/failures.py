@@ -1,4 +1,4 @@
-"""What to tell the person whose step failed."""
+"""Error messages of failed steps."""
 
 from __future__ import annotations
 
@@ -7,37 +7,46 @@ from collections.abc import Iterable
 
 from trainer.errors import TowersError, first_line
 
-_NO_ROOM = re.compile("No space left on device|Disk quota exceeded|File too large|database or disk is full")
+_FULL_DISK = re.compile("No space left on device|Disk quota exceeded|File too large|database or disk is full")
 
 
-def explained(step: str, log: str, error: BaseException, left: str) -> TowersError:
-    """One line: a cause that is theirs in its own words, any other with its type.
+def step_error(step: str, log: str, error: BaseException, remains: str) -> TowersError:
+    """One line for a failed step: what failed, where its log is, and what to do.
+
+    The cause is the first TowersError among the error and its causes, in its own words. Any other cause is named with
+    its type.
 
     Args:
-      step: its name.
-      log: where its output went.
-      error: what it raised.
-      left: what the failure has left, and so what the next try finds.
+      step: the step's name.
+      log: path of the file that its output went to.
+      error: the exception that it raised.
+      remains: what the failure has left, and thus where the same command goes on.
     """
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    own = next((cause for cause in chain if isinstance(cause, TowersError)), None)
-    full = full_disk(chain)
+    causes = _causes(error)
+    own = next((cause for cause in causes if isinstance(cause, TowersError)), None)
+    full_disk = full_disk_message(causes)
     if own:
-        what, remedy = str(own).rstrip("."), f"Then run the same command: {left}."
-    elif full:
-        what = f"could not write its output ({full})"
-        remedy = f"Make room, then run the same command: {left}."
+        problem, remedy = str(own).rstrip("."), f"Then run the same command: {remains}."
+    elif full_disk:
+        problem = f"could not write its output ({full_disk})"
+        remedy = f"Make room, then run the same command: {remains}."
     else:
-        shown = next((cause for cause in chain if isinstance(cause, (OSError, MemoryError))), error)
-        what = f"{type(shown).__name__}: {first_line(shown, 300)}".rstrip(".")
-        remedy = f"Read the log's end, mend the cause and run the same command: {left}."
-    return TowersError(f"step {step} failed: {what}. Log: {log}. {remedy}")
+        cause = next((cause for cause in causes if isinstance(cause, (OSError, MemoryError))), error)
+        problem = f"{type(cause).__name__}: {first_line(cause, 300)}".rstrip(".")
+        remedy = f"Read the log's end, remove the cause and run the same command: {remains}."
+    return TowersError(f"step {step} failed: {problem}. Log: {log}. {remedy}")
 
 
-def full_disk(errors: Iterable[BaseException]) -> str | None:
-    """What says in one of the errors that there is no room; TensorFlow, SQLite and Beam each raise their own type."""
-    return next((found[0] for error in errors if (found := _NO_ROOM.search(str(error)))), None)
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error, its cause, that one's cause and so on."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return causes
+
+
+def full_disk_message(errors: Iterable[BaseException]) -> str | None:
+    """The words of the first error that reports a full disk. TensorFlow, SQLite and Beam each have their own type."""
+    return next((match[0] for error in errors if (match := _FULL_DISK.search(str(error)))), None)

@@ -1,4 +1,4 @@
-"""Ctrl-C that is not lost."""
+"""Ctrl-C that is never lost."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from types import FrameType, TracebackType
 
 
 class Interruption:
-    """Remembers an interrupt until somebody looks.
+    """Remembers an interrupt until `check` is called.
 
-    Python raises KeyboardInterrupt wherever the main thread happens to be. In a destructor, or in a callback from C++,
-    as TensorFlow has many, it is printed and forgotten, and the run goes on as if nobody had asked. So whoever passes a
-    point where stopping is easy calls `check`.
+    Python raises KeyboardInterrupt wherever the main thread happens to be. In a destructor or in a callback from C++,
+    of which TensorFlow has many, Python only prints the exception, and the run goes on. Code therefore calls `check` at
+    points where it can stop.
 
-    A context manager; outside the main thread, and where something else handles the signal, it does nothing.
+    A context manager. It does nothing outside the main thread, or if another handler of the signal is installed.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Interruption:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if the run was interrupted since it began."""
+        """Raises KeyboardInterrupt if an interrupt has arrived since the context was entered."""
         if self._requested:
             raise KeyboardInterrupt
 

@@ -1,7 +1,7 @@
-"""What a running step says to the person watching.
+"""Progress of the running step.
 
-Executors run far below the runner that owns the screen; they report here and the runner decides where it goes. Without
-a runner (a container on Kubeflow) lines go to the log.
+Executors are called far below the runner that owns the screen. They report here, and the runner connects the screen.
+Without a runner, as in a container on Kubeflow, reports go to the log only.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _on_summary: Callable[[str], None] | None = None
 
 
 def connect(on_update: Callable[[str], None] | None, on_summary: Callable[[str], None] | None) -> None:
-    """Sends what steps report to these two; None disconnects."""
+    """Sets the functions that are called with each report, in addition to the log; None disconnects."""
     global _on_update, _on_summary
     _on_update, _on_summary = on_update, on_summary
 
 
 def update(text: str) -> None:
-    """What the step is doing right now; replaces what it said before."""
+    """Reports what the step is doing. The screen replaces the previous report."""
     logging.info("%s", text)
     if _on_update:
         _on_update(text)
 
 
 def epoch(record: dict[str, Any]) -> None:
-    """An epoch's record, as the training loops give it."""
+    """Reports an epoch, given as the record of the training loop."""
     update(format_record(record))
 
 
 def summary(text: str) -> None:
-    """The one line that stays when the step is done."""
+    """Reports the step's result: the line that stays on the screen when the step is done."""
     logging.info("%s", text)
     if _on_summary:
         _on_summary(text)

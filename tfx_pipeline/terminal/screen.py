@@ -1,4 +1,4 @@
-"""The person's screen: one line a step, with everything else that libraries print sent to log files."""
+"""The screen: one line a step. Everything else that libraries print goes to log files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tfx_pipeline.terminal import progress
 
 
 class Screen:
-    """Standard error as the person sees it, kept apart from what libraries write to it.
+    """A copy of standard error that stays on the terminal while `redirect_output` sends the original to a file.
 
-    On a terminal the running step has a spinner and says what it is doing; elsewhere each step is one line when done.
+    On a terminal, the running step has a spinner and its latest report; elsewhere a line is printed when it is done.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Screen:
 
     @contextlib.contextmanager
     def step(self, number: int, of: int, name: str, on_update: Callable[[], None]) -> Iterator[StepLine]:
-        """Shows a step from start to end; `on_update` is called whenever it says what it is doing."""
+        """Shows a step while the block runs; `on_update` is called with each report of its progress."""
         line = StepLine(self, f"[{number:2}/{of}] {name}")
 
         def update(text: str) -> None:
@@ -83,8 +83,8 @@ class StepLine:
 
 
 @contextlib.contextmanager
-def captured(path: str) -> Iterator[None]:
-    """Sends standard output and error of the process, C++ included, to the end of a file."""
+def redirect_output(path: str) -> Iterator[None]:
+    """Appends standard output and error of the process to a file, those of C++ code included."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -99,19 +99,19 @@ def captured(path: str) -> Iterator[None]:
     finally:
         logging.set_verbosity(verbosity)
         for stream in (sys.stdout, sys.stderr):
-            _flush_or_drop(stream)
+            _flush_or_discard(stream)
         for number, descriptor in zip((1, 2), saved, strict=True):
             os.dup2(descriptor, number)
             os.close(descriptor)
         os.close(log)
 
 
-def _flush_or_drop(stream: TextIO) -> None:
-    """What a full disk does not let into the log must not come to the screen later, with the message about it."""
+def _flush_or_discard(stream: TextIO) -> None:
+    """Discards buffered output that the log has no room for: otherwise it would appear on the screen afterwards."""
     try:
         stream.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
         stream.flush()

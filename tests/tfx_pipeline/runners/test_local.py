@@ -98,8 +98,8 @@ def test_a_frozen_schema_is_read_before_the_first_step(tmp_path: Path) -> None:
 def test_a_log_on_a_full_disk_leaves_the_screen_as_it_was() -> None:
     program = (
         "import sys\n"
-        "from tfx_pipeline.terminal.screen import captured\n"
-        "with captured('/dev/full'):\n"
+        "from tfx_pipeline.terminal.screen import redirect_output\n"
+        "with redirect_output('/dev/full'):\n"
         "    print('noise')\n"
         "print('out'); print('err', file=sys.stderr)\n"
     )
