@@ -1,4 +1,4 @@
-"""Requests with texts are answered from vectors of recent texts, and nobody can tell by the answer."""
+"""Requests with texts are answered from cached vectors, with the same answers as without a cache."""
 
 import json
 import logging
@@ -239,13 +239,13 @@ def test_more_texts_than_a_batch_may_have(base_path, monkeypatch):
     ("changed", "problem"),
     [
         ({"embedded": {"recommend": "missing"}}, "missing"),
-        ({"embedded": {"recommend": "encode_text"}}, "but for the texts"),
+        ({"embedded": {"recommend": "encode_text"}}, "except for the texts"),
         ({"encode": "other"}, "text"),
         ({"surprise": 1}, "surprise"),
     ],
     ids=["no such signature", "another signature", "no encoder", "unknown key"],
 )
-def test_metadata_that_do_not_fit_are_told_and_the_model_serves(base_path, tmp_path, caplog, changed, problem):
+def test_wrong_metadata_are_logged_and_the_model_is_served(base_path, tmp_path, caplog, changed, problem):
     loaded = servable.load("reading", 1, base_path / "1")
     write_metadata(tmp_path, **changed)
     with caplog.at_level(logging.WARNING):
@@ -255,7 +255,7 @@ def test_metadata_that_do_not_fit_are_told_and_the_model_serves(base_path, tmp_p
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"text_vectors": None}], ids=["no file", "older", "no texts"])
-def test_a_model_that_says_nothing_is_served_as_it_is(base_path, tmp_path, caplog, metadata):
+def test_a_model_without_such_signatures_is_served_as_it_is(base_path, tmp_path, caplog, metadata):
     loaded = servable.load("reading", 1, base_path / "1")
     if metadata is not None:
         (tmp_path / METADATA).parent.mkdir()
