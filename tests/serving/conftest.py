@@ -150,51 +150,51 @@ def publish(tmp_path: Path, tiny_models: Callable[[int], Path]) -> Callable[...,
     return put
 
 
-class Held:
-    """Calls that wait, each until the test lets one go.
+class BlockedCalls:
+    """Calls that wait until the test releases them, one at a time.
 
     Attributes:
-        begun: released by each call as it begins.
-        gate: acquired by each call before it goes on.
+        begun: released by each call when it begins.
+        permits: acquired by each call before it goes on.
     """
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)
-        self.gate = threading.Semaphore(0)
+        self.permits = threading.Semaphore(0)
 
     def wait_for_begin(self) -> None:
-        assert self.begun.acquire(timeout=20), "nothing began"
+        assert self.begun.acquire(timeout=20), "no call began"
 
-    def let_go(self, count: int = 1) -> None:
-        self.gate.release(count)
+    def release(self, count: int = 1) -> None:
+        self.permits.release(count)
 
     def around(self, function: Callable) -> Callable:
-        def held(*arguments: object, **named: object) -> object:
+        def blocked(*arguments: object, **named: object) -> object:
             self.begun.release()
-            assert self.gate.acquire(timeout=60), "the test did not let it go"
+            assert self.permits.acquire(timeout=60), "the test did not release the call"
             return function(*arguments, **named)
 
-        return held
+        return blocked
 
 
 @pytest.fixture
-def held_loads(monkeypatch: pytest.MonkeyPatch) -> Held:
-    """Holds the loads of models by servers in this process."""
+def blocked_loads(monkeypatch: pytest.MonkeyPatch) -> BlockedCalls:
+    """Blocks the loads of models by servers in this process."""
     from serving.server.runtime import servable
 
-    held = Held()
-    monkeypatch.setattr(servable, "load", held.around(servable.load))
-    return held
+    calls = BlockedCalls()
+    monkeypatch.setattr(servable, "load", calls.around(servable.load))
+    return calls
 
 
 @pytest.fixture
-def held_runs(monkeypatch: pytest.MonkeyPatch) -> Held:
-    """Holds the runs of graphs by servers in this process."""
+def blocked_runs(monkeypatch: pytest.MonkeyPatch) -> BlockedCalls:
+    """Blocks the runs of graphs by servers in this process."""
     from serving.server.runtime.servable import Servable
 
-    held = Held()
-    monkeypatch.setattr(Servable, "run", held.around(Servable.run))
-    return held
+    calls = BlockedCalls()
+    monkeypatch.setattr(Servable, "run", calls.around(Servable.run))
+    return calls
 
 
 @pytest.fixture(scope="module")

@@ -115,11 +115,11 @@ def test_a_value_that_is_refused_is_told_to_its_caller_alone(batching_server):
 
 def test_a_deadline_that_passes_in_the_queue(batching_server):
     server, _ = batching_server(f"batch_timeout_micros {{ value: {LONG} }}")
-    with server.core.models["tiny"].acquire() as held:
-        signature = held.signatures["serving_default"]
+    with server.core.models["tiny"].acquire() as servable:
+        signature = servable.signatures["serving_default"]
         feeds = {signature.inputs["x"].handle: np.zeros([1], np.float32)}
         with pytest.raises(RequestError, match="waiting in batching queue") as caught:
-            held.run(feeds, [signature.outputs["y"].handle], 50)
+            servable.run(feeds, [signature.outputs["y"].handle], 50)
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert server.scheduler.enqueued_batches == 0
     with PredictionClient(server.address, "tiny", timeout=0.2) as client, pytest.raises(ServingError) as refused:
@@ -127,7 +127,7 @@ def test_a_deadline_that_passes_in_the_queue(batching_server):
     assert refused.value.code == "DEADLINE_EXCEEDED"
 
 
-def test_a_full_queue_refuses_and_every_set_of_inputs_and_outputs_has_its_own(batching_server, held_runs):
+def test_a_full_queue_refuses_and_every_set_of_inputs_and_outputs_has_its_own(batching_server, blocked_runs):
     server, _ = batching_server(
         "max_batch_size { value: 1 } max_enqueued_batches { value: 1 } num_batch_threads { value: 1 }"
     )
@@ -143,7 +143,7 @@ def test_a_full_queue_refuses_and_every_set_of_inputs_and_outputs_has_its_own(ba
             return call.future(message, timeout=30)
 
         running = predict("", x=[2.0])
-        held_runs.wait_for_begin()
+        blocked_runs.wait_for_begin()
         waiting = [predict("", x=[4.0])]
         wait_until(lambda: server.scheduler.enqueued_batches == 1)
         error = predict("", x=[6.0]).exception(timeout=10)
@@ -155,7 +155,7 @@ def test_a_full_queue_refuses_and_every_set_of_inputs_and_outputs_has_its_own(ba
         for count, output_filter in enumerate([(), ("text",), ("bytes",)], 2):
             waiting.append(predict("echo", output_filter, text=[["a"]]))
             wait_until(lambda count=count: server.scheduler.enqueued_batches == count)
-        held_runs.let_go(1 + len(waiting))
+        blocked_runs.release(1 + len(waiting))
         assert list(running.result().outputs["y"].float_val) == [4.0]
         assert [sorted(future.result().outputs) for future in waiting] == [
             ["y"],
@@ -169,9 +169,9 @@ def test_hot_swap_under_load_loses_no_call_and_frees_the_old_version(tmp_path, p
     path = tmp_path / "batching.txt"
     path.write_text("batch_timeout_micros { value: 2000 } num_batch_threads { value: 2 }")
     server = start(publish(1), "--enable_batching", f"--batching_parameters_file={path}")
-    with server.core.models["tiny"].acquire() as held:
-        old = weakref.ref(held)
-    del held
+    with server.core.models["tiny"].acquire() as servable:
+        old = weakref.ref(servable)
+    del servable
     stop = threading.Event()
     answers: list[list[float]] = [[] for _ in range(4)]
 

@@ -65,13 +65,13 @@ def test_hot_swap_under_load_loses_no_call(publish, start, connect):
 def test_a_call_in_flight_ends_on_the_version_it_began_on(publish, start, connect):
     server = start(publish(1))
     client = connect(server)
-    with ThreadPoolExecutor(1) as threads, server.core.models["tiny"].acquire() as held:
+    with ThreadPoolExecutor(1) as threads, server.core.models["tiny"].acquire() as servable:
         publish(2)
         wait_until(lambda: states(client).get(2) == "AVAILABLE")
         assert states(client)[1] == "UNLOADING"
-        signature = held.signatures["serving_default"]
+        signature = servable.signatures["serving_default"]
         feeds = {signature.inputs["x"].handle: np.zeros([1], np.float32)}
-        old = threads.submit(held.run, feeds, [signature.outputs["y"].handle], None)
+        old = threads.submit(servable.run, feeds, [signature.outputs["y"].handle], None)
         assert old.result()[0] == [1.0]
         assert client.predict("", {"x": [0.0]})["y"] == [2.0]
     wait_until(lambda: states(client)[1] == "END")

@@ -370,7 +370,7 @@ def test_too_many_requests_and_one_that_takes_too_long(tiny_models, start_rest):
     assert asked(server, "POST", PREDICT, ONE) == (200, {"predictions": [3.5]})
 
 
-def test_a_full_batching_queue_and_an_output_that_is_not_batched(tiny_models, start_rest, tmp_path, held_runs):
+def test_a_full_batching_queue_and_an_output_that_is_not_batched(tiny_models, start_rest, tmp_path, blocked_runs):
     """UNAVAILABLE and FAILED_PRECONDITION."""
     path = tmp_path / "batching.txt"
     path.write_text("max_batch_size { value: 2 } max_enqueued_batches { value: 1 } num_batch_threads { value: 1 }")
@@ -379,7 +379,7 @@ def test_a_full_batching_queue_and_an_output_that_is_not_batched(tiny_models, st
     full = {"instances": [1, 2]}
     with ThreadPoolExecutor(2) as threads:
         running = threads.submit(asked, server, "POST", PREDICT, full)
-        held_runs.wait_for_begin()
+        blocked_runs.wait_for_begin()
         waiting = threads.submit(asked, server, "POST", PREDICT, full)
         wait_until(lambda: server.scheduler.enqueued_batches == 1)
         code, answer = asked(server, "POST", PREDICT, full)
@@ -388,7 +388,7 @@ def test_a_full_batching_queue_and_an_output_that_is_not_batched(tiny_models, st
             "The batch scheduling queue to which this task was submitted is full; currently num_enqueued_batches=1,"
             " max_enqueued_batches=1",
         )
-        held_runs.let_go(3)
+        blocked_runs.release(3)
         assert running.result() == waiting.result() == (200, {"predictions": [3.5, 4.0]})
     body = {**TWO_INPUTS, "inputs": {"a": [1, 2], "b": [[1, 2], [3, 4]]}}
     assert asked(server, "POST", PREDICT, body) == (400, {"error": "Batched output tensor has 0 dimensions"})
