@@ -20,7 +20,7 @@ _LABEL_REMEDY = "`--allow_version_labels_for_unavailable_models` lets a new labe
 
 
 class ServerCore:
-    """Models by name, their labels, and their polling.
+    """Models by name, their labels, and their polling; named as the class of TensorFlow Serving that does this.
 
     Args:
         load: loads a version.

@@ -60,7 +60,7 @@ def error_reply(code: int, message: str) -> Reply:
 
 
 class RestApi:
-    """Answers requests, whichever thread they come from.
+    """Answers requests. Safe to call from several threads.
 
     Args:
         registry: the metrics that Prometheus reads.
