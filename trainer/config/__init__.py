@@ -1,9 +1,7 @@
-"""Typed, frozen configuration of one dataset and the model trained on it.
+"""The configuration of one dataset and the model trained on it: typed, immutable, one module for each section.
 
-A configuration is one YAML file (see `configs/`). Unknown keys are errors, every default is written here once, and
-`Config.to_yaml` echoes the whole of it, defaults included, into each run.
-
-One module a section; `loader` reads files.
+A configuration is one YAML file (see `configs/`); `loader` reads it. Unknown keys are errors. Each run stores its whole
+configuration, defaults included (`Config.to_yaml`). The documentation's reference of keys is made from the descriptions.
 """
 
 from trainer.config.base import FEATURE_NAME, Columns

@@ -1,4 +1,4 @@
-"""What the sections of a configuration have in common: strict models, and columns by feature name."""
+"""Base class of all sections of a configuration, and the type of keys that name columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FEATURE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def _as_mapping(value: Any) -> Any:
-    """`[author, year]` is short for `{author: author, year: year}`."""
+    """`[author, year]` is short for `{author: author, year: year}`, and `author` for `[author]`."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list):
@@ -21,22 +21,30 @@ def _as_mapping(value: Any) -> Any:
 
 
 def check_feature_names(value: dict[str, Any]) -> dict[str, Any]:
+    """Returns the mapping if its keys can be names of features.
+
+    Raises:
+      ValueError: a key cannot.
+    """
     for name in value:
         if not FEATURE_NAME.fullmatch(name):
             raise ValueError(
-                f"a feature name should be letters, digits and underscores (it becomes a tensor's name); "
-                f"write `feature_name: column`. Received: {name!r}"
+                f"a feature name should begin with a letter and hold letters, digits and underscores, because it "
+                f"becomes a tensor's name; write `feature_name: column`. Received: {name!r}"
             )
     return value
 
 
+# Feature name -> column in the file. In YAML also a list of columns, whose names are then the features' names.
 Columns = Annotated[
     dict[str, str],
     pydantic.BeforeValidator(_as_mapping),
     pydantic.AfterValidator(check_feature_names),
-    Field(default_factory=dict, description="feature name -> column in the file; a list means both are the same"),
+    Field(default_factory=dict),
 ]
 
 
 class StrictModel(BaseModel):
+    """A section: immutable, and unknown keys are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)

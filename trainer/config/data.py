@@ -1,4 +1,4 @@
-"""Section `data`: the tables, their columns, and how events are divided."""
+"""Section `data`: the tables, their columns, and how events are split."""
 
 from __future__ import annotations
 
@@ -11,116 +11,155 @@ from trainer.config.base import Columns, StrictModel, check_feature_names
 
 
 class TableConfig(StrictModel):
-    """Where a table lies and how it is written."""
+    """A table's files and their format."""
 
-    path: str = Field(description="file, glob or directory; relative to --data")
-    format: Literal["csv", "jsonl", "parquet"] | None = Field(None, description="default: from the file's suffix")
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    path: str = Field(description="file, glob or directory of the table; relative to `--data`")
+    format: Literal["csv", "jsonl", "parquet"] | None = Field(
+        None, description="format of the files; by default from their suffix"
+    )
+    delimiter: str = Field(",", min_length=1, max_length=1, description="character between the columns of a CSV file")
 
 
 class InteractionsConfig(TableConfig):
-    user_id: str
-    item_id: str
-    time: str
-    time_format: Literal["epoch_seconds", "epoch_milliseconds", "iso8601", "order"]
-    event: str | None = Field(None, description="column with the kind of event")
-    rating: str | None = None
-    missing_rating: float | None = Field(None, description="the number that stands for 'not rated'")
-    text: Columns = Field(
-        description="what the user wrote with or after the event; joined; never seen when predicting it"
+    """The table of interactions: one row for each event of a user with an item."""
+
+    user_id: str = Field(description="column with the user's id")
+    item_id: str = Field(description="column with the item's id")
+    time: str = Field(description="column with the event's time, or its place in the order of events")
+    time_format: Literal["epoch_seconds", "epoch_milliseconds", "iso8601", "order"] = Field(
+        description="how the time is written: seconds or milliseconds since 1970 (UTC), ISO 8601, or `order`, a whole "
+        "number that orders events without being a time"
     )
-    query: Columns = Field(description="what the user asked before the event; known when predicting it")
-    context: Columns = Field(description="categorical columns known at request time (device, place, ...)")
+    event: str | None = Field(None, description="column with the event's type (view, purchase, ...)")
+    rating: str | None = Field(None, description="column with the user's rating of the item, a number")
+    missing_rating: float | None = Field(None, description="number in the rating column that means 'not rated'")
+    text: Columns = Field(
+        description="columns with what the user wrote with or after the event (a review, a comment, tags), joined to "
+        "one text; never used to predict this event, only later ones"
+    )
+    query: Columns = Field(
+        description="columns with what the user asked before the event, joined to one text; used to predict this event"
+    )
+    context: Columns = Field(
+        description="categorical columns that are known before the event and sent with a request (device, place, ...)"
+    )
 
 
 class ItemsConfig(TableConfig):
-    item_id: str
+    """The table of items: one row for each item."""
+
+    item_id: str = Field(description="column with the item's id")
     repeats: Literal["none", "first"] = Field(
         "none",
-        description="first: rows may name an item again, as in a table of events, and its first row counts; "
-        "none: such rows are bad ones",
+        description="rows with an item id that an earlier row has: `none`: they are bad rows; `first`: they are "
+        "allowed, as in a table of events, and the first row of an item is used",
     )
-    text: Columns = Field(description="the first is the title people are shown; all are read by the encoder")
-    categorical: Columns
-    multi_valued: Columns
-    separator: str = Field("|", min_length=1, description="between the values of a multi-valued column")
-    numeric: Columns
+    text: Columns = Field(
+        description="text columns, all read by the text encoder; the first is the title that people are shown"
+    )
+    categorical: Columns = Field(description="columns with one category")
+    multi_valued: Columns = Field(description="columns with any number of categories, divided by `separator`")
+    separator: str = Field("|", min_length=1, description="text between the values of a multi-valued or dense column")
+    numeric: Columns = Field(description="columns with a number; they are read as 16 quantile buckets")
     dense: Annotated[dict[str, Annotated[int, Field(gt=0)]], pydantic.AfterValidator(check_feature_names)] = Field(
-        default_factory=dict, description="column -> length; a JSON list, or numbers divided by the separator"
+        default_factory=dict,
+        description="columns with a vector, each with the vector's length; written as a JSON list, or as numbers "
+        "divided by `separator`",
     )
 
 
 class UsersConfig(TableConfig):
-    user_id: str
-    categorical: Columns
-    numeric: Columns
+    """The table of users: one row for each user."""
+
+    user_id: str = Field(description="column with the user's id")
+    categorical: Columns = Field(description="columns with one category (language, region, ...)")
+    numeric: Columns = Field(description="columns with a number; they are read as 16 quantile buckets")
 
 
 class SplitConfig(StrictModel):
-    """How events are divided. See the design's section on point in time."""
+    """How events are split into train, validation and test."""
 
-    kind: Literal["leave_one_out", "time"] = "leave_one_out"
-    test: bool = Field(True, description="leave_one_out: false holds out validation alone, for the model that ships")
-    validation_from: str | None = Field(None, description="time: first moment of validation, as in the time column")
-    test_from: str | None = Field(None, description="time: first moment of test")
+    kind: Literal["leave_one_out", "time"] = Field(
+        "leave_one_out",
+        description="`leave_one_out`: each user's last event is test, the one before validation, the rest train; "
+        "`time`: events are split at two moments",
+    )
+    test: bool = Field(
+        True,
+        description="for `leave_one_out`: false holds out validation only, each user's last event; for the model that "
+        "ships",
+    )
+    validation_from: str | None = Field(
+        None, description="for `time`: moment at which validation begins, written as in the time column"
+    )
+    test_from: str | None = Field(
+        None, description="for `time`: moment at which validation ends and test begins, written as in the time column"
+    )
 
     @pydantic.model_validator(mode="after")
-    def _dates(self) -> SplitConfig:
+    def _check_dates(self) -> SplitConfig:
         dates = self.validation_from is not None and self.test_from is not None
         if (self.kind == "time") != dates or (
             self.kind == "leave_one_out" and (self.validation_from or self.test_from)
         ):
             raise ValueError(
-                "`validation_from` and `test_from` go with kind: time, both of them, and with nothing else"
+                "`validation_from` and `test_from` should both be set with `kind: time`, and neither with another kind"
             )
         return self
 
 
 class PseudonymiseConfig(StrictModel):
-    """HMAC-SHA-256 of user and item ids. The key is read where it is needed and never written."""
+    """Replaces user and item ids by their HMAC-SHA-256. The key is read where it is needed and never written."""
 
     key_env: str | None = Field(None, description="environment variable that holds the key")
     key_file: str | None = Field(None, description="file that holds the key")
 
     @pydantic.model_validator(mode="after")
-    def _one(self) -> PseudonymiseConfig:
+    def _check_one_key(self) -> PseudonymiseConfig:
         if (self.key_env is None) == (self.key_file is None):
-            raise ValueError("give exactly one of `key_env` and `key_file`")
+            raise ValueError("exactly one of `key_env` and `key_file` should be set")
         return self
 
 
 class DataConfig(StrictModel):
+    """The tables, their columns, and how events are split."""
+
     interactions: InteractionsConfig
     items: ItemsConfig | None = None
     users: UsersConfig | None = None
-    repeats: Literal["earliest", "all"] = Field("earliest", description="of repeated (user, item) pairs")
-    exclude_history: bool = Field(True, description="never recommend what the user already has")
+    repeats: Literal["earliest", "all"] = Field(
+        "earliest",
+        description="which events of a user with the same item are used: the earliest, or all",
+    )
+    exclude_history: bool = Field(True, description="whether items that the user already has are never recommended")
     exclude_recent_seconds: int = Field(
         0,
         ge=0,
-        description="with exclude_history: false, do not recommend what the user had in the last so many seconds, by "
-        "the times of its events: what is bought again is seldom bought twice in one basket",
+        description="with `exclude_history: false`: items of the user's events in the last so many seconds are not "
+        "recommended, because what people buy again they rarely buy twice in one basket; 0: no item is excluded",
     )
     split: SplitConfig = SplitConfig()
-    max_bad_row_rate: float = Field(0.02, ge=0, le=1)
+    max_bad_row_rate: float = Field(
+        0.02, ge=0, le=1, description="share of a table's rows that may be unusable; a run with more stops"
+    )
     pseudonymise: PseudonymiseConfig | None = None
     frozen_schema: str | None = Field(
         None,
-        description="directory with sequences.pbtxt and items.pbtxt (a run writes its own to OUT/schema) to hold the "
-        "data against, instead of inferring a schema",
+        description="directory with `sequences.pbtxt` and `items.pbtxt` to validate the data against, such as an "
+        "earlier run's `OUT/schema`; by default the schema is inferred from the data",
     )
 
     @pydantic.model_validator(mode="after")
-    def _recent(self) -> DataConfig:
+    def _check_exclusions(self) -> DataConfig:
         if not self.exclude_recent_seconds:
             return self
         if self.exclude_history:
             raise ValueError(
-                "`exclude_recent_seconds` goes with `exclude_history: false`: otherwise nothing that the user has is "
-                "recommended, however long ago it was"
+                "`exclude_recent_seconds` should be set with `exclude_history: false` only: otherwise every item that "
+                "the user has is excluded already"
             )
         if self.interactions.time_format == "order":
             raise ValueError(
-                "`exclude_recent_seconds` should be left out with `time_format: order`, in which there are no seconds"
+                "`exclude_recent_seconds` should be left out with `time_format: order`, which has no seconds"
             )
         return self

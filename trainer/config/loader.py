@@ -1,4 +1,4 @@
-"""Reads a configuration file, with overrides; what does not fit is said with its place."""
+"""Reads configuration files, applies overrides, and reports every error of a configuration in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from trainer.config import Config
 from trainer.errors import UsageError
 
-# How pydantic names the alternatives of a union inside a place.
+# How pydantic names the alternatives of a union within the location of an error.
 _ALTERNATIVE = re.compile(r"constrained-|literal\[")
 
 
@@ -27,18 +27,18 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
       overrides: `"section.key=value"` strings (the command line's `--set`); the value is read as YAML.
 
     Raises:
-      UsageError: the file is missing, is not YAML, or does not fit; every problem is named with its place.
+      UsageError: the file is missing, is not YAML, or is not a valid configuration; names every invalid key.
     """
     return _validated(document(path, overrides or []), str(path))
 
 
 def document(path: str | Path, overrides: list[str]) -> dict[str, Any]:
-    """A configuration file as it is written, with overrides and without defaults.
+    """The contents of a configuration file with overrides: without defaults, and not validated.
 
     Args: as for `load`.
 
     Raises:
-      UsageError: the file is missing or is not YAML, or an override is none.
+      UsageError: the file is missing or is not YAML, or an override is malformed.
     """
     path = Path(path)
     try:
@@ -59,10 +59,10 @@ def document(path: str | Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def overridden(config: Config, overrides: list[str]) -> Config:
-    """A configuration with some values replaced; `overrides` are as for `load`.
+    """A copy of a configuration with some values replaced; `overrides` are as for `load`.
 
     Raises:
-      UsageError: they do not fit.
+      UsageError: an override is malformed, or the result is not a valid configuration.
     """
     document = json.loads(config.to_json())
     for override in overrides:
@@ -71,10 +71,10 @@ def overridden(config: Config, overrides: list[str]) -> Config:
 
 
 def with_values(config: Config, values: dict[str, Any]) -> Config:
-    """A configuration with other values: `"section.key"` -> value.
+    """A copy of a configuration with some values replaced: `"section.key"` -> value.
 
     Raises:
-      UsageError: they do not fit.
+      UsageError: the result is not a valid configuration.
     """
     document = json.loads(config.to_json())
     for key, value in values.items():
@@ -82,14 +82,22 @@ def with_values(config: Config, values: dict[str, Any]) -> Config:
     return _validated(document, ", ".join(values))
 
 
-def _validated(document: dict[str, Any], place: str) -> Config:
-    try:
-        return Config.model_validate(document)
-    except pydantic.ValidationError as error:
-        raise UsageError(f"{place}: {_explain(error)}") from None
+def put(document: dict[str, Any], key: str, value: Any) -> None:
+    """Sets `section.key` in the contents of a configuration file; missing sections are added.
+
+    Raises:
+      UsageError: a section of `key` has a value that is not a section.
+    """
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = document.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"`{key}`: `{section}` should be a section. Received: {str(inner)[:80]!r}")
+        document = inner
+    document[last] = value
 
 
-def _override(document: dict, override: str) -> None:
+def _override(document: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
@@ -97,46 +105,45 @@ def _override(document: dict, override: str) -> None:
     put(document, key.strip(), yaml.safe_load(value))
 
 
-def put(document: dict[str, Any], key: str, value: Any) -> None:
-    """Sets `section.key` of a configuration as it is written.
-
-    Raises:
-      UsageError: what should be a section is none.
-    """
-    *sections, last = key.split(".")
-    for section in sections:
-        inner = document.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise UsageError(f"`{key}`: `{section}` is not a section")
-        document = inner
-    document[last] = value
+def _validated(document: dict[str, Any], source: str) -> Config:
+    try:
+        return Config.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise UsageError(f"{source}: {_explain(error)}") from None
 
 
 def _explain(error: pydantic.ValidationError) -> str:
+    """All problems in one line."""
     problems = []
-    unfit: dict[str, tuple[list[str], Any]] = {}  # place -> what each alternative wants of it, what it is
+    # Where a value may have several types, pydantic reports a problem for each: key -> (problems, value).
+    wrong_values: dict[str, tuple[list[str], Any]] = {}
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"] if not _ALTERNATIVE.match(str(part)))
-        said = problem["msg"].removeprefix("Value error, ")
-        if not place:  # of sections that do not fit each other: it names them, and the whole is too much to show
-            problems.append(said)
+        key = ".".join(str(part) for part in problem["loc"] if not _ALTERNATIVE.match(str(part)))
+        message = problem["msg"].removeprefix("Value error, ")
+        if not key:  # sections contradict each other: the message names them, and the value is the whole configuration
+            problems.append(message)
         elif problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
-            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-            hint = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
-            problems.append(f"`{place}` is not a known key; {hint}")
+            problems.append(f"`{key}` is not a known key; {_suggestion(problem['loc'])}")
         elif problem["type"] == "missing":
-            problems.append(f"`{place}` is missing")
+            problems.append(f"`{key}` is missing")
         else:
-            unfit.setdefault(place, ([], problem["input"]))[0].append(said)
-    for place, (wanted, received) in unfit.items():
-        problems.append(f"`{place}`: {', or: '.join(wanted)}. Received: {str(received)[:80]!r}")
+            wrong_values.setdefault(key, ([], problem["input"]))[0].append(message)
+    for key, (messages, value) in wrong_values.items():
+        problems.append(f"`{key}`: {', or: '.join(messages)}. Received: {str(value)[:80]!r}")
     return "; ".join(problems)
 
 
-def _known_keys(place: tuple) -> list[str]:
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    """The known key that is most similar to the unknown one at this location, or all known keys."""
+    known = _known_keys(location[:-1])
+    similar = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"did you mean `{similar[0]}`?" if similar else f"known keys: {', '.join(known)}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section at this location."""
     model: Any = Config
-    for part in place:
+    for part in location:
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))

@@ -8,16 +8,20 @@ BASELINES = (
     "matrix factorisation",
     "text neighbours",
 )
-METRICS = ("hit_rate", "recall", "ndcg", "mrr", "map")  # at each cutoff; `metrics` defines them
-LIST_METRICS = ("coverage", "gini", "novelty", "popularity_lift", "cold_share", "diversity")  # `lists` defines them
-BY_HISTORY, BY_USER, BY_TIME = "history", "user", "time"  # what slices are by
-BY_POPULARITY = "popularity of the item"  # the slices that are about held-out items, and not about users
+METRICS = ("hit_rate", "recall", "ndcg", "mrr", "map")  # at each cutoff; defined in `trainer.evaluation.metrics`
+# Of the lists of `evaluation.list_length` items; defined in `trainer.evaluation.lists`.
+LIST_METRICS = ("coverage", "gini", "novelty", "popularity_lift", "cold_share", "diversity")
+# What users are sliced by; BY_POPULARITY slices held-out items instead.
+BY_HISTORY, BY_USER, BY_TIME = "history", "user", "time"
+BY_POPULARITY = "popularity of the item"
 BY_OWN_TEXT, BY_LANGUAGE = "own text", "language of own text"
 
 
 def by_profile(column: str) -> str:
+    """The name of the slices by a column of the users table."""
     return f"profile: {column}"
 
 
 def by_context(column: str) -> str:
+    """The name of the slices by a context column."""
     return f"context: {column}"

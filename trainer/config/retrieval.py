@@ -1,4 +1,4 @@
-"""Section `retrieval`: training of the two-tower model."""
+"""Section `retrieval`: training of the two-tower retrieval model."""
 
 from __future__ import annotations
 
@@ -13,51 +13,88 @@ from trainer.config.base import StrictModel
 class RetrievalConfig(StrictModel):
     """Training of the two-tower retrieval model."""
 
-    epochs: int = Field(60, gt=0)
-    batch_size: int = Field(128, gt=0, description="user sequences a step, at most")
-    batch_events: int = Field(2048, gt=0, description="fewer sequences where they would hold more events")
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(60, gt=0, description="largest number of passes over the train split")
+    batch_size: int = Field(128, gt=0, description="largest number of user sequences in a training step")
+    batch_events: int = Field(
+        2048,
+        gt=0,
+        description="mean number of events in a training step; a step has fewer sequences where they are long",
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of Adam; 0: none")
     average_epochs: float = Field(
-        2.0, ge=0, description="weights that are validated and kept are averaged over about so many epochs; 0: the last"
+        2.0,
+        ge=0,
+        description="number of latest epochs over which the weights that are validated and saved are averaged; 0: the "
+        "latest weights, not averaged",
     )
-    patience: int = Field(8, gt=0, description="epochs without a better validation NDCG@10, at most")
+    patience: int = Field(8, gt=0, description="training ends after so many epochs without a better validation NDCG@10")
     patience_steps: int = Field(
-        600, gt=0, description="fewer epochs where their steps are more than that together, but two at least"
+        600,
+        gt=0,
+        description="training ends earlier, but not before two epochs without a better NDCG@10, if they have more "
+        "steps than this",
     )
-    max_validation_users: int = Field(50_000, gt=0, description="drawn from the seed where there are more")
+    max_validation_users: int = Field(
+        50_000, gt=0, description="largest number of users to validate with; of more, so many are drawn at random"
+    )
     loss: Literal["auto", "full_softmax", "sampled_softmax", "triplet"] = Field(
-        "auto", description="auto: full_softmax up to full_softmax_limit items, sampled_softmax above"
+        "auto",
+        description="loss: `full_softmax` over the whole catalogue, `sampled_softmax` over sampled items, `triplet` of "
+        "cosines; `auto`: full_softmax up to `full_softmax_limit` items, sampled_softmax above",
     )
-    full_softmax_limit: int = Field(50_000, gt=0, description="auto: largest catalogue for the full softmax")
+    full_softmax_limit: int = Field(
+        50_000, gt=0, description="for `auto`: largest catalogue that is trained with the full softmax"
+    )
     sampled_negatives: int = Field(
-        4096, gt=1, description="candidates of a position: up to half from the batch's own items, the others uniform"
+        4096,
+        gt=1,
+        description="for `sampled_softmax` and `triplet`: number of sampled items for each position: up to half from "
+        "the batch, the others uniform over the catalogue",
     )
     hard_negatives: int | None = Field(
-        None, gt=0, description="sampled_softmax, triplet: only so many, the highest-scoring of those drawn, count"
+        None,
+        gt=0,
+        description="for `sampled_softmax` and `triplet`: only so many of the sampled items count, those with the "
+        "highest scores; null: all",
     )
     popularity_smoothing: float = Field(
-        0.4, ge=0, description="full_softmax: items are taken to have so many events more, in shares of the mean"
+        0.4,
+        ge=0,
+        description="for `full_softmax`: number of events that is added to every item's, as a multiple of the mean, "
+        "before scores are corrected for popularity",
     )
     window_overlap: float = Field(
-        0.2, ge=0, lt=1, description="sequences over max_history: share of a window that repeats the one before"
+        0.2,
+        ge=0,
+        lt=1,
+        description="sequences longer than `model.max_history` are cut into windows; share of a window that it has in "
+        "common with the one before",
     )
     checkpoint_minutes: float = Field(
-        5.0, ge=0, description="how often the state is kept, so that a killed training goes on from there; 0: never"
+        5.0,
+        ge=0,
+        description="minutes between two checkpoints, from which an interrupted training is resumed; 0: no checkpoints",
     )
     precision: Literal["auto", "float32", "mixed"] = Field(
-        "auto", description="of matrix products; mixed: half; auto: half where the device has instructions for it"
+        "auto",
+        description="precision of matrix products: `float32`, or `mixed`: half; `auto`: half where the device has "
+        "instructions for it",
     )
     distribution: Literal["none", "mirrored", "multi_worker"] = Field(
-        "none", description="mirrored: over this machine's GPUs; multi_worker: over the machines in TF_CONFIG"
+        "none",
+        description="devices to train on: `none`: one; `mirrored`: all GPUs of this machine; `multi_worker`: all "
+        "machines in `TF_CONFIG`",
     )
-    temperature: float = Field(1.0, gt=0, description="of the softmax over scores; similarity cosine wants 0.05 or so")
+    temperature: float = Field(
+        1.0, gt=0, description="number by which scores are divided before the softmax; 0.05 or so for cosine similarity"
+    )
 
     @pydantic.model_validator(mode="after")
-    def _drawn(self) -> RetrievalConfig:
+    def _check_hard_negatives(self) -> RetrievalConfig:
         if self.hard_negatives is not None and self.loss not in ("sampled_softmax", "triplet"):
             raise ValueError(
-                "`hard_negatives` are the hardest of those drawn: set `loss` to sampled_softmax or triplet, or leave "
+                "`hard_negatives` are chosen from sampled items: set `loss` to sampled_softmax or triplet, or leave "
                 "`hard_negatives` out"
             )
         return self

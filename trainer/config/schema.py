@@ -34,8 +34,14 @@ from trainer.config.tuning import TuningConfig
 
 
 class Config(StrictModel):
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    seed: int = Field(1, ge=0)
+    """The whole configuration of one dataset and the model trained on it."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="name of the dataset: lower-case letters, digits and underscores; by default its runs are in "
+        "`runs/NAME`",
+    )
+    seed: int = Field(1, ge=0, description="seed of all random numbers: the same seed repeats a run")
     data: DataConfig
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()
@@ -49,15 +55,16 @@ class Config(StrictModel):
     kubeflow: KubeflowConfig = KubeflowConfig()
 
     @pydantic.model_validator(mode="after")
-    def _cosines(self) -> Config:
+    def _check_triplet_loss(self) -> Config:
         if self.retrieval.loss == "triplet" and self.model.similarity != "cosine":
             raise ValueError(
-                "`retrieval.loss` triplet compares cosines: set `model.similarity` to cosine, or another loss"
+                "`retrieval.loss: triplet` is a loss of cosines: set `model.similarity` to cosine, or another "
+                "`retrieval.loss`"
             )
         return self
 
     @pydantic.model_validator(mode="after")
-    def _category(self) -> Config:
+    def _check_category(self) -> Config:
         column, items = self.serving.category, self.data.items
         if column is not None and not (items and column in {**items.categorical, **items.multi_valued}):
             raise ValueError(
@@ -67,8 +74,8 @@ class Config(StrictModel):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _gates(self) -> Config:
-        """A misspelt name should not be found out after hours of training."""
+    def _check_gates(self) -> Config:
+        """Checks the names in `gates`: otherwise a misspelt one would be reported only after hours of training."""
         evaluation, interactions, users = self.evaluation, self.data.interactions, self.data.users
         metrics = [f"{name}@{k}" for name in METRICS for k in evaluation.cutoffs]
         metrics += [f"{name}@{evaluation.list_length}" for name in LIST_METRICS]
@@ -77,27 +84,29 @@ class Config(StrictModel):
         slices += [by_profile(name) for name in ({**users.categorical, **users.numeric} if users else {})]
         slices += [by_context(name) for name in interactions.context]
         slices += [BY_TIME] if interactions.time_format != "order" else []
-        for key, received, known in (
+        for key, names, known in (
             ("least", self.gates.least, metrics),
             ("baselines", self.gates.baselines, BASELINES),
             ("slices", self.gates.slices, slices),
         ):
-            unknown = [name for name in received if name not in known]
+            unknown = [name for name in names if name not in known]
             if unknown:
-                raise ValueError(f"`gates.{key}` should name some of: {', '.join(known)}. Received: {unknown[0]!r}")
+                raise ValueError(
+                    f"every name in `gates.{key}` should be one of: {', '.join(known)}. Received: {unknown[0]!r}"
+                )
         return self
 
     def to_yaml(self) -> str:
-        """The whole configuration, defaults included; `load` of it gives an equal one."""
+        """The configuration as YAML, defaults included; `loader.load` reads an equal one from it."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     def to_json(self) -> str:
         return self.model_dump_json()
 
     def restricted(self, *sections: str) -> Config:
-        """The same with every section but these at its default.
+        """A copy in which all sections but `data` and these have their defaults.
 
-        A pipeline step is given only what it depends on, so that a change elsewhere leaves its cached result valid.
+        A pipeline step receives only the sections that it reads. Its cached result then stays valid if others change.
         """
         return Config(
             name=self.name, seed=self.seed, data=self.data, **{name: getattr(self, name) for name in sections}

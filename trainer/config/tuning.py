@@ -11,25 +11,31 @@ from trainer.config.base import StrictModel
 
 
 class RangeConfig(StrictModel):
-    """Numbers from `min` to `max`; whole ones if both are."""
+    """Numbers from `min` to `max`; integers if both are integers."""
 
-    min: int | float
-    max: int | float
-    log: bool = Field(False, description="draw as often between 1 and 10 as between 10 and 100")
+    min: int | float = Field(description="smallest value")
+    max: int | float = Field(description="largest value")
+    log: bool = Field(
+        False, description="whether values are drawn on a logarithmic scale: as many from 1 to 10 as from 10 to 100"
+    )
 
     @pydantic.model_validator(mode="after")
-    def _rising(self) -> RangeConfig:
+    def _check_order(self) -> RangeConfig:
         if not self.min < self.max or (self.log and self.min <= 0):
-            raise ValueError("`min` should be less than `max`, and with `log` more than 0")
+            raise ValueError("`min` should be less than `max`, and with `log: true` more than 0")
         return self
 
 
 class TuningConfig(StrictModel):
-    """What `towers tune` searches."""
+    """The search for hyperparameters by `towers tune`."""
 
     space: dict[str, list[bool] | list[int | float] | list[str] | RangeConfig] = Field(
         default_factory=dict,
-        description="`model.KEY` or `retrieval.KEY` -> values to choose from, or a range {min, max, log}",
+        description="hyperparameters to search, `model.KEY` or `retrieval.KEY`, each with a list of values or a range "
+        "`{min, max, log}`",
     )
-    trials: int = Field(20, gt=0)
-    method: Literal["bayesian", "random"] = "bayesian"
+    trials: int = Field(20, gt=0, description="number of trainings")
+    method: Literal["bayesian", "random"] = Field(
+        "bayesian",
+        description="how the next trial's values are chosen: `bayesian`: from the results so far; `random`: at random",
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydantic
 import pytest
 import yaml
 from hypothesis import given
@@ -40,7 +41,7 @@ def test_shipped_configurations_load_and_come_back_from_their_echo(path: Path, t
     assert Config.from_json(loaded.to_json()) == loaded
 
 
-def test_slices_of_what_the_data_has_can_be_guarded(tmp_path: Path) -> None:
+def test_gates_accept_slices_by_columns_of_the_data(tmp_path: Path) -> None:
     document = with_interactions(text=["review"], context=["device"], time_format="epoch_seconds")
     document["data"]["users"] = {"path": "u.csv", "user_id": "u", "categorical": ["language"], "numeric": ["age"]}
     slices = ("own text", "language of own text", "context: device", "profile: language", "profile: age", "time")
@@ -49,7 +50,7 @@ def test_slices_of_what_the_data_has_can_be_guarded(tmp_path: Path) -> None:
     assert loaded.restricted("evaluation", "gates").gates == loaded.gates
 
 
-def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path: Path) -> None:
+def test_unknown_key_is_reported_with_the_most_similar_known_key(tmp_path: Path) -> None:
     path = write(tmp_path, with_interactions(ratng="stars"))
     with pytest.raises(UsageError, match=r"`data\.interactions\.ratng` is not a known key; did you mean `rating`\?"):
         config_loader.load(path)
@@ -68,19 +69,19 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
         ({**MINIMAL, "retrieval": {"hard_negatives": 5}}, "set `loss` to sampled_softmax or triplet"),
         (
             {**MINIMAL, "gates": {"least": {"ndgc@10": 0.1}}},
-            r"`gates\.least` should name some of: .*ndcg@10, .*Received: 'ndgc@10'",
+            r"every name in `gates\.least` should be one of: .*ndcg@10, .*Received: 'ndgc@10'",
         ),
         (
             {**MINIMAL, "gates": {"least": {"ndcg@10": 0.1}}, "evaluation": {"cutoffs": [5]}},
-            r"`gates\.least` should name some of: .*ndcg@5, .*Received: 'ndcg@10'",
+            r"every name in `gates\.least` should be one of: .*ndcg@5, .*Received: 'ndcg@10'",
         ),
         (
             {**MINIMAL, "gates": {"baselines": ["horoscope"]}},
-            r"`gates\.baselines` should name some of: popularity, .*Received: 'horoscope'",
+            r"every name in `gates\.baselines` should be one of: popularity, .*Received: 'horoscope'",
         ),
         (  # the data is in order, without times or texts
             {**MINIMAL, "gates": {"slices": ["history", "time"]}},
-            r"`gates\.slices` should name some of: history, popularity of the item, user\. Received: 'time'",
+            r"every name in `gates\.slices` should be one of: history, popularity of the item, user\. Received: 'time'",
         ),
         (
             {**MINIMAL, "retrieval": {"loss": "triplet"}, "model": {"similarity": "dot"}},
@@ -88,7 +89,7 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
         ),
         (
             {**MINIMAL, "data": {**MINIMAL["data"], "exclude_recent_seconds": 60}},
-            "`exclude_recent_seconds` goes with `exclude_history: false`",
+            "`exclude_recent_seconds` should be set with `exclude_history: false` only",
         ),
         (
             {**MINIMAL, "data": {**MINIMAL["data"], "exclude_history": False, "exclude_recent_seconds": 60}},
@@ -104,7 +105,7 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path:
         ({**MINIMAL, "data": {**MINIMAL["data"], "pseudonymise": {}}}, "exactly one of `key_env` and `key_file`"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, document: dict, message: str) -> None:
+def test_errors_are_reported_in_one_line(tmp_path: Path, document: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         config_loader.load(write(tmp_path, document))
     assert "\n" not in str(caught.value)
@@ -129,7 +130,7 @@ def test_overrides(tmp_path: Path) -> None:
     assert config_loader.load(path, ["model.dim=32", "data.interactions.text=[a, b]"]).model.dim == 32
     with pytest.raises(UsageError, match=r"--set should be section\.key=value"):
         config_loader.load(path, ["model.dim"])
-    with pytest.raises(UsageError, match="`name` is not a section"):
+    with pytest.raises(UsageError, match=r"`name\.x`: `name` should be a section\. Received: 'shop'"):
         config_loader.load(path, ["name.x=1"])
     with pytest.raises(UsageError, match=r"did you mean `layers`"):
         config_loader.load(path, ["model.layrs=1"])
@@ -143,7 +144,7 @@ def test_columns_may_be_a_list_or_a_mapping(tmp_path: Path) -> None:
     assert renamed.data.interactions.context == {"device": "设备"}
 
 
-def test_restricted_keeps_what_a_step_needs_and_forgets_the_rest(tmp_path: Path) -> None:
+def test_restricted_resets_all_other_sections(tmp_path: Path) -> None:
     path = write(tmp_path, {**MINIMAL, "model": {"dim": 32}, "retrieval": {"epochs": 7}})
     config = config_loader.load(path)
     assert config.restricted("model").model.dim == 32
@@ -165,3 +166,18 @@ def test_no_document_ends_in_anything_but_a_usage_error(
     path.write_text(yaml.safe_dump({"name": "x", "data": document, "model": document}), encoding="utf-8")
     with pytest.raises(UsageError):
         config_loader.load(path)
+
+
+def test_every_key_has_a_description() -> None:
+    """The documentation's reference of keys is made from the descriptions; a section has a docstring instead."""
+
+    def check(model: type[pydantic.BaseModel]) -> None:
+        assert model.__doc__, model
+        for name, field in model.model_fields.items():
+            parts = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            sections = [part for part in parts if isinstance(part, type) and issubclass(part, pydantic.BaseModel)]
+            assert field.description or sections, f"{model.__name__}.{name}"
+            for section in sections:
+                check(section)
+
+    check(Config)
