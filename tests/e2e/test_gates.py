@@ -23,7 +23,7 @@ def test_a_model_below_a_limit_is_not_pushed_and_the_run_says_why(shop: Shop) ->
     assert re.search(r"the model was not pushed: quality: ndcg@10 0\.\d+, wanted at least 0\.9\.", line)
     assert versions(shop) == before
     page = (shop.directory.report / "report.html").read_text(encoding="utf-8")
-    assert "Not pushed: refused by quality." in page
+    assert "Not pushed: the quality gate refused the model." in page
     assert "wanted at least 0.9" in page
     done = shop.again()
     assert done.returncode == 0, done.stderr

@@ -70,8 +70,8 @@ def test_report(shop: Shop, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").stat().st_size < 5e6
     both = towers("report", "--compare", run, run, "--out", str(tmp_path / "both.html"))
     assert both.returncode == 0, both.stderr
-    assert both.stdout.count("not told apart") == 3
-    assert "can not be told apart" in (tmp_path / "both.html").read_text(encoding="utf-8")
+    assert both.stdout.count("no significant difference") == 3
+    assert "no significant difference" in (tmp_path / "both.html").read_text(encoding="utf-8")
     missing = towers("report", "--compare", run, str(tmp_path / "nowhere"))
     assert missing.returncode == 1
     assert "there is no such directory" in missing.stderr

@@ -14,7 +14,8 @@ from trainer.config import Config
 from trainer.errors import TowersError
 from trainer.evaluation import document, per_user
 from trainer.evaluation.comparison import compare
-from trainer.evaluation.report.page import Report, render, render_comparison
+from trainer.evaluation.report.comparison_page import render_comparison
+from trainer.evaluation.report.page import Report, render
 from trainer.files import write_text
 
 PAGE, COMPARISON = "report.html", "comparison.html"
@@ -61,7 +62,7 @@ def write_report(directory: RunDirectory, out: Path | None = None) -> Path:
         configuration=config.to_yaml(),
         versions=_read(saved_model, str(METADATA))["versions"],
         command=directory.command(),
-        made=time.strftime("%Y-%m-%d %H:%M"),
+        created=time.strftime("%Y-%m-%d %H:%M"),
     )
     path = out or directory.report / PAGE
     write_text(path, render(report))

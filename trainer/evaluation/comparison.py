@@ -1,4 +1,4 @@
-"""Two runs over the same held-out users: which one serves them better, if either does."""
+"""Compares two runs over the same held-out users."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import TowersError
+from trainer.evaluation.document import in_words
 from trainer.evaluation.per_user import PerUser
 from trainer.evaluation.uncertainty import differences, holm, verdict
 
@@ -21,45 +22,45 @@ def compare(first: PerUser, second: PerUser, stages: tuple[str, str], *, seed: i
       seed: of resamples and random signs.
 
     Returns:
-      `users`: how many both runs have, with the same held-out items; `only_first`, `only_second`: the others; `stages`;
-      `figures`: of each headline metric that both have `metric`, `first`, `second`, `difference` (second less first),
-      `interval`, `p_value` (adjusted by Holm's method) and `verdict` on the second.
+      `users`: how many users both runs have, with the same held-out items; `only_first`, `only_second`: how many other
+      users there are; `stages`; `figures`: for each headline metric that both have `metric`, `first`, `second`,
+      `difference` (second minus first), `interval`, `p_value` (adjusted by Holm's method) and `verdict` on the second.
 
     Raises:
-      TowersError: no user or metric is in both.
+      TowersError: the runs have no user or no metric in common.
     """
-    _, of_first, of_second = np.intersect1d(_keys(first), _keys(second), return_indices=True)
-    ours, theirs = first.figures[stages[0]], second.figures[stages[1]]
-    shared = [metric for metric in ours if metric in theirs]
-    if not len(of_first) or not shared:
-        what = "held-out users" if not len(of_first) else "metrics"
+    _, rows_first, rows_second = np.intersect1d(_keys(first), _keys(second), return_indices=True)
+    figures_first, figures_second = first.figures[stages[0]], second.figures[stages[1]]
+    metrics = [metric for metric in figures_first if metric in figures_second]
+    if not len(rows_first) or not metrics:
+        what = "metrics" if len(rows_first) else "held-out users"
         raise TowersError(f"the runs have no {what} in common: compare runs over the same data, split and cutoffs.")
-    found = differences(
-        [ours[metric][of_first] for metric in shared], [theirs[metric][of_second] for metric in shared], seed=seed
-    )
-    adjusted = holm([difference.p_value for difference in found])
+    values_first = [figures_first[metric][rows_first] for metric in metrics]
+    values_second = [figures_second[metric][rows_second] for metric in metrics]
+    results = differences(values_first, values_second, seed=seed)
+    adjusted = holm([difference.p_value for difference in results])
     return {
-        "users": len(of_first),
-        "only_first": len(first.user_id) - len(of_first),
-        "only_second": len(second.user_id) - len(of_second),
+        "users": len(rows_first),
+        "only_first": len(first.user_id) - len(rows_first),
+        "only_second": len(second.user_id) - len(rows_second),
         "stages": stages,
         "figures": [
             {
-                "metric": metric,
-                "first": float(ours[metric][of_first].mean()),
-                "second": float(theirs[metric][of_second].mean()),
-                "difference": difference.value,
-                "interval": difference.interval,
-                "p_value": p_value,
-                "verdict": verdict(difference.value, p_value),
+                "metric": metrics[i],
+                "first": float(values_first[i].mean()),
+                "second": float(values_second[i].mean()),
+                "difference": results[i].value,
+                "interval": results[i].interval,
+                "p_value": adjusted[i],
+                "verdict": verdict(results[i].value, adjusted[i]),
             }
-            for metric, difference, p_value in zip(shared, found, adjusted, strict=True)
+            for i in range(len(metrics))
         ],
     }
 
 
 def _keys(figures: PerUser) -> np.ndarray:
-    """int64 [U]. A user with other held-out items is not the same case; two of them are hardly ever equal by chance."""
+    """Hashes of each user with its held-out items, int64 [U]. A user with other held-out items has another key."""
     return np.array(
         [
             int.from_bytes(hashlib.blake2b(f"{case} {user}".encode(), digest_size=8).digest(), "little", signed=True)
@@ -69,13 +70,13 @@ def _keys(figures: PerUser) -> np.ndarray:
     )
 
 
-def table(found: dict[str, Any]) -> str:
+def table(comparison: dict[str, Any]) -> str:
     """The figures for a terminal, at most 100 columns wide."""
-    lines = [f"{'':<14}{'A':>9}{'B':>9}{'B less A':>11}{'95 % interval':>22}{'p':>9}"]
-    for row in found["figures"]:
+    lines = [f"{'':<14}{'A':>8}{'B':>9}{'B minus A':>11}{'95 % interval':>21}{'p':>8}"]
+    for row in comparison["figures"]:
         interval = "{:+.4f} to {:+.4f}".format(*row["interval"]) if row["interval"] else "too few users"
         lines.append(
-            f"{row['metric']:<14}{row['first']:>9.4f}{row['second']:>9.4f}{row['difference']:>+11.4f}{interval:>22}"
-            f"{row['p_value']:>9.4f}  {row['verdict']}"
+            f"{row['metric']:<14}{row['first']:>8.4f}{row['second']:>9.4f}{row['difference']:>+11.4f}{interval:>21}"
+            f"{row['p_value']:>8.4f}  {in_words(row['verdict'])}"
         )
     return "\n".join(lines)

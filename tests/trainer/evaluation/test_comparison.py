@@ -7,7 +7,7 @@ from tests.trainer.evaluation.test_report import Tags, evaluation
 from trainer.errors import TowersError
 from trainer.evaluation.comparison import compare, table
 from trainer.evaluation.per_user import PerUser
-from trainer.evaluation.report.page import render_comparison
+from trainer.evaluation.report.comparison_page import render_comparison
 
 STAGES = ("retrieval", "recommend")
 
@@ -65,5 +65,5 @@ def test_for_people() -> None:
     tags.close()
     assert not tags.open
     assert "&lt;before&gt;" in page
-    assert "can not be told apart" in page
+    assert "There is no significant difference in ndcg@10." in page
     assert "By history" in page

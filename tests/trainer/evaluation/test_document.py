@@ -19,8 +19,8 @@ def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (None, "No such file"),
-        ("", "can not be read"),
-        ('{"format": 2', "can not be read"),
+        ("", "cannot be read"),
+        ('{"format": 2', "cannot be read"),
         ('{"format": 1}', "should be an evaluation of format 3. Received: 1"),
         ("{}", "Received: None"),
         ("[]", "Received: 'list'"),

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.evaluation.report import charts
-from trainer.evaluation.report.page import Report, render, verdict
+from trainer.evaluation.report.page import Report, render
+from trainer.evaluation.report.verdict import verdict
 
 METRICS = ("ndcg@10", "hit_rate@10", "recall@10", "mrr@10", "map@10", "coverage@10", "gini@10", "novelty@10")
 HOSTILE = '<script>alert("x")</script> & 好书 \u202e'
@@ -158,7 +159,7 @@ FULL = Report(
     configuration=HOSTILE,
     versions={"tensorflow": "2.16.2"},
     command=HOSTILE,
-    made="2026-01-01",
+    created="2026-01-01",
 )
 BARE = Report(name="shop", evaluation={**evaluation({"popularity": "better"}), "slices": [], "exposure": []})
 
@@ -204,11 +205,11 @@ def test_the_page_is_whole_and_fetches_nothing(report: Report) -> None:
     assert [tag for tag, _ in tags.seen].count("h1") == 1
 
 
-def test_a_model_that_was_refused_is_first_of_all_said_to_be() -> None:
+def test_the_verdict_begins_with_a_refusing_gate() -> None:
     banner = render(FULL).split('aria-label="verdict"')[1].split("</section>")[0]
     assert '<section aria-label="verdict" class="verdict bad">' in render(FULL)
-    assert "<strong>Not pushed: refused by quality.</strong>" in banner
-    assert "can not be told apart from item-kNN" in banner
+    assert "<strong>Not pushed: the quality gate refused the model.</strong>" in banner
+    assert "is not significantly different from item-kNN" in banner
     passed = replace(FULL, gates=FULL.gates[1:])
     assert "passed every gate" in render(passed)
     assert "Not pushed" not in render(passed)
@@ -231,38 +232,46 @@ def test_plots_are_well_formed_and_described() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "tone", "said"),
+    ("verdicts", "tone", "sentence"),
     [
-        ({"popularity": "better", "item-kNN": "better"}, "good", "Recommend beats every baseline"),
-        ({"popularity": "better", "item-kNN": "not told apart"}, "unclear", "can not be told apart from item-kNN"),
-        ({"popularity": "worse", "item-kNN": "not told apart"}, "bad", "is worse than popularity"),
+        (
+            {"popularity": "better", "item-kNN": "better"},
+            "good",
+            "Recommend is significantly better than every baseline",
+        ),
+        (
+            {"popularity": "better", "item-kNN": "not told apart"},
+            "unclear",
+            "is not significantly different from item-kNN",
+        ),
+        ({"popularity": "worse", "item-kNN": "not told apart"}, "bad", "is significantly worse than popularity"),
     ],
 )
-def test_the_verdict_is_about_what_is_served(verdicts: dict[str, str], tone: str, said: str) -> None:
-    found = verdict(evaluation(verdicts))
+def test_the_verdict_is_about_what_is_served(verdicts: dict[str, str], tone: str, sentence: str) -> None:
+    found = verdict(evaluation(verdicts), [])
     assert found.tone == tone
-    assert said in found.sentence
+    assert sentence in found.sentence
     assert "0.0800" in found.details[0]
-    assert "Retrieval" in verdict(evaluation(verdicts, served="retrieval")).sentence
+    assert "Retrieval" in verdict(evaluation(verdicts, served="retrieval"), []).sentence
 
 
 def test_parts_for_whom_a_baseline_is_ahead_are_named() -> None:
     found = evaluation({"popularity": "better"})
-    assert not any("ahead" in detail for detail in verdict(found).details)
+    assert not any("ahead" in detail for detail in verdict(found, []).details)
     part = copy.deepcopy(found["slices"][0])
     part["intervals"]["popularity"]["ndcg@10"] = [0.2, 0.3]
     found["slices"][0] = part
-    assert "history at most 4 events (popularity)" in verdict(found).details[-1]
+    assert "history at most 4 events (popularity)" in verdict(found, []).details[-1]
     part["by"] = "popularity of the item"
-    assert not any("ahead" in detail for detail in verdict(found).details)
+    assert not any("ahead" in detail for detail in verdict(found, []).details)
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.booleans())
-def test_ticks_cover_and_are_few(low: float, reach: float, whole: bool) -> None:
-    ticks = charts._ticks(low, low + reach, whole=whole)
+def test_ticks_cover_and_are_few(low: float, reach: float, integers: bool) -> None:
+    ticks = charts._ticks(low, low + reach, integers=integers)
     assert len(ticks) <= 9
     assert ticks == sorted(set(ticks))
-    if not whole:
+    if not integers:
         assert ticks[0] <= low + 1e-6 * abs(low) + 1e-9
         assert ticks[-1] >= low + reach - 1e-6 * abs(low + reach) - 1e-9
 

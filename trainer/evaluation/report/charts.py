@@ -1,4 +1,4 @@
-"""Plots as SVG inside a page: sized by the page's width, in its colours, each with a description for screen readers."""
+"""Plots as SVG inside an HTML page. Each has a description for screen readers."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH = 520  # of a plot in its own units: on a phone they come out at 7/10 of a point
+WIDTH = 520  # of a plot in its own units; the page scales it. On a phone a unit is about 0.7 CSS pixels
 _LEFT, _RIGHT = 12, 64
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "10 4", "4 2")
-_numbers = itertools.count()
+_ids = itertools.count()
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A figure of somebody's, with its interval if it has one. `kind`: "model" or "baseline"."""
+    """A figure of a recommender or run, with its interval if it has one. `kind`: "model" or "baseline"."""
 
-    whose: str
+    name: str
     value: float
     interval: Sequence[float] | None
     kind: str
 
 
 def dots(title: str, rows: Mapping[str, Sequence[Dot]]) -> Markup:
-    """Figures on one scale from 0, intervals as lines; those of a row below its name."""
-    found = [dot for of_row in rows.values() for dot in of_row]
-    high = max([0.0, *(dot.value for dot in found), *(dot.interval[1] for dot in found if dot.interval)])
+    """Figures on one scale from 0, with intervals as lines. The dots of a row are below its name."""
+    all_dots = [dot for row in rows.values() for dot in row]
+    high = max([0.0, *(dot.value for dot in all_dots), *(dot.interval[1] for dot in all_dots if dot.interval)])
     ticks = _ticks(0.0, high)
     x = _Scale(0.0, ticks[-1], _LEFT, WIDTH - _RIGHT)
     parts: list[Markup] = []
     y = 4.0
-    for name, of_row in rows.items():
+    for name, row in rows.items():
         y += 14
         parts.append(Markup('<text x="{}" y="{}">{}</text>').format(_LEFT, y, name))
-        for dot in of_row:
+        for dot in row:
             y += 14
             if dot.interval:
                 parts.append(
@@ -51,13 +51,13 @@ def dots(title: str, rows: Mapping[str, Sequence[Dot]]) -> Markup:
                 )
             )
         y += 10
-    told = "; ".join(
-        f"{name}, {dot.whose} {dot.value:.4f}"
+    description = "; ".join(
+        f"{name}, {dot.name} {dot.value:.4f}"
         + (f" ({dot.interval[0]:.4f} to {dot.interval[1]:.4f})" if dot.interval else "")
-        for name, of_row in rows.items()
-        for dot in of_row
+        for name, row in rows.items()
+        for dot in row
     )
-    return _figure(title, told, y + 24, [_vertical(x, ticks, 4, y), *parts])
+    return _figure(title, description, y + 24, [_vertical(x, ticks, 4, y), *parts])
 
 
 def lines(
@@ -69,20 +69,20 @@ def lines(
     from_zero: bool,
     x_names: Sequence[str] | None = None,
 ) -> Markup:
-    """Curves over a number, each named where it ends.
+    """Curves over a number, each with its name at its end.
 
     Args:
       title: of the plot.
       series: name -> points, in rising order.
-      x_label, y_label: what the axes are.
+      x_label, y_label: names of the axes.
       from_zero: whether the vertical axis starts at 0.
-      x_names: what 0, 1, ... on the horizontal axis stand for, where they are no numbers.
+      x_names: names of 0, 1, ... on the horizontal axis, if the values there are not numbers.
     """
-    points = [point for found in series.values() for point in found]
+    points = [point for curve in series.values() for point in curve]
     if not points:
         return Markup("")
     xs, ys = [p[0] for p in points], [p[1] for p in points]
-    x_ticks = _ticks(min(xs), max(xs), whole=all(value == int(value) for value in xs))
+    x_ticks = _ticks(min(xs), max(xs), integers=all(value == int(value) for value in xs))
     if x_names is not None:
         x_ticks = [float(i) for i in range(len(x_names))]
     y_ticks = _ticks(0.0 if from_zero else min(ys), max(ys))
@@ -103,30 +103,30 @@ def lines(
     )
     parts.append(Markup('<text x="4" y="12" class="axis">{}</text>').format(y_label))
     ends: list[float] = []
-    for i, (name, found) in enumerate(series.items()):
-        path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in found)
+    for i, (name, curve) in enumerate(series.items()):
+        path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in curve)
         dash = _DASHES[i % len(_DASHES)]
         parts.append(
             Markup('<polyline class="series s{}" points="{}" stroke-dasharray="{}"/>').format(i % 7, path, dash)
         )
-        end = y(found[-1][1])
+        end = y(curve[-1][1])
         while any(abs(end - other) < 14 for other in ends):
             end += 14
         ends.append(end)
         parts.append(
             Markup('<text x="{:.1f}" y="{:.1f}" class="name s{}">{}</text>').format(
-                x(found[-1][0]) + 6, end + 4, i % 7, name
+                x(curve[-1][0]) + 6, end + 4, i % 7, name
             )
         )
-    told = "; ".join(
-        f"{name} from {found[0][1]:.4g} at {_number(found[0][0])} to {found[-1][1]:.4g} at {_number(found[-1][0])}"
-        for name, found in series.items()
+    description = "; ".join(
+        f"{name} from {curve[0][1]:.4g} at {_number(curve[0][0])} to {curve[-1][1]:.4g} at {_number(curve[-1][0])}"
+        for name, curve in series.items()
     )
-    return _figure(title, f"{y_label} by {x_label}: {told}", max(height, int(max(ends)) + 10), parts)
+    return _figure(title, f"{y_label} by {x_label}: {description}", max(height, int(max(ends)) + 10), parts)
 
 
 def reliability(title: str, points: Sequence[tuple[float, float]]) -> Markup:
-    """Shares (vertical) against the probabilities that were said (horizontal), beside the diagonal of perfect ones."""
+    """Observed shares (vertical) by predicted probabilities (horizontal), with the diagonal of perfect calibration."""
     size = 320
     x, y = _Scale(0.0, 1.0, 60, size), _Scale(0.0, 1.0, size - 40, 32)
     ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -134,17 +134,17 @@ def reliability(title: str, points: Sequence[tuple[float, float]]) -> Markup:
     parts.append(
         Markup('<line class="grid strong" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(x(0.0), y(0.0), x(1.0), y(1.0))
     )
-    path = " ".join(f"{x(said):.1f},{y(share):.1f}" for said, share in points)
+    path = " ".join(f"{x(probability):.1f},{y(share):.1f}" for probability, share in points)
     parts.append(Markup('<polyline class="series s0" points="{}"/>').format(path))
     parts += [Markup('<circle class="model" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(x(a), y(b)) for a, b in points]
     parts.append(
-        Markup('<text x="{}" y="{}" text-anchor="middle" class="axis">probability said</text>').format(
+        Markup('<text x="{}" y="{}" text-anchor="middle" class="axis">predicted probability</text>').format(
             (60 + size) / 2, size - 4
         )
     )
-    parts.append(Markup('<text x="4" y="12" class="axis">share that was liked</text>'))
-    told = "; ".join(f"said {a:.3f}, was {b:.3f}" for a, b in points)
-    return _figure(title, told, size, parts, width=size + 40)
+    parts.append(Markup('<text x="4" y="12" class="axis">share of liked items</text>'))
+    description = "; ".join(f"predicted {a:.3f}, observed {b:.3f}" for a, b in points)
+    return _figure(title, description, size, parts, width=size + 40)
 
 
 class _Scale:
@@ -158,12 +158,12 @@ class _Scale:
         return self._start + (value - self._low) * self._step
 
 
-def _figure(title: str, told: str, height: float, parts: Sequence[Markup], width: int = WIDTH) -> Markup:
-    number = next(_numbers)
+def _figure(title: str, description: str, height: float, parts: Sequence[Markup], width: int = WIDTH) -> Markup:
+    number = next(_ids)
     return Markup(
-        '<svg viewBox="0 0 {w} {h}" role="img" aria-labelledby="plot-{n} told-{n}" style="max-width:{w}px">'
-        '<title id="plot-{n}">{title}</title><desc id="told-{n}">{told}</desc>{inside}</svg>'
-    ).format(w=width, h=int(height), n=number, title=title, told=told, inside=Markup("").join(parts))
+        '<svg viewBox="0 0 {w} {h}" role="img" aria-labelledby="plot-{n} description-{n}" style="max-width:{w}px">'
+        '<title id="plot-{n}">{title}</title><desc id="description-{n}">{description}</desc>{inside}</svg>'
+    ).format(w=width, h=int(height), n=number, title=title, description=description, inside=Markup("").join(parts))
 
 
 def _vertical(x: _Scale, ticks: Sequence[float], top: float, bottom: float) -> Markup:
@@ -186,14 +186,14 @@ def _horizontal(y: _Scale, ticks: Sequence[float], left: float, right: float) ->
     )
 
 
-def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+def _ticks(low: float, high: float, *, integers: bool = False) -> list[float]:
     """Three to seven round numbers that cover low..high."""
     if high - low <= 1e-9 * max(1.0, abs(low)):
         high = low + 1.0
     rough = (high - low) / 5
     step = 10.0 ** math.floor(math.log10(rough))
     step *= next(factor for factor in (1, 2, 5, 10) if step * factor >= rough * 0.999)
-    if whole:
+    if integers:
         step = max(1.0, step)
         first = math.ceil(low / step) * step
         return [first + i * step for i in range(int((high - first) / step + 1e-9) + 1)]
