@@ -28,8 +28,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_embedding, "CHUNK", 8)
-    monkeypatch.setattr(text_embedding, "_LOOKUP", 5)
+    monkeypatch.setattr(text_embedding, "CHUNK_SIZE", 8)
+    monkeypatch.setattr(text_embedding, "LOOKUP_SIZE", 5)
 
 
 def make_pipeline() -> beam.Pipeline:
@@ -44,19 +44,9 @@ def embed(
     max_tokens: int = MAX_TOKENS,
     products: tf.DType = tf.float32,
 ) -> dict:
+    encoding = text_embedding.TextEncoding(bert, max_tokens, products, 64, str(store_directory))
     with make_pipeline() as pipeline:
-        _ = (
-            pipeline
-            | beam.Create(texts)
-            | text_embedding.EmbedTexts(
-                encoder=bert,
-                max_tokens=max_tokens,
-                products=products,
-                tokens_per_batch=64,
-                store_directory=str(store_directory),
-                directory=str(directory),
-            )
-        )
+        _ = pipeline | beam.Create(texts) | text_embedding.EmbedTexts(encoding, str(directory))
     return load_vectors(str(directory)).metadata
 
 
@@ -163,28 +153,21 @@ def sources(tmp_path: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
-def embed_examples(sources: list, bert: str, tmp_path: Path, said: list[str] | None = None) -> dict:
+def embed_examples(sources: list, bert: str, tmp_path: Path, lines: list[str] | None = None) -> dict:
+    encoding = text_embedding.TextEncoding(bert, MAX_TOKENS, tf.float32, 64, str(tmp_path / "store"))
     return text_embedding.embed_examples(
-        sources,
-        encoder=bert,
-        max_tokens=MAX_TOKENS,
-        products=tf.float32,
-        tokens_per_batch=64,
-        store_directory=str(tmp_path / "store"),
-        directory=str(tmp_path / "out"),
-        make_pipeline=make_pipeline,
-        on_progress=said.append if said is not None else None,
+        sources, encoding, str(tmp_path / "out"), make_pipeline, lines.append if lines is not None else None
     )
 
 
 def test_examples_in_table_out_with_progress(sources: list, bert: str, tmp_path: Path) -> None:
-    said: list[str] = []
-    metadata = embed_examples(sources, bert, tmp_path, said)
+    lines: list[str] = []
+    metadata = embed_examples(sources, bert, tmp_path, lines)
     assert metadata["texts"] == 3
     keys = load_vectors(str(tmp_path / "out")).keys
     assert sorted(rows_of(keys, np.array(["good book", "war", "tea"], dtype=object))) == [0, 1, 2]
-    assert said
-    assert said[0].split(" ")[1:4] == ["new", "texts", "encoded,"]
+    assert lines
+    assert lines[0].split(" ")[1:4] == ["new", "texts", "encoded,"]
     assert metadata == json.loads((tmp_path / "out" / "metadata.json").read_text())
 
 

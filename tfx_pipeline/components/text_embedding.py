@@ -1,4 +1,4 @@
-"""Every distinct text of the run, encoded once by BERT in Beam."""
+"""Encodes every distinct text of the run with BERT, in Beam."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class EmbedTextsExecutor(base_beam_executor.BaseBeamExecutor):
         for key, features in (("sequences", sequence_features), ("items", item_features)):
             names = [feature.transformed_key for feature in features(config.data) if feature.name in TEXT_FEATURES]
             sources.append((f"{artifact_utils.get_single_uri(input_dict[key])}/Split-*/*.gz", names))
-        metadata = text_embedding.embed_examples(
-            sources,
-            encoder=config.text.encoder,
-            max_tokens=config.text.max_tokens,
-            products=products_in(config.text.precision),
-            tokens_per_batch=config.text.tokens_per_batch,
+        encoding = text_embedding.TextEncoding(
+            config.text.encoder,
+            config.text.max_tokens,
+            products_in(config.text.precision),
+            config.text.tokens_per_batch,
             store_directory=exec_properties["store"],
-            directory=artifact_utils.get_single_uri(output_dict["texts"]),
-            make_pipeline=self._make_beam_pipeline,
-            on_progress=progress.update,
+        )
+        directory = artifact_utils.get_single_uri(output_dict["texts"])
+        metadata = text_embedding.embed_examples(
+            sources, encoding, directory, self._make_beam_pipeline, progress.update
         )
         progress.summary(text_embedding.describe(metadata))
 
@@ -61,7 +61,7 @@ class EmbedTexts(base_beam_component.BaseBeamComponent):
       sequences: transformed sequences.
       items: transformed items.
       config: the run's configuration.
-      store: directory of the store that keeps vectors from run to run.
+      store: directory of the store, which keeps vectors for later runs.
     """
 
     SPEC_CLASS = EmbedTextsSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -13,25 +13,15 @@ from tfx_pipeline.reindex.workspace import Workspace
 from tfx_pipeline.runs import trained_run
 from tfx_pipeline.runs.trained_run import TrainedRun
 from tfx_pipeline.terminal import progress
+from tfx_pipeline.text_embedding import TextEncoding
 from trainer.data import loading
 from trainer.data.tables import ItemTable, TextVectors
 from trainer.errors import TowersError
 from trainer.retrieval import new_catalogue
-from trainer.text.pretrained import describe_encoder
 from trainer.text.store.embedding_store import EmbeddingStore
 from trainer.text.store.vectors import load_vectors
 
 _BLOCK = 65_536  # vectors in memory at once
-
-
-@dataclass(frozen=True)
-class _Encoder:
-    """The text encoder of a run's towers."""
-
-    name: str  # or its directory, if it was fine-tuned
-    max_tokens: int
-    products: tf.DType
-    fingerprint: str
 
 
 def encode_items(workspace: Workspace, run: TrainedRun) -> tuple[ItemTable, TextVectors | None]:
@@ -47,23 +37,14 @@ def encode_items(workspace: Workspace, run: TrainedRun) -> tuple[ItemTable, Text
     transform_items(
         str(workspace.items), paths.item_transform, str(workspace.transformed_items), workspace.make_pipeline
     )
-    encoder = _encoder(run, paths.texts)
-    store = run.config.text.store or str(workspace.run.text_store)
+    encoding = _encoding(run, paths.texts, run.config.text.store or str(workspace.run.text_store))
     run_vectors = trained_run.text_vectors(workspace.run, run)
     if run_vectors is not None:
-        add_missing_vectors(
-            EmbeddingStore(store, encoder.fingerprint), load_vectors(paths.texts).keys, run_vectors.vectors
-        )
+        store = EmbeddingStore(encoding.store_directory, encoding.describe()[1])
+        add_missing_vectors(store, load_vectors(paths.texts).keys, run_vectors.vectors)
+    sources = [(str(workspace.transformed_items / "Split-all" / "*.gz"), ["text"])]
     metadata = text_embedding.embed_examples(
-        [(str(workspace.transformed_items / "Split-all" / "*.gz"), ["text"])],
-        encoder=encoder.name,
-        max_tokens=encoder.max_tokens,
-        products=encoder.products,
-        tokens_per_batch=run.config.text.tokens_per_batch,
-        store_directory=store,
-        directory=str(workspace.texts),
-        make_pipeline=workspace.make_pipeline,
-        on_progress=progress.update,
+        sources, encoding, str(workspace.texts), workspace.make_pipeline, progress.update
     )
     progress.summary(text_embedding.describe(metadata))
 
@@ -72,30 +53,35 @@ def encode_items(workspace: Workspace, run: TrainedRun) -> tuple[ItemTable, Text
     vectors = load_vectors(new_paths.texts).vectors
     if not len(vectors):  # no item has a text, so no vector is looked up
         return items, run_vectors
-    return items, TextVectors(vectors=vectors, encoder=encoder.name)
+    return items, TextVectors(vectors=vectors, encoder=encoding.encoder)
 
 
-def _encoder(run: TrainedRun, texts: str) -> _Encoder:
-    """The encoder that made the text vectors which the run's towers were trained with.
+def _encoding(run: TrainedRun, texts: str, store_directory: str) -> TextEncoding:
+    """Settings of the encoder that made the text vectors which the run's towers were trained with.
 
     Args:
       run: the run.
       texts: directory of the vectors that its pipeline made.
+      store_directory: of the text store.
 
     Raises:
       TowersError: the encoder's files or its code have changed since.
     """
     metadata = load_vectors(texts).metadata
     fine_tuned = run.towers.encoder
-    name, max_tokens = fine_tuned or metadata["encoder"], metadata["max_tokens"]
-    products = tf.float32 if fine_tuned else tf.as_dtype(metadata["products"])  # fine-tuning computes in float32
-    _, fingerprint = describe_encoder(name, max_tokens, products)
-    if not fine_tuned and fingerprint != metadata["fingerprint"]:
+    encoding = TextEncoding(
+        fine_tuned or metadata["encoder"],
+        metadata["max_tokens"],
+        tf.float32 if fine_tuned else tf.as_dtype(metadata["products"]),  # fine-tuning computes in float32
+        run.config.text.tokens_per_batch,
+        store_directory,
+    )
+    if not fine_tuned and encoding.describe()[1] != metadata["fingerprint"]:
         raise TowersError(
-            f"{name}: is not the text encoder of the run: its files or its code have changed since. Restore them, or "
-            "run the pipeline again."
+            f"{encoding.encoder}: is not the text encoder of the run: its files or its code have changed since. "
+            "Restore them, or run the pipeline again."
         )
-    return _Encoder(name, max_tokens, products, fingerprint)
+    return encoding
 
 
 def add_missing_vectors(store: EmbeddingStore, keys: np.ndarray, vectors: np.ndarray) -> None:

@@ -81,12 +81,8 @@ def step(tmp_path_factory: pytest.TempPathFactory) -> Step:
             (str(place / "sequences" / "Split-*" / "*.gz"), ["text$ragged_values"]),
             (str(place / "items" / "Split-*" / "*.gz"), ["text"]),
         ],
-        encoder=bert,
-        max_tokens=MAX_TOKENS,
-        products=tf.float32,
-        tokens_per_batch=256,
-        store_directory=str(place / "store"),
-        directory=str(place / "texts"),
+        text_embedding.TextEncoding(bert, MAX_TOKENS, tf.float32, 256, str(place / "store")),
+        str(place / "texts"),
         make_pipeline=lambda: beam.Pipeline(
             options=PipelineOptions(["--direct_running_mode=in_memory", "--direct_num_workers=1"])
         ),
