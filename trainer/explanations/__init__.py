@@ -1,1 +1,1 @@
-"""Why an item is recommended."""
+"""Explanations: which past event of a user explains a recommendation best."""

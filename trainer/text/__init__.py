@@ -1,1 +1,1 @@
-"""Text: cleaning, keys, the BERT encoder, and the store of what it has encoded."""
+"""Text: cleaning, languages, the BERT encoder, its fine-tuning, and the store of its vectors."""

@@ -1,8 +1,9 @@
 """Cleaning of raw text as TensorFlow ops: the same in Beam, in TensorFlow Transform and in the served graph.
 
-Every op is in TensorFlow's core or is `NormalizeUTF8`, which stock TensorFlow Serving links. The order of the steps is
-what makes cleaning idempotent: no step can make a match for an earlier one (what is taken out of the middle leaves a
-space, and what leaves nothing goes before anything is matched).
+Every op is in TensorFlow's core or is `NormalizeUTF8`, which stock TensorFlow Serving links.
+
+The order of the steps makes cleaning idempotent: no step may create a match for an earlier one. Steps that remove
+characters without a trace therefore come first, and all later ones leave a space where they remove something.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 CLEANING_VERSION = "1"  # part of every encoder's fingerprint: raise it when the output of `clean` changes
-MAX_CHARACTERS = 10_000  # no encoder reads further; a text of 1 MB must not cost 1 MB of regular expressions
+MAX_CHARACTERS = 10_000  # more than any encoder reads; bounds the work of the regular expressions on long texts
 
 _MAX_BYTES = 4 * MAX_CHARACTERS  # UTF-8 needs at most 4 bytes a character
 _SPACE = ord(" ")
 
-# Format characters (zero-width, direction marks, soft hyphen, ...) and variation selectors: they are not seen.
+# Format characters (zero-width, direction marks, soft hyphen, ...) and variation selectors.
 _INVISIBLE = r"[\p{Cf}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]+"
 _BLANK = r"[\p{Cc}\p{Z}\x{FFFD}]+"
 
-# RE2 knows no back-references and its rewrites know nine groups: a mark a group.
+# RE2 has no back-references in patterns and nine groups in rewrites: each mark needs a group, hence two patterns.
 _REPEATED_MARKS = ("!?.,-_*=~", "#$%^+|;:。")
 
-# "&amp;lt;" is "&lt;" written in HTML twice, so ampersands unwrap first.
+# "&amp;lt;" is "<" encoded twice, so ampersands are decoded first.
 _AMPERSAND = r"(?i)&(?:amp;|#0*38;|#x0*26;)+"
 _DECODED = (
     (r"(?i)&(?:lt|#0*60|#x0*3c);", "<"),
@@ -33,8 +34,8 @@ _DECODED = (
 )
 _OTHER_ENTITY = r"&(?:[A-Za-z]{2,8}[0-9]{0,2}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});"
 
-# Only names that HTML has: "a < b", "<3" and "<小明>" are text. "<" may follow the name so that the hole which an inner
-# tag leaves cannot complete an outer one.
+# Only HTML's own names are tags: "a < b", "<3" and "<小明>" are text. "<" may follow the name, so that removing an
+# inner tag does not leave a complete outer one.
 _TAG_NAMES = (
     "a|abbr|article|aside|audio|b|big|blockquote|body|br|button|center|code|dd|del|div|dl|dt|em|embed|figure|font|"
     "footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|label|li|link|main|meta|nav|object|ol|option|p|"
@@ -48,7 +49,7 @@ _EMAIL = r"[-A-Za-z0-9._%+]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"
 
 
 def _single_marks(marks: str) -> tuple[str, str]:
-    """Pattern and rewrite that turn runs of one of at most nine marks into one of it."""
+    """Pattern and rewrite that replace a run of one mark by a single one, for up to nine marks."""
     escaped = [rf"\x{{{ord(mark):X}}}" for mark in marks]
     pattern = "|".join(f"({mark}){mark}+" for mark in escaped)
     rewrite = "".join(rf"\{group}" for group in range(1, len(marks) + 1))
@@ -56,16 +57,16 @@ def _single_marks(marks: str) -> tuple[str, str]:
 
 
 def clean(texts: tf.Tensor) -> tf.Tensor:
-    """Readable text out of whatever was stored: one line, NFKC, no markup.
+    """Cleans raw texts: one line, NFKC, no markup.
 
-    Invalid UTF-8 and control characters become spaces; invisible characters go; NFKC (full-width to half-width among
-    it); runs of one punctuation mark become one; HTML entities are decoded if they stand for & < > " ' and become a
-    space otherwise; HTML tags go; URLs and e-mail addresses become `url` and `email`; white space collapses; at most
-    `MAX_CHARACTERS` characters remain. Letter case stays: that is the tokenizer's business. `clean(clean(x))` equals
-    `clean(x)`.
+    Invalid UTF-8 and control characters become spaces, invisible characters are removed, and NFKC is applied, which
+    turns full-width characters into half-width ones. A run of one punctuation mark becomes a single mark. HTML entities
+    for & < > " ' are decoded, others become a space. URLs and e-mail addresses become `url` and `email`, HTML tags
+    become a space. White space is collapsed, and at most `MAX_CHARACTERS` characters remain. Letter case is left to the
+    tokenizer. `clean(clean(x))` equals `clean(x)`.
 
     Args:
-      texts: string, any shape; bytes in any state.
+      texts: string, any shape; may be invalid UTF-8.
 
     Returns:
       string, of the same shape, valid UTF-8.
@@ -78,7 +79,7 @@ def clean(texts: tf.Tensor) -> tf.Tensor:
     texts = replace(texts, _INVISIBLE, "")
     texts = replace(texts, _BLANK, " ")
     texts = tf_text.normalize_utf8(texts, "NFKC")
-    texts = tf.strings.substr(texts, 0, MAX_CHARACTERS, unit="UTF8_CHAR")  # NFKC may lengthen, 18-fold at worst
+    texts = tf.strings.substr(texts, 0, MAX_CHARACTERS, unit="UTF8_CHAR")  # NFKC makes texts up to 18 times longer
     for marks in _REPEATED_MARKS:
         texts = replace(texts, *_single_marks(marks))
     texts = replace(texts, _AMPERSAND, "&")

@@ -1,4 +1,4 @@
-"""KerasNLP, without the line on standard output with which one of its dependencies greets."""
+"""Imports KerasNLP without the line that one of its dependencies prints at import."""
 
 import contextlib
 import io

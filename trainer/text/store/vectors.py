@@ -1,4 +1,4 @@
-"""The table of embeddings that a run leaves for training: one row for every distinct text."""
+"""The table of text vectors that a run writes and training reads: one row for every distinct text."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from trainer.errors import TowersError
 from trainer.text.store.embedding_store import EmbeddingStore, save_array, writable_file
 from trainer.text.store.keys import KEY_BYTES, SortedKeys, as_array, text_key
 
-FILES = ("vectors.npy", "keys.npy", "metadata.json")  # in the order in which they are written
-_BLOCK = 65_536  # rows copied at once
+FILES = ("vectors.npy", "keys.npy", "metadata.json")  # in the order of writing
+_BLOCK_ROWS = 65_536  # copied at once
 
 
 class TextTable(NamedTuple):
     """Row i of both arrays is one text."""
 
     keys: np.ndarray  # uint8 [n, 16], sorted
-    vectors: np.ndarray  # float16 [n, width], on disk, mapped into memory
-    metadata: dict[str, Any]  # as `tfx_pipeline.text_embedding.embed_examples` describes it
+    vectors: np.ndarray  # float16 [n, width], a file mapped into memory
+    metadata: dict[str, Any]  # see `tfx_pipeline.text_embedding.embed_examples`
 
 
 def as_stored(vectors: tf.Tensor) -> tf.Tensor:
-    """Vectors of texts as a run keeps them and training sees them, rounded to half precision; float32 again."""
+    """Rounds vectors to the half precision in which they are stored and read by training; float32 again."""
     return tf.cast(tf.cast(vectors, tf.float16), tf.float32)
 
 
 def write_vectors(directory: str, keys: np.ndarray, store: EmbeddingStore, metadata: dict[str, Any]) -> None:
-    """Writes `keys.npy`, `vectors.npy` and `metadata.json` out of the store, block by block.
+    """Copies the vectors of texts from the store into a table: `keys.npy`, `vectors.npy` and `metadata.json`.
 
     Args:
-      directory: is made if need be; local, or of any file system TensorFlow knows. Files of these names are replaced,
-        `metadata.json` last.
+      directory: local, or of any file system that TensorFlow knows; is made if it does not exist. Existing files of
+        these names are replaced, `metadata.json` last.
       keys: uint8 [n, 16], sorted and distinct.
-      store: holds all of them.
-      metadata: must have `texts` and `width`.
+      store: should have all of them.
+      metadata: should have `texts` and `width`.
 
     Raises:
       TowersError: a key is not in the store, or the disk is full.
@@ -65,30 +65,30 @@ def write_vectors(directory: str, keys: np.ndarray, store: EmbeddingStore, metad
 
 
 def _write_blocks(file: Path, keys: np.ndarray, store: EmbeddingStore, shape: tuple[int, int]) -> None:
-    """Copies vectors out of the store block by block, so that they are never all in memory."""
+    """Copies vectors from the store block by block, so that they are never all in memory."""
     if not len(keys):  # an empty array cannot be mapped into memory
         save_array(file, np.zeros(shape, np.float16))
         return
     vectors = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
-    for start in range(0, len(keys), _BLOCK):
-        present, values = store.lookup(keys[start : start + _BLOCK])
-        if not present.all():
+    for start in range(0, len(keys), _BLOCK_ROWS):
+        is_stored, values = store.lookup(keys[start : start + _BLOCK_ROWS])
+        if not is_stored.all():
             raise TowersError(
-                f"{store.directory}: {np.count_nonzero(~present)} texts of this run are missing. Was a shard deleted "
-                "meanwhile? Run again: what is missing is encoded anew."
+                f"{store.directory}: {np.count_nonzero(~is_stored)} texts of this run are missing. Was a shard deleted "
+                "during the run? Run again: the missing texts will be encoded."
             )
-        vectors[start : start + _BLOCK] = values
+        vectors[start : start + _BLOCK_ROWS] = values
     vectors.flush()
 
 
 def load_vectors(directory: str) -> TextTable:
-    """Opens what `write_vectors` wrote. Out of a remote directory the files are copied to a temporary one first.
+    """Opens the table that `write_vectors` wrote. Files of a remote directory are copied to a temporary one first.
 
     Raises:
       TowersError: a file is missing or damaged.
     """
     try:
-        path = Path(_fetched(directory) if _is_remote(directory) else directory)
+        path = Path(_download(directory) if _is_remote(directory) else directory)
         metadata = json.loads((path / "metadata.json").read_text(encoding="utf-8"))
         keys = np.load(path / "keys.npy", allow_pickle=False)
         vectors = np.load(path / "vectors.npy", mmap_mode="r" if len(keys) else None, allow_pickle=False)
@@ -102,10 +102,10 @@ def load_vectors(directory: str) -> TextTable:
 
 
 def rows_of(keys: np.ndarray | SortedKeys, texts: np.ndarray) -> np.ndarray:
-    """Rows of texts in a table of embeddings.
+    """Rows of texts in a table of vectors.
 
     Args:
-      keys: the table's, uint8 [n, 16]; for many calls make `SortedKeys` of them once.
+      keys: of the table, uint8 [n, 16], or `SortedKeys` of them, which saves time over many calls.
       texts: cleaned texts, object (str or bytes) [m].
 
     Returns:
@@ -115,19 +115,19 @@ def rows_of(keys: np.ndarray | SortedKeys, texts: np.ndarray) -> np.ndarray:
       TowersError: a text has no row.
     """
     texts = np.asarray(texts, dtype=object)
-    places: dict[str | bytes, int] = {}
-    inverse = np.fromiter((places.setdefault(text, len(places)) for text in texts), np.int64, len(texts))
-    distinct = list(places)
-    written = np.array([bool(text) for text in distinct], dtype=bool)
+    distinct_rows: dict[str | bytes, int] = {}  # text -> row among the distinct ones
+    inverse = np.fromiter((distinct_rows.setdefault(text, len(distinct_rows)) for text in texts), np.int64, len(texts))
+    distinct = list(distinct_rows)
+    has_text = np.array([bool(text) for text in distinct], dtype=bool)
     rows = np.full(len(distinct), -1, np.int64)
     sorted_keys = keys if isinstance(keys, SortedKeys) else SortedKeys(keys)
-    rows[written] = sorted_keys.find(as_array(text_key(text) for text in distinct if text))
-    missing = np.flatnonzero(written & (rows < 0))
+    rows[has_text] = sorted_keys.find(as_array(text_key(text) for text in distinct if text))
+    missing = np.flatnonzero(has_text & (rows < 0))
     if len(missing):
         raise TowersError(
             f"{len(missing)} of {len(distinct)} texts have no stored embedding (the first: "
-            f"{distinct[missing[0]][:60]!r}). The embeddings are of other data or another cleaning: run the pipeline "
-            "again."
+            f"{distinct[missing[0]][:60]!r}). The embeddings belong to other data or to another version of the cleaning: "
+            "run the pipeline again."
         )
     return rows.astype(np.int32)[inverse]
 
@@ -136,7 +136,7 @@ def _is_remote(directory: str) -> bool:
     return "://" in str(directory)
 
 
-def _fetched(directory: str) -> str:
+def _download(directory: str) -> str:
     local = tempfile.mkdtemp(prefix="text_vectors_")
     atexit.register(shutil.rmtree, local, ignore_errors=True)
     for name in FILES:

@@ -21,7 +21,7 @@ def vectors_of(*texts: str) -> np.ndarray:
 
 
 def test_table_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors_module, "_BLOCK", 2)
+    monkeypatch.setattr(vectors_module, "_BLOCK_ROWS", 2)
     store = EmbeddingStore(tmp_path / "store", "f")
     texts = ["one", "three", "fifteen", "a", "bb"]
     store.append(keys_of(*texts), vectors_of(*texts))
