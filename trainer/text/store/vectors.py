@@ -126,8 +126,8 @@ def rows_of(keys: np.ndarray | SortedKeys, texts: np.ndarray) -> np.ndarray:
     if len(missing):
         raise TowersError(
             f"{len(missing)} of {len(distinct)} texts have no stored embedding (the first: "
-            f"{distinct[missing[0]][:60]!r}). The embeddings belong to other data or to another version of the cleaning: "
-            "run the pipeline again."
+            f"{distinct[missing[0]][:60]!r}). The embeddings belong to other data or to another version of the "
+            "cleaning: run the pipeline again."
         )
     return rows.astype(np.int32)[inverse]
 
