@@ -1,4 +1,4 @@
-"""`--workers`: several processes behind one port, and the parent that keeps them."""
+"""`--workers`: several server processes behind one port, and their supervisor."""
 
 import os
 import re
@@ -110,9 +110,7 @@ def test_a_worker_that_cannot_start_ends_all_with_one_line(tmp_path):
 
 
 def test_a_worker_that_cannot_be_replaced_ends_the_others_only_when_none_is_left(tmp_path):
-    """Stands in for servers, so that no model has to be loaded: the third and later ones cannot start, and the second
-    goes on until four of them have tried.
-    """
+    """Scripts stand in for servers. The third and later ones cannot start; the second runs until four have tried."""
     worker = f"""
 import os, pathlib, sys, time
 for started in range(100):
@@ -131,19 +129,19 @@ if started == 0:
 while len(os.listdir({str(tmp_path)!r})) < 6:
     time.sleep(0.05)
 """
-    parent = f"""
+    script = f"""
 import sys
+from serving.server.workers import supervisor
 from serving.wire.errors import ServerError
-from serving.server import workers
-workers._FAILED_RESTARTS, workers._LONGEST_PAUSE = 1, 0.1
-parent = workers._Parent([], 2)
-parent._command = [sys.executable, "-c", {worker!r}]
+supervisor._MAX_FAILED_RESTARTS, supervisor._MAX_PAUSE_SECONDS = 1, 0.1
+tested = supervisor._Supervisor([], 2)
+tested._command = [sys.executable, "-c", {worker!r}]
 try:
-    parent.run()
+    tested.run()
 except ServerError as error:
     print(error)
 """
-    ended = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     ready, line = ended.stdout.splitlines()
     assert ready == "serving m on host:1 (gRPC), 2 workers"
     assert re.fullmatch(r"worker [12] cannot start again after 1 attempts: .*", line)
