@@ -16,9 +16,12 @@ four for each by default, and so many calls at once delay each other, so half of
 of refused calls at the lower limit cannot show that the overload is over. Callers that ask again at once after a
 refusal would be refused for ever, though there may be a thread for each of them. So the limit is raised for a moment.
 
-In an overload a probe ends after a few refusals. Every three seconds it lets in half as many calls as there are
-threads, which is too few to show in the 99th percentile of a model with a hundred answers a second. After the overload
-the server is back to normal within four seconds.
+In an overload a probe ends after a few refusals: every three seconds it lets in about as many more calls as half of
+the threads. A simulation in the tests holds two bounds. At three times the capacity, the 99th percentile of the
+answers' latency is at most five times the unloaded one. After the overload, no call is refused after five seconds.
+
+Schemes that act on latency, such as CoDel or a gradient limit, need a target delay or an unloaded latency to compare
+with. Both differ by model and by signature; the number of calls in flight does not.
 """
 
 import enum
