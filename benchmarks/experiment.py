@@ -45,15 +45,7 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
 
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch, "towers")
-        trained = retrieval_training.train(
-            config,
-            dataset.items,
-            dataset.train,
-            dataset.splits["validation"],
-            dataset.texts,
-            directory,
-            on_epoch=report,
-        )
+        trained = retrieval_training.train(config, dataset, directory, on_epoch=report)
         model = retrieval_persistence.load(directory, dataset.items, dataset.texts)
         ranker, judged = (
             _ranker(config, model, dataset, Path(scratch, "ranker")) if config.ranking.enabled else (None, {})

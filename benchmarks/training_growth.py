@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,7 @@ def epoch_seconds(config: Any, dataset: Any, directory: Path) -> float:
     two = {"epochs": 2, "patience": 2}
     retrieval_training.train(
         config.model_copy(update={"retrieval": config.retrieval.model_copy(update=two)}),
-        dataset.items,
-        dataset.train,
-        None,
-        dataset.texts,
+        replace(dataset, splits={"train": dataset.train}),
         directory,
         on_epoch=records.append,
     )

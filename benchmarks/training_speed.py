@@ -216,15 +216,7 @@ def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, a
         limits = {"epochs": arguments.epochs, "patience": arguments.epochs, "patience_steps": 10**9}
         changed = config.model_copy(update={"retrieval": settings.model_copy(update=limits)})
         with contextlib.suppress(Reached):
-            retrieval_training.train(
-                changed,
-                dataset.items,
-                dataset.train,
-                dataset.splits["validation"],
-                dataset.texts,
-                directory / "towers",
-                on_epoch=on_epoch,
-            )
+            retrieval_training.train(changed, dataset, directory / "towers", on_epoch=on_epoch)
         while SORTED not in reached and done < arguments.epochs:
             done += 1
             torch_epoch(done)

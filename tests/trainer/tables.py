@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import Config
+from trainer.data.loading import Dataset
 from trainer.data.ragged import Ragged, offsets_of
 from trainer.data.tables import ItemTable, SequenceTable, TextVectors
 
@@ -43,6 +44,14 @@ def sequence_table(sequences: list[list[int]], targets: int = 0, **columns: Any)
         timestamp=columns.pop("timestamp", 1_600_000_000 + np.arange(events, dtype=np.int64) * 1000),
         **columns,
     )
+
+
+def dataset(
+    items: ItemTable, train: SequenceTable, validation: SequenceTable | None = None, texts: TextVectors | None = None
+) -> Dataset:
+    """The tables as `trainer.retrieval.training.train` takes them."""
+    splits = {"train": train} if validation is None else {"train": train, "validation": validation}
+    return Dataset(items, splits, texts)
 
 
 def everything(users: int = 6, seed: int = 0) -> tuple[ItemTable, SequenceTable, TextVectors]:

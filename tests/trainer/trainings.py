@@ -79,7 +79,8 @@ def train(settings: Config, directory: Path, **options: Any) -> tuple[dict[str, 
     retrieval_training.fit = fit_and_look  # type: ignore[assignment]
     try:
         items, events, validation, _ = tables.markov()
-        result = retrieval_training.train(settings, items, events, validation, None, directory / "model", **options)
+        dataset = tables.dataset(items, events, validation)
+        result = retrieval_training.train(settings, dataset, directory / "model", **options)
     finally:
         retrieval_training.fit = fit
     return result, weights

@@ -75,12 +75,15 @@ def tuned(config_path: str, overrides: list[str], trials: list[dict[str, Any]]) 
 
 def table(trials: list[dict[str, Any]]) -> str:
     """The best trials, at most 100 columns wide."""
-    from trainer.retrieval.tuning import said
+    from trainer.retrieval.tuning import format_values
 
     lines = [f"{'NDCG@10':<10}on validation, with"]
     for trial in trials[:_SHOWN]:
-        score = "failed" if trial["score"] is None else f"{trial['score']:.4f}"
-        lines.append(f"{score:<10}{said(trial['values']) if trial['score'] is not None else trial['reason']}"[:100])
+        if trial["score"] is None:
+            line = f"{'failed':<10}{trial['reason']}"
+        else:
+            line = f"{trial['score']:<10.4f}{format_values(trial['values'])}"
+        lines.append(line[:100])
     if len(trials) > _SHOWN:
         lines.append(f"{'':<10}and {len(trials) - _SHOWN} more")
     return "\n".join(lines)

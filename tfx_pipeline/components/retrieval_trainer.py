@@ -18,10 +18,7 @@ class RetrievalTrainerExecutor(DatasetExecutor):
         dataset = step.load_dataset("validation", with_texts=step.config.text.trainable_layers != 0)
         result = retrieval_training.train(
             step.config,
-            dataset.items,
-            dataset.train,
-            dataset.splits["validation"],
-            dataset.texts,
+            dataset,
             step.outputs["towers"],
             on_epoch=progress.epoch,
             **step.training_options(),

@@ -33,7 +33,9 @@ class RetrievalTunerExecutor(DatasetExecutor):
         write_text(output / TRIALS, json.dumps([vars(trial) for trial in trials], indent=1))
         write_text(output / FILE, json.dumps(trials[0].values, indent=1))
         best = trials[0]
-        progress.summary(f"{len(trials)} trials, validation NDCG@10 {best.score:.4f} with {tuning.said(best.values)}")
+        progress.summary(
+            f"{len(trials)} trials, validation NDCG@10 {best.score:.4f} with {tuning.format_values(best.values)}"
+        )
 
 
 class RetrievalTunerSpec(component_spec.ComponentSpec):

@@ -132,7 +132,7 @@ def _build_index(workspace: Workspace, run: TrainedRun, towers: RetrievalModel) 
 def _export(workspace: Workspace, run: TrainedRun, towers: RetrievalModel, items: ItemTable) -> None:
     """Exports the models over the new catalogue to `workspace.model`."""
     paths = trained_run.dataset_paths(workspace.run)
-    ranker = run.ranker and run.ranker.for_catalogue(new_catalogue.rows_in(run.dataset.items, items))
+    ranker = run.ranker and run.ranker.for_catalogue(new_catalogue.trained_rows(run.dataset.items, items))
     report = exporter.export(
         workspace.config,
         towers,

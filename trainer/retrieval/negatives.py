@@ -1,4 +1,4 @@
-"""Negatives of the sampled losses: the batch's own items mixed with uniform ones (Yang et al., 2020)."""
+"""Negatives of the sampled losses: a mix of in-batch and uniform negatives (Yang et al., 2020)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import tensorflow as tf
 from trainer.data.tables import ItemTable
 from trainer.training.randomness import RandomStream
 
-MOST_IN_BATCH = 2048  # queries at once, and so a bound on the logits alive: [MOST_IN_BATCH, count]
+MAX_IN_BATCH = 2048  # queries of a chunk; its logits are [MAX_IN_BATCH, count] at most
 
 
 class MixedNegatives:
-    """Decides how many candidates are in-batch, draws the others, and knows with what probability.
+    """Decides how many candidates are in-batch, samples the others, and computes the sampling probabilities.
 
-    A chunk of K queries brings K candidates of its own, in proportion to an item's train events; the other `count` - K
-    are drawn uniformly, with replacement, from the items that have train events. K is at most half of `count`.
+    The candidates of a chunk of K queries are the queries' own K items, whose frequencies follow the items' train
+    events, and `count` - K items sampled uniformly, with replacement, from the items with train events. K is at most
+    half of `count`.
 
     Args:
       items: the catalogue.
-      count: candidates of a query, its own positive among them.
+      count: candidates of a query, its positive included.
       stream: source of randomness.
     """
 
@@ -27,27 +28,32 @@ class MixedNegatives:
         self._count, self._stream, self._place = count, stream, stream.place()
         trained = np.flatnonzero(items.train_count > 0)
         popularity = np.concatenate([[0.0], items.train_count / max(items.train_count.sum(), 1)])
-        self._trained = tf.constant((trained + 1).astype(np.int32))
+        self._trained_items = tf.constant((trained + 1).astype(np.int32))
         self._popularity = tf.constant(popularity.astype(np.float32))  # [n + 1]
 
-    def at_once(self, queries: tf.Tensor) -> tf.Tensor:
-        """How many of a batch's queries go together: int32 scalar -> int32 scalar, at least 1."""
-        most = min(self._count // 2, MOST_IN_BATCH)
-        chunks = tf.maximum((queries + most - 1) // most, 1)
+    def queries_per_chunk(self, queries: tf.Tensor) -> tf.Tensor:
+        """How many queries a chunk has if a batch has `queries`: int32 scalar -> int32 scalar, at least 1."""
+        max_queries = min(self._count // 2, MAX_IN_BATCH)
+        chunks = tf.maximum((queries + max_queries - 1) // max_queries, 1)
         return tf.maximum((queries + chunks - 1) // chunks, 1)
 
-    def draw(self, at_once: tf.Tensor) -> tf.Tensor:
-        """The step's uniform candidates: int32 [count - at_once]."""
-        place = tf.random.stateless_uniform(
-            [self._count - at_once], self._stream.seed(self._place), 0, tf.size(self._trained), tf.int32
+    def sample(self, queries_per_chunk: tf.Tensor) -> tf.Tensor:
+        """The uniform negatives of the current step: int32 [count - queries_per_chunk]."""
+        rows = tf.random.stateless_uniform(
+            [self._count - queries_per_chunk],
+            self._stream.seed(self._place),
+            0,
+            tf.size(self._trained_items),
+            tf.int32,
         )
-        return tf.gather(self._trained, place)
+        return tf.gather(self._trained_items, rows)
 
     def probability(self, ids: tf.Tensor, in_batch: tf.Tensor) -> tf.Tensor:
-        """Q of candidates, the first `in_batch` of them in-batch: int32 [C] -> float32 [C], in (0, 1].
+        """Q of candidates, the first `in_batch` of which are in-batch: int32 [C] -> float32 [C], in (0, 1].
 
-        Q(j) = share in-batch * share of train events + share uniform / items with train events.
+        Q(j) = share of in-batch candidates · j's share of the train events
+             + share of uniform candidates / number of items with train events.
         """
         share = tf.cast(in_batch, tf.float32) / tf.cast(tf.size(ids), tf.float32)
-        uniform = 1.0 / tf.cast(tf.size(self._trained), tf.float32)
+        uniform = 1.0 / tf.cast(tf.size(self._trained_items), tf.float32)
         return share * tf.gather(self._popularity, ids) + (1.0 - share) * uniform

@@ -1,4 +1,4 @@
-"""Trained towers over another catalogue than the one they were trained on: the same weights, no training."""
+"""Applies a trained retrieval model to another catalogue: the same weights, no training."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from trainer.data.tables import UNKNOWN_ITEM, ItemTable, TextVectors
 from trainer.retrieval.model import RetrievalModel
 
 
-def rows_in(trained: ItemTable, items: ItemTable) -> np.ndarray:
-    """The index that each item had in training, int32 [n]; UNKNOWN_ITEM for a new one."""
+def trained_rows(trained: ItemTable, items: ItemTable) -> np.ndarray:
+    """The index of each item in the training catalogue, int32 [n]; UNKNOWN_ITEM for a new item."""
     index = {item_id: row + 1 for row, item_id in enumerate(trained.item_id)}
     return np.fromiter((index.get(item_id, UNKNOWN_ITEM) for item_id in items.item_id), np.int32, len(items))
 
 
 def with_trained_counts(items: ItemTable, trained: ItemTable) -> ItemTable:
-    """The items with what training knows of their events; new ones have none, so their popularity is 0."""
-    rows = rows_in(trained, items)
+    """The items with their event counts in the training catalogue; a new item has no events and popularity 0."""
+    rows = trained_rows(trained, items)
     train_count = np.concatenate([[0], trained.train_count])[rows]
     return replace(items, train_count=train_count, occurs=np.concatenate([[False], trained.occurs])[rows])
 
@@ -26,31 +26,31 @@ def with_trained_counts(items: ItemTable, trained: ItemTable) -> ItemTable:
 def model_for_catalogue(
     model: RetrievalModel, trained: ItemTable, items: ItemTable, texts: TextVectors | None
 ) -> RetrievalModel:
-    """The model with its item tower over other items.
+    """The model with another catalogue in its item tower.
 
-    An item of the training catalogue keeps its id's embedding, wherever it stands now; a new one has that of unknown
-    ids, which training with `id_dropout` has prepared for it. Everything else about an item is read anew.
+    An item of the training catalogue has its trained id embedding, whatever its new index. A new item has the embedding
+    of unknown ids, which `id_dropout` has trained. All other inputs of an item are read from `items`.
 
     Args:
-      model: trained, over `trained`.
-      trained: the catalogue it was trained on.
-      items: the other one, transformed by the training's own Transform; see `with_trained_counts`.
-      texts: vectors of these items' texts, by the model's encoder. Rows of other texts mean nothing to the result, so
-        that it encodes no sequences of a dataset; it makes item vectors, and its user tower is the given model's.
+      model: trained on `trained`.
+      trained: the training catalogue.
+      items: the other catalogue, transformed by the training's Transform graph; see `with_trained_counts`.
+      texts: vectors of the texts of `items`, by the model's encoder. The result cannot read texts of sequences, whose
+        rows belong to other vectors: it is meant for item vectors, and its user tower equals that of `model`.
 
     Returns:
       A model with weights of its own.
     """
     item_tower, user_tower = model.item_tower, model.user_tower
-    moved = RetrievalModel(model.config, replace(item_tower.inputs, items=len(items)), user_tower.inputs)
-    moved.encoder = model.encoder
-    for made, given in ((moved.item_tower, item_tower), (moved.user_tower, user_tower)):
-        for variable, value in zip(made.variables, given.variables, strict=True):
+    result = RetrievalModel(model.config, replace(item_tower.inputs, items=len(items)), user_tower.inputs)
+    result.encoder = model.encoder
+    for tower, trained_tower in ((result.item_tower, item_tower), (result.user_tower, user_tower)):
+        for variable, value in zip(tower.variables, trained_tower.variables, strict=True):
             if value is not item_tower.id_embedding:
                 variable.assign(value)
     embedding = item_tower.id_embedding.numpy()
-    if len(embedding) > 1:  # else the model knows no ids, and the one row is that of unknown ones
-        embedding = embedding[np.concatenate([[UNKNOWN_ITEM], rows_in(trained, items)])]
-    moved.item_tower.id_embedding.assign(embedding)
-    moved.attach(items, texts)
-    return moved
+    if len(embedding) > 1:  # a model without ids has one row only, that of unknown ids
+        embedding = embedding[np.concatenate([[UNKNOWN_ITEM], trained_rows(trained, items)])]
+    result.item_tower.id_embedding.assign(embedding)
+    result.attach(items, texts)
+    return result

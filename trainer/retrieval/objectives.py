@@ -1,4 +1,4 @@
-"""What retrieval training minimises: one class for each way to weigh the next item against the others."""
+"""Training objectives of the retrieval model: softmax over the catalogue, or a loss over sampled candidates."""
 
 from __future__ import annotations
 
@@ -11,26 +11,33 @@ import tensorflow as tf
 from trainer.config import Config
 from trainer.data.tables import UNKNOWN_ITEM, ItemTable
 from trainer.retrieval.losses.full_softmax import full_softmax
-from trainer.retrieval.losses.sampled import sampled_loss, softmax_task, triplet_task
+from trainer.retrieval.losses.sampled import Candidates, Task, sampled_loss
+from trainer.retrieval.losses.sampled_softmax import softmax_task
+from trainer.retrieval.losses.triplet import triplet_task
 from trainer.retrieval.negatives import MixedNegatives
 from trainer.towers.item import ItemTower
 from trainer.training.precision import FLOAT32
 from trainer.training.randomness import RandomStream
 
 Features = dict[str, tf.Tensor]
-QueriesOf = Callable[[Features, tf.Tensor], tf.Tensor]
+EncodeQueries = Callable[[Features, tf.Tensor], tf.Tensor]
 
 
 class Objective(Protocol):
     def __call__(
-        self, item_tower: ItemTower, queries_of: QueriesOf, features: Features, targets: tf.Tensor, training: bool
+        self,
+        item_tower: ItemTower,
+        encode_queries: EncodeQueries,
+        features: Features,
+        targets: tf.Tensor,
+        training: bool,
     ) -> tf.Tensor:
         """Mean loss of a batch.
 
         Args:
           item_tower: with its catalogue attached.
-          queries_of: (features, item vectors float [m, dim], of which `features["item_index"]` names the rows) ->
-            float [T, dim], the user at each position that has a target.
+          encode_queries: (features, item vectors float [m, dim]; `features["item_index"]` has their rows) ->
+            float [T, dim], the user vector at each position that has a target.
           features: of an all-positions batch.
           targets: int32 [T], the items to predict.
           training: whether dropout applies.
@@ -41,113 +48,128 @@ class Objective(Protocol):
 
 
 class FullSoftmax:
-    """Softmax over the catalogue.
+    """Softmax over the items that have train events.
 
-    Items nobody touched in training are not held against anybody. Where only ids are known, the unknown item is:
-    otherwise nothing would tell its vector, which all of them share, where to lie.
+    Items without train events are no negatives. If nothing but ids is known of the items, the unknown item is a
+    negative: all items without train events share its vector, which would not be trained otherwise.
 
-    Where an item is not the one to predict, it weighs c / (c + smoothing · mean c), c its train events. Plain softmax
-    teaches how rare a rare item is; weighted, it believes so as if each item had those events more (additive
-    smoothing), and what is new is not pushed down for having been new.
+    A candidate that is not the target has weight c / (c + smoothing · mean c), where c is its number of train events. A
+    plain softmax learns how rare a rare item is; with these weights it learns the probabilities of a catalogue in which
+    each item has `smoothing` · mean c more events (additive smoothing). So new items are not pushed down for being new.
 
-    Where purchases repeat, but not at once (`data.exclude_recent_seconds`), what a user takes around an event is not
-    held against it: it will not be ranked there, and to push it down would push down what is like it.
+    If purchases repeat after a while (`data.exclude_recent_seconds`), items with an event of the user around the target
+    event are no negatives of it. They will not be ranked at that time, and pushing them down would also push down
+    similar items.
 
     Args:
       items: the catalogue.
-      content: whether anything but ids is known of the items.
+      has_content: whether anything but ids is known of the items.
       temperature: of the softmax.
-      smoothing: of the items' popularity, in shares of its mean; 0 for none.
+      smoothing: of the items' popularity, as a multiple of its mean; 0 for none.
       products: type of the matrix products.
-      spared_seconds: what a user takes within so many seconds of an event is not held against it; 0: all is.
+      exclude_seconds: items of events less than this many seconds before or after the target event are no negatives; 0:
+        all items are.
     """
 
     def __init__(
         self,
         items: ItemTable,
-        content: bool,
+        has_content: bool,
         temperature: float,
         smoothing: float,
         products: tf.DType,
-        spared_seconds: int = 0,
+        exclude_seconds: int = 0,
     ) -> None:
-        rows = np.flatnonzero(items.train_count > 0) + 1
-        if not content:
-            rows = np.concatenate([[UNKNOWN_ITEM], rows])
-        row_of = np.zeros(len(items) + 1, np.int32)
-        row_of[rows] = np.arange(len(rows))
-        self._candidates, self._row_of = tf.constant(rows.astype(np.int32)), tf.constant(row_of)
-        self._temperature, self._products, self._spared_seconds = temperature, products, spared_seconds
-        events = np.concatenate([[0], items.train_count])[rows]
+        candidates = np.flatnonzero(items.train_count > 0) + 1
+        if not has_content:
+            candidates = np.concatenate([[UNKNOWN_ITEM], candidates])
+        row_of = np.zeros(len(items) + 1, np.int32)  # item -> row among the candidates
+        row_of[candidates] = np.arange(len(candidates))
+        self._candidates, self._row_of = tf.constant(candidates.astype(np.int32)), tf.constant(row_of)
+        self._temperature, self._products, self._exclude_seconds = temperature, products, exclude_seconds
+        events = np.concatenate([[0], items.train_count])[candidates]
         added = smoothing * events[events > 0].mean() if events.any() else 0.0
         weights = np.where(events > 0, events / np.maximum(events + added, 1e-9), 1.0)
         self._weights = tf.constant(weights.astype(np.float32))
 
     def __call__(
-        self, item_tower: ItemTower, queries_of: QueriesOf, features: Features, targets: tf.Tensor, training: bool
+        self,
+        item_tower: ItemTower,
+        encode_queries: EncodeQueries,
+        features: Features,
+        targets: tf.Tensor,
+        training: bool,
     ) -> tf.Tensor:
         vectors = item_tower.all_vectors(training)  # [n + 1, dim]
-        queries = queries_of(features, vectors)
+        queries = encode_queries(features, vectors)
         candidates = tf.gather(vectors, self._candidates)
         rows = tf.gather(self._row_of, targets)
-        spared = self._spared(features) if self._spared_seconds else None
-        return full_softmax(queries, candidates, rows, self._temperature, self._weights, self._products, spared)
+        excluded = self._excluded_rows(features) if self._exclude_seconds else None
+        return full_softmax(queries, candidates, rows, self._temperature, self._weights, self._products, excluded)
 
-    def _spared(self, features: Features) -> tf.Tensor:
-        """Rows of the candidates that each target's user takes around it, -1 elsewhere: int32 [T, P]."""
-        place = tf.where(features["target"] != UNKNOWN_ITEM)  # [T, 2]
-        items = tf.gather(features["item_index"], place[:, 0])  # [T, P]
+    def _excluded_rows(self, features: Features) -> tf.Tensor:
+        """Rows of the candidates that are no negatives of each target, padded by -1: int32 [T, P]."""
+        position = tf.where(features["target"] != UNKNOWN_ITEM)  # [T, 2]
+        items = tf.gather(features["item_index"], position[:, 0])  # [T, P]
         times = features["timestamp"]
-        apart = tf.abs(tf.gather(times, place[:, 0]) - tf.gather_nd(times, place)[:, tf.newaxis])
-        near = (items != UNKNOWN_ITEM) & (apart < self._spared_seconds)
-        return tf.where(near, tf.gather(self._row_of, items), -1)
+        target_times = tf.gather_nd(times, position)[:, tf.newaxis]
+        seconds = tf.abs(tf.gather(times, position[:, 0]) - target_times)  # [T, P]
+        is_near = (items != UNKNOWN_ITEM) & (seconds < self._exclude_seconds)
+        return tf.where(is_near, tf.gather(self._row_of, items), -1)
 
 
 class Sampled:
-    """A loss over in-batch and uniformly drawn candidates; the item tower runs on the items that a batch needs.
+    """A loss over in-batch and uniform negatives. The item tower runs on the items of the batch only.
 
     Args:
-      negatives: where candidates come from.
-      task: see `sampled_losses`.
-      corrected: whether the task's scores are corrected for how candidates were sampled.
+      negatives: decides on the candidates.
+      task: of `losses.sampled_softmax` or `losses.triplet`.
+      corrected: whether the task's scores are corrected for the candidates' sampling probabilities.
     """
 
-    def __init__(self, negatives: MixedNegatives, task: Callable[..., tf.Tensor], corrected: bool) -> None:
+    def __init__(self, negatives: MixedNegatives, task: Task, corrected: bool) -> None:
         self._negatives, self._task = negatives, task
         self._probability = negatives.probability if corrected else None
 
     def __call__(
-        self, item_tower: ItemTower, queries_of: QueriesOf, features: Features, targets: tf.Tensor, training: bool
+        self,
+        item_tower: ItemTower,
+        encode_queries: EncodeQueries,
+        features: Features,
+        targets: tf.Tensor,
+        training: bool,
     ) -> tf.Tensor:
-        at_once = self._negatives.at_once(tf.size(targets))
-        drawn = self._negatives.draw(at_once)  # [D]
-        index = features["item_index"]
-        unique, place = tf.unique(tf.concat([tf.reshape(index, [-1]), targets, drawn], axis=0))
-        vectors = item_tower.vectors(unique, training)  # [distinct, dim]
-        sizes = [tf.size(index), tf.size(targets), tf.size(drawn)]
-        in_history, in_targets, in_drawn = tf.split(place, sizes)
-        queries = queries_of({**features, "item_index": tf.reshape(in_history, tf.shape(index))}, vectors)
+        queries_per_chunk = self._negatives.queries_per_chunk(tf.size(targets))
+        negatives = self._negatives.sample(queries_per_chunk)
+        history = features["item_index"]
+        ids = [tf.reshape(history, [-1]), targets, negatives]
+        distinct, rows = tf.unique(tf.concat(ids, axis=0))
+        vectors = item_tower.vectors(distinct, training)  # [distinct, dim]
+        history_rows, target_rows, negative_rows = tf.split(rows, [tf.size(part) for part in ids])
+        history_rows = tf.reshape(history_rows, tf.shape(history))
+        queries = encode_queries({**features, "item_index": history_rows}, vectors)
         return sampled_loss(
             self._task,
             queries,
-            tf.gather(vectors, in_targets),
-            targets,
-            tf.gather(vectors, in_drawn),
-            drawn,
-            at_once,
+            Candidates(tf.gather(vectors, target_rows), targets),
+            Candidates(tf.gather(vectors, negative_rows), negatives),
+            queries_per_chunk,
             self._probability,
         )
 
 
-def objective(
-    config: Config, items: ItemTable, content: bool, stream: RandomStream, products: tf.DType = FLOAT32
+def make_objective(
+    config: Config, items: ItemTable, has_content: bool, stream: RandomStream, products: tf.DType = FLOAT32
 ) -> Objective:
-    """The configured objective; `auto` weighs against the whole catalogue where that fits.
+    """The objective for `config.retrieval.loss`.
+
+    `auto` is `full_softmax` for catalogues of at most `config.retrieval.full_softmax_limit` items, otherwise
+    `sampled_softmax`.
 
     Args:
       config: the configuration.
       items: the catalogue.
-      content: whether anything but ids is known of the items.
+      has_content: whether anything but ids is known of the items.
       stream: source of randomness.
       products: type of the softmax's matrix products; sampled losses are float32.
     """
@@ -156,8 +178,8 @@ def objective(
     if loss == "auto":
         loss = "full_softmax" if len(items) <= settings.full_softmax_limit else "sampled_softmax"
     if loss == "full_softmax":
-        smoothing, seconds = settings.popularity_smoothing, config.data.exclude_recent_seconds
-        return FullSoftmax(items, content, settings.temperature, smoothing, products, seconds)
+        smoothing, exclude_seconds = settings.popularity_smoothing, config.data.exclude_recent_seconds
+        return FullSoftmax(items, has_content, settings.temperature, smoothing, products, exclude_seconds)
     negatives = MixedNegatives(items, settings.sampled_negatives, stream)
     if loss == "triplet":
         return Sampled(negatives, triplet_task(settings.hard_negatives), corrected=False)

@@ -1,4 +1,4 @@
-"""Validation of the retrieval model during its training."""
+"""Validates the retrieval model during its training."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from trainer.retrieval.model import RetrievalModel
 
 
 class Validation:
-    """NDCG@10 and hit rate of the validation targets, over the full catalogue."""
+    """Computes NDCG@10 and hit rate@10 of the validation targets, with the whole catalogue as candidates.
+
+    If the split has more users with targets than `config.retrieval.max_validation_users`, a random sample of that size
+    is used, the same one every time.
+    """
 
     def __init__(self, config: Config, model: RetrievalModel, items: ItemTable, validation: SequenceTable) -> None:
         self._model = model
         self._targets = targets_of(validation)
         users = np.flatnonzero(np.diff(self._targets.offsets))
-        most = config.retrieval.max_validation_users
-        if len(users) > most:
-            users = np.sort(np.random.default_rng(config.seed).choice(users, most, replace=False))
+        max_users = config.retrieval.max_validation_users
+        if len(users) > max_users:
+            users = np.sort(np.random.default_rng(config.seed).choice(users, max_users, replace=False))
         self._task = RankingTask(config, items, validation, k=10, users=users)
-        self._counted = np.isin(self._targets.user, users)
+        self._mask = np.isin(self._targets.user, users)
 
     def __call__(self) -> dict[str, float]:
+        """`ndcg@10` and `hit_rate@10` of the model as it is now."""
         ranks = target_ranks(rank_with_model(self._task, self._model), self._targets)
-        values = metrics.from_ranks(ranks[self._counted], self._targets.subset(self._counted).offsets, [10])
+        values = metrics.from_ranks(ranks[self._mask], self._targets.subset(self._mask).offsets, [10])
         return {name: values[name] for name in ("ndcg@10", "hit_rate@10")}

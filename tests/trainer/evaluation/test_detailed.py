@@ -56,7 +56,7 @@ def dataset() -> Dataset:
 @pytest.fixture(scope="module")
 def model(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> retrieval_model.RetrievalModel:
     directory = tmp_path_factory.mktemp("towers") / "towers"
-    retrieval_training.train(CONFIG, dataset.items, dataset.train, dataset.splits["validation"], None, directory)
+    retrieval_training.train(CONFIG, dataset, directory)
     return retrieval_persistence.load(directory, dataset.items, None)
 
 

@@ -50,7 +50,7 @@ def trained(data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     """A retrieval model that was stopped early, so that there is something left to put in order."""
     items, train, validation, _ = data
     directory = tmp_path_factory.mktemp("ranking")
-    retrieval_training.train(CONFIG, items, train, validation, None, directory / "retrieval")
+    retrieval_training.train(CONFIG, tables.dataset(items, train, validation), directory / "retrieval")
     model = retrieval_persistence.load(directory / "retrieval", items, None)
     result = ranking_training.train(CONFIG, model, items, train, validation, directory / "ranking")
     reordering = ranking_persistence.load(directory / "ranking")

@@ -1,4 +1,4 @@
-"""What the loss over the whole catalogue holds against a user, against plain sums."""
+"""The negatives of the softmax over the catalogue, compared with plain sums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer import tables
-from trainer.retrieval.objectives import objective
+from trainer.retrieval.objectives import make_objective
 from trainer.training.randomness import RandomStream
 
 ITEMS, DIM = 6, 4
@@ -28,14 +28,14 @@ class _Tower:
 
 
 @pytest.mark.parametrize("seconds", [0, 60, 101])
-def test_what_is_taken_around_an_event_is_not_held_against_it(seconds: int) -> None:
+def test_items_of_events_around_the_target_event_are_no_negatives(seconds: int) -> None:
     generator = np.random.default_rng(4)
     vectors = generator.normal(size=[ITEMS + 1, DIM]).astype(np.float32)
     users = generator.normal(size=[2, 4, DIM]).astype(np.float32)
     data: dict[str, Any] = {"exclude_history": False, "exclude_recent_seconds": seconds}
     config = tables.make_config(data=data, retrieval={"popularity_smoothing": 0.0})
-    counts = np.array([2, 1, 1, 0, 1, 3])  # nobody takes item 4: it is held against nobody
-    softmax = objective(config, tables.item_table(ITEMS, counts), True, RandomStream(1))
+    counts = np.array([2, 1, 1, 0, 1, 3])  # item 4 has no train events: it is never a negative
+    softmax = make_objective(config, tables.item_table(ITEMS, counts), True, RandomStream(1))
     index = np.array(EVENTS, np.int32)
     features = {
         "item_index": tf.constant(index),
@@ -54,7 +54,7 @@ def test_what_is_taken_around_an_event_is_not_held_against_it(seconds: int) -> N
             for item, time in zip(EVENTS[row], TIMES[row], strict=True)
             if item and abs(time - TIMES[row][position]) < seconds
         }
-        against = [item for item in range(1, ITEMS + 1) if item != 4 and (item == target or item not in near)]
+        candidates = [item for item in range(1, ITEMS + 1) if item != 4 and (item == target or item not in near)]
         scores = vectors @ users[row, position]
-        expected.append(np.log(np.exp(scores[against]).sum()) - scores[target])
+        expected.append(np.log(np.exp(scores[candidates]).sum()) - scores[target])
     np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-5)

@@ -22,7 +22,7 @@ MODEL = {"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.1}
 def learn(config: Config, directory: Path, data: tuple) -> tuple[dict[str, Any], retrieval_model.RetrievalModel]:
     items, train, validation, _ = data
     records: list[dict] = []
-    result = retrieval_training.train(config, items, train, validation, None, directory, on_epoch=records.append)
+    result = retrieval_training.train(config, tables.dataset(items, train, validation), directory, records.append)
     assert records == result["epochs"]
     return result, retrieval_persistence.load(directory, items, None)
 
@@ -42,7 +42,7 @@ def trained(data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     return config, directory, *learn(config, directory, data)
 
 
-def test_learns_what_popularity_cannot(data: tuple, trained: tuple) -> None:
+def test_the_model_is_better_than_popularity(data: tuple, trained: tuple) -> None:
     config, _, result, model = trained
     values = evaluate(config, model, data[0], data[3])
     assert values["stages"]["retrieval"]["ndcg@10"] > values["stages"]["popularity"]["ndcg@10"] + 0.3
@@ -73,7 +73,7 @@ def test_patience_is_shorter_where_epochs_are_long(data: tuple, tmp_path: Path, 
     assert len(result["epochs"]) == epochs
 
 
-def test_what_is_written_is_enough(data: tuple, trained: tuple) -> None:
+def test_the_files_of_a_model(data: tuple, trained: tuple) -> None:
     _, directory, result, model = trained
     vectors = np.load(directory / "item_vectors.npy")
     assert vectors.dtype == np.float32
@@ -101,7 +101,7 @@ def test_every_input_trains_saves_and_loads(tmp_path: Path) -> None:
     validation = tables.everything(users=30)[1]
     validation.target_count[:] = 1
     config = tables.make_config(model=MODEL, retrieval={"epochs": 2}, evaluation={"with_query": True})
-    retrieval_training.train(config, items, sequences, validation, texts, tmp_path / "model")
+    retrieval_training.train(config, tables.dataset(items, sequences, validation, texts), tmp_path / "model")
     one = retrieval_persistence.load(tmp_path / "model", items, texts)
     lists = list(rank_with_model(RankingTask(config, items, validation, k=5), one))
     assert sorted(np.concatenate([batch.users for batch in lists])) == list(range(30))
@@ -134,7 +134,7 @@ def test_nothing_half_written_when_training_fails(data: tuple, tmp_path: Path, m
 
     monkeypatch.setattr(np, "save", full_disk)
     with pytest.raises(TowersError, match="No space left"):
-        retrieval_training.train(config, items, train, validation, None, tmp_path / "model")
+        retrieval_training.train(config, tables.dataset(items, train, validation), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,10 +142,10 @@ def test_user_errors_are_one_line(data: tuple, trained: tuple, tmp_path: Path) -
     config, directory, _, _ = trained
     items, train, validation, _ = data
     with pytest.raises(TowersError, match="not empty"):
-        retrieval_training.train(config, items, train, validation, None, directory)
+        retrieval_training.train(config, tables.dataset(items, train, validation), directory)
     with pytest.raises(TowersError, match="no retrieval model"):
         retrieval_persistence.load(tmp_path, items, None)
     with pytest.raises(TowersError, match="another catalogue"):
         retrieval_persistence.load(directory, tables.item_table(3), None)
     with pytest.raises(TowersError, match="no events"):
-        retrieval_training.train(config, items, tables.sequence_table([]), None, None, tmp_path / "empty")
+        retrieval_training.train(config, tables.dataset(items, tables.sequence_table([])), tmp_path / "empty")

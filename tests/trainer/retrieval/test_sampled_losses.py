@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.retrieval.losses import full_softmax
-from trainer.retrieval.losses.sampled import sampled_loss, softmax_task, triplet_task
+from trainer.retrieval.losses import full_softmax, sampled
+from trainer.retrieval.losses.sampled_softmax import softmax_task
+from trainer.retrieval.losses.triplet import triplet_task
 
 DIM = 4
 TASKS: dict[str, Callable] = {"softmax": lambda hard=None: softmax_task(0.5, hard), "triplet": triplet_task}
@@ -15,34 +16,48 @@ READY = {kind: make() for kind, make in TASKS.items()}
 TASK = READY["softmax"]
 
 
+def sampled_loss(
+    task: sampled.Task,
+    queries: tf.Tensor,
+    positives: tf.Tensor,
+    positive_ids: tf.Tensor,
+    negatives: tf.Tensor,
+    negative_ids: tf.Tensor,
+    queries_per_chunk: int,
+    probability: sampled.Probability | None = None,
+) -> tf.Tensor:
+    candidates = sampled.Candidates(positives, positive_ids), sampled.Candidates(negatives, negative_ids)
+    return sampled.sampled_loss(task, queries, *candidates, queries_per_chunk, probability)
+
+
 def table(values: list[float] | np.ndarray) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """The probability of each id, whatever the share in-batch."""
     return lambda ids, in_batch: tf.gather(tf.constant(values, tf.float32), ids)
 
 
-def problem(seed: int, queries: int = 7, items: int = 9, drawn: int = 6) -> tuple:
-    """(item vectors, and the arguments of `sampled_loss` between the task and `at_once`)"""
+def problem(seed: int, queries: int = 7, items: int = 9, negatives: int = 6) -> tuple:
+    """(item vectors, and the arguments of `sampled_loss` between `task` and `queries_per_chunk`)"""
     generator = np.random.default_rng(seed)
     vectors = generator.normal(size=(items, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     users = generator.normal(size=(queries, DIM)).astype(np.float32)
     users /= np.linalg.norm(users, axis=1, keepdims=True)
     target = generator.integers(0, items, queries).astype(np.int32)
-    ids = generator.integers(0, items, drawn).astype(np.int32)
+    ids = generator.integers(0, items, negatives).astype(np.int32)
     return vectors, (users, vectors[target], target, vectors[ids], ids)
 
 
-def plain(kind: str, hard: int | None, arguments: tuple, at_once: int, q: np.ndarray) -> tf.Tensor:
+def plain(kind: str, hard: int | None, arguments: tuple, queries_per_chunk: int, q: np.ndarray) -> tf.Tensor:
     """The loss written out query by query."""
-    users, positives, target, drawn, drawn_ids = arguments
-    chunks = max(1, -(-len(target) // at_once))
+    users, positives, target, negatives, negative_ids = arguments
+    chunks = max(1, -(-len(target) // queries_per_chunk))
     order = np.argsort(np.arange(len(target)) % chunks, kind="stable")
     rows = -(-len(target) // chunks)
     values = []
     for start in range(0, len(target), rows):
         chunk = order[start : start + rows]
-        ids = np.concatenate([target[chunk], drawn_ids])
-        candidates = tf.concat([tf.gather(positives, chunk), drawn], axis=0)
+        ids = np.concatenate([target[chunk], negative_ids])
+        candidates = tf.concat([tf.gather(positives, chunk), negatives], axis=0)
         for i in chunk:
             others = np.flatnonzero(ids != target[i])  # an accidental hit is no negative
             own = tf.tensordot(users[i], positives[i], 1)
@@ -60,21 +75,21 @@ def plain(kind: str, hard: int | None, arguments: tuple, at_once: int, q: np.nda
 
 @pytest.mark.parametrize("kind", TASKS)
 @pytest.mark.parametrize("hard", [None, 3])
-@pytest.mark.parametrize("at_once", [1, 3, 100])
-def test_loss_and_gradients_are_those_of_the_plain_form(kind: str, hard: int | None, at_once: int) -> None:
-    _, (users, positives, target, drawn, ids) = problem(4)
+@pytest.mark.parametrize("queries_per_chunk", [1, 3, 100])
+def test_loss_and_gradients_are_those_of_the_plain_form(kind: str, hard: int | None, queries_per_chunk: int) -> None:
+    _, (users, positives, target, negatives, ids) = problem(4)
     q = np.array([0.3, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05], np.float32)
     task = TASKS[kind](hard)
-    parts = [tf.constant(x) for x in (users, positives, drawn)]
+    parts = [tf.constant(x) for x in (users, positives, negatives)]
 
-    def computed(users: tf.Tensor, positives: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
-        arguments = (users, positives, target, drawn, ids, at_once)
+    def computed(users: tf.Tensor, positives: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
+        arguments = (users, positives, target, negatives, ids, queries_per_chunk)
         return 2.0 * sampled_loss(task, *arguments, table(q) if kind == "softmax" else None)
 
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(parts)
-        loss = tf.function(computed, autograph=False)(*parts) if hard and at_once == 3 else computed(*parts)
-        expected = 2.0 * plain(kind, hard, (parts[0], parts[1], target, parts[2], ids), at_once, q)
+        loss = tf.function(computed, autograph=False)(*parts) if hard and queries_per_chunk == 3 else computed(*parts)
+        expected = 2.0 * plain(kind, hard, (parts[0], parts[1], target, parts[2], ids), queries_per_chunk, q)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     for part in parts:
         gradient = tf.convert_to_tensor(tape.gradient(expected, part))
@@ -92,14 +107,14 @@ def test_all_items_as_candidates_and_q_uniform_is_the_full_softmax(queries: int)
 
 
 @pytest.mark.parametrize("kind", TASKS)
-@pytest.mark.parametrize("at_once", [1, 3, 7, 10])
-def test_accidental_hits_never_count(kind: str, at_once: int) -> None:
-    """One item everywhere: nothing is left to hold against it, and no gradient to follow."""
+@pytest.mark.parametrize("queries_per_chunk", [1, 3, 7, 10])
+def test_accidental_hits_never_count(kind: str, queries_per_chunk: int) -> None:
+    """If all candidates are the same item, no query has a negative: loss and gradients are 0."""
     vectors, (users, *_) = problem(5)
     same, ids = np.repeat(vectors[:1], 7, axis=0), np.zeros(7, np.int32)
     watched = [tf.Variable(users), tf.Variable(same), tf.Variable(same[:5])]
     with tf.GradientTape() as tape:
-        loss = sampled_loss(READY[kind], watched[0], watched[1], ids, watched[2], ids[:5], at_once)
+        loss = sampled_loss(READY[kind], watched[0], watched[1], ids, watched[2], ids[:5], queries_per_chunk)
     assert float(loss) == pytest.approx(0, abs=1e-6)
     for gradient in tape.gradient(loss, watched):
         np.testing.assert_allclose(gradient, 0, atol=1e-6)
@@ -117,7 +132,7 @@ def test_all_negatives_hard_is_as_none(kind: str, hard: int) -> None:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_no_query_no_loss(kind: str) -> None:
+def test_the_loss_without_queries_is_0(kind: str) -> None:
     vectors, _ = problem(0)
     none = np.zeros([0, DIM], np.float32)
     loss = sampled_loss(READY[kind], none, none, np.zeros(0, np.int32), vectors, np.arange(9, dtype=np.int32), 1)
@@ -132,7 +147,7 @@ def test_a_count_is_no_probability(q: float) -> None:
 
 
 def test_rare_items_are_corrected_below_one_in_a_million() -> None:
-    """tfrs's own floor on Q, 1e-6, would level these."""
+    """Without a correction of ours, tfrs would clip all of these probabilities to 1e-6."""
     _, arguments = problem(0)
     q = np.linspace(1, 9, 9) / 45
     common = sampled_loss(TASK, *arguments, 7, table(q))

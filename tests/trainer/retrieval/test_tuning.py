@@ -28,7 +28,7 @@ def config(space: dict[str, Any], trials: int = 3, method: str = "random", **set
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     items, train, validation, _ = tables.markov()
-    return Dataset(items, {"train": train, "validation": validation}, None)
+    return tables.dataset(items, train, validation)
 
 
 def test_the_best_setting_comes_first_with_the_score_that_it_has(dataset: Dataset, tmp_path: Path) -> None:
@@ -40,10 +40,7 @@ def test_the_best_setting_comes_first_with_the_score_that_it_has(dataset: Datase
     assert [trial.values["retrieval.learning_rate"] for trial in trials] == [0.01, 1e-6]
     again = retrieval_training.train(
         config_loader.with_values(searched, trials[0].values),
-        dataset.items,
-        dataset.train,
-        dataset.splits["validation"],
-        None,
+        dataset,
         tmp_path / "again",
         on_epoch=lambda record: None,
     )

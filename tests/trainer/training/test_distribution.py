@@ -77,4 +77,4 @@ def test_a_trained_encoder_is_not_distributed(monkeypatch: pytest.MonkeyPatch, t
     items, train, validation, _ = tables.markov()
     config = Config.model_validate(trainings.config().model_dump() | {"text": {"trainable_layers": 1}})
     with pytest.raises(UsageError, match="should be none where the text encoder is trained"):
-        retrieval_training.train(config, items, train, validation, None, tmp_path / "model")
+        retrieval_training.train(config, tables.dataset(items, train, validation), tmp_path / "model")

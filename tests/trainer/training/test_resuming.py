@@ -15,6 +15,7 @@ import tensorflow as tf
 from tests.trainer import tables, trainings
 from trainer.config import Config
 from trainer.data.batches import Batch, training_batches, training_windows
+from trainer.data.tables import SequenceTable
 from trainer.errors import TowersError
 from trainer.ranking.choices import train_choices
 from trainer.ranking.examples import CandidateSource, build_examples
@@ -162,16 +163,17 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path) -> None
 
 def test_the_key_changes_with_configuration_and_data() -> None:
     items, train, validation, _ = tables.markov()
-    other = dataclasses.replace(train, item=np.roll(train.item, 1))
     config = trainings.config()
-    keys = {
-        retrieval_training._key(config, items, train, validation, None),
-        retrieval_training._key(config, items, other, validation, None),
-        retrieval_training._key(config, items, train, None, None),
-        retrieval_training._key(config.model_copy(update={"seed": 2}), items, train, validation, None),
-    }
-    assert len(keys) == 4
-    assert retrieval_training._key(config, items, train, validation, None) in keys
+
+    def key(
+        config: Config = config, train: SequenceTable = train, validation: SequenceTable | None = validation
+    ) -> str:
+        return retrieval_training._checkpoint_key(config, tables.dataset(items, train, validation), tf.float32)
+
+    other_items = dataclasses.replace(train, item=np.roll(train.item, 1))
+    other_seed = config.model_copy(update={"seed": 2})
+    assert len({key(), key(train=other_items), key(validation=None), key(config=other_seed)}) == 4
+    assert key() == key()
     assert key_of("ab", "c") != key_of("a", "bc")
 
 

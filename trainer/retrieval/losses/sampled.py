@@ -1,161 +1,96 @@
-"""Losses over sampled candidates: in-batch and drawn ones, for catalogues that do not fit into a full softmax."""
+"""Losses over sampled candidates, for catalogues that are too large for a full softmax; computed in bounded memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-Task = Callable[..., tf.Tensor]
+Task = Callable[..., tf.Tensor]  # see `make_task`
 Probability = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-
-REMOVED = -1e30  # scores below this are tfrs's way of saying "not a candidate"
-
-
-def softmax_task(temperature: float, hard_negatives: int | None = None) -> Task:
-    """Cross-entropy of each query's own candidate among all of them, log-Q corrected, accidental hits removed.
-
-    logit = score / temperature - log Q (Bengio & Senécal, 2008; for two-tower models Yi et al., 2019, "Sampling-bias-
-    corrected neural modeling"). The temperature comes first: afterwards it would scale log Q as well.
-
-    `tfrs.tasks.Retrieval` makes the logits. Its default loss is used with hard negatives only, which move the columns:
-    over all candidates it reads a dense [queries, candidates] matrix of one-hot labels, in which row i always says i,
-    and a step then takes 1.4 to 1.7 times as long.
-
-    Args:
-      temperature: positive.
-      hard_negatives: only that many negatives count, for each query those of the highest logits; None: all.
-    """
-    return _task(
-        temperature=temperature, num_hard_negatives=hard_negatives, loss=None if hard_negatives else _own_place
-    )
+ChunkLoss = Callable[[tf.Tensor, "Candidates", tf.Tensor], tf.Tensor]
 
 
-def triplet_task(hard_negatives: int | None = None) -> Task:
-    """The user-item-interest triplet loss, log(1 + exp(-cos(U, I) + cos(U, T))), meant over a query's negatives T.
+class Candidates(NamedTuple):
+    """Items that queries are scored against."""
 
-    It compares two cosines at a time and estimates no sum over the catalogue, so that there is nothing for log Q to
-    correct; neither does a temperature apply. Accidental hits are removed.
-
-    Args:
-      hard_negatives: only that many negatives count, for each query those of the highest cosines; None: all.
-    """
-    return _task(num_hard_negatives=hard_negatives, loss=_triplets)
+    vectors: tf.Tensor  # float [C, dim]
+    ids: tf.Tensor  # int32 [C]
 
 
 def sampled_loss(
     task: Task,
     queries: tf.Tensor,
-    positives: tf.Tensor,
-    positive_ids: tf.Tensor,
-    drawn: tf.Tensor,
-    drawn_ids: tf.Tensor,
-    at_once: int | tf.Tensor,
+    positives: Candidates,
+    negatives: Candidates,
+    queries_per_chunk: int | tf.Tensor,
     probability: Probability | None = None,
 ) -> tf.Tensor:
-    """Mean loss of the queries, `at_once` of them at a time: their positives and what was drawn are the candidates.
+    """Mean loss of the queries. The candidates of a query are all positives of its chunk and all negatives.
 
-    Positives that come together are negatives of one another. Which ones do is spread over the batch, so that a user's
-    own events are no more often together than any others. Loss and gradients of a chunk are computed together: no more
-    than [at_once, at_once + drawn] logits are alive, however many positions a batch has.
+    So the positives of a chunk are negatives of one another. Neighbouring queries, which mostly come from one user, are
+    put into different chunks. Loss and gradients of a chunk are computed together: at most
+    [queries_per_chunk, queries_per_chunk + C] logits are in memory, however many queries there are.
 
-    tfrs clips Q to [1e-6, 1]. A constant factor on Q does not change a softmax, so that Q is first divided by the
-    largest one: the floor is then relative to the most popular candidate, and with a share of uniform draws nothing
-    lies below it until a catalogue has millions of items.
+    tfrs clips Q to [1e-6, 1]. A constant factor on Q does not change a softmax, so Q is divided by its largest value
+    before: the limit then is relative to the most popular candidate. With a share of uniform negatives, no candidate
+    falls below it unless the catalogue has millions of items.
 
     Args:
-      task: `softmax_task` or `triplet_task`.
+      task: of `sampled_softmax.softmax_task` or `triplet.triplet_task`.
       queries: float [T, dim].
-      positives: float [T, dim], the vector of each query's item.
-      positive_ids: int32 [T].
-      drawn: float [D, dim], negatives of all queries.
-      drawn_ids: int32 [D].
-      at_once: positive; queries of a chunk.
-      probability: (int32 [C] ids, int32 scalar: how many of them are in-batch) -> float32 [C], in (0, 1]: the
-        probability that one candidate is this item. None: no correction.
+      positives: the item of each query, T of them.
+      negatives: negatives of all queries.
+      queries_per_chunk: positive.
+      probability: (int32 [C] ids, int32 scalar: how many of them, from the first one, are positives) -> float32 [C], in
+        (0, 1]: the probability that one candidate is this item. None: no correction.
 
     Returns:
-      float32 scalar, 0 when there are no queries.
+      float32 scalar, 0 if there are no queries.
 
     Raises:
-      tf.errors.InvalidArgumentError: a probability lies outside (0, 1]; a count of events, for example.
+      tf.errors.InvalidArgumentError: a probability is not in (0, 1].
     """
-    queries, positives, drawn = (tf.convert_to_tensor(x, tf.float32) for x in (queries, positives, drawn))
-    count = tf.size(positive_ids)
-    chunks = tf.maximum((count + at_once - 1) // at_once, 1)
+    queries, positive_vectors, negative_vectors = (
+        tf.convert_to_tensor(x, tf.float32) for x in (queries, positives.vectors, negatives.vectors)
+    )
+    count = tf.size(positives.ids)
+    chunks = tf.maximum((count + queries_per_chunk - 1) // queries_per_chunk, 1)
 
-    def loss_of(query: tf.Tensor, positive: tf.Tensor, drawn: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        ids = tf.concat([ids, drawn_ids], axis=0)
-        q = None if probability is None else _relative(probability(ids, tf.shape(query)[0]))
-        return task(query, tf.concat([positive, drawn], axis=0), candidate_sampling_probability=q, candidate_ids=ids)
+    def chunk_loss(queries: tf.Tensor, positives: Candidates, negative_vectors: tf.Tensor) -> tf.Tensor:
+        ids = tf.concat([positives.ids, negatives.ids], axis=0)
+        vectors = tf.concat([positives.vectors, negative_vectors], axis=0)
+        q = None if probability is None else _relative(probability(ids, tf.shape(queries)[0]))
+        return task(queries, vectors, candidate_sampling_probability=q, candidate_ids=ids)
 
-    total = _sum_of_chunks(loss_of, queries, positives, drawn, positive_ids, chunks)
+    total = _sum_over_chunks(chunk_loss, queries, Candidates(positive_vectors, positives.ids), negative_vectors, chunks)
     return total / tf.cast(tf.maximum(count, 1), tf.float32)
 
 
-def _sum_of_chunks(
-    loss_of: Callable[..., tf.Tensor],
-    queries: tf.Tensor,
-    positives: tf.Tensor,
-    drawn: tf.Tensor,
-    positive_ids: tf.Tensor,
-    chunks: tf.Tensor,
-) -> tf.Tensor:
-    """Sum of `loss_of(queries, positives, drawn, ids)` over chunks of the first, second and fourth.
+def make_task(**settings: object) -> Task:
+    """`tfrs.tasks.Retrieval` without accidental hits and without metrics.
 
-    Chunk i takes every so-manieth row, from row i on: all sequences of the batch, each a little.
+    Args:
+      **settings: of `tfrs.tasks.Retrieval`.
+
+    Returns:
+      (queries, candidates, **arguments of the task's `call`) -> the summed loss, float32 scalar. The positive of query
+      i is candidate i.
     """
-    count = tf.size(positive_ids)
-    rows = (count + chunks - 1) // chunks
-    order = tf.argsort(tf.range(count) % chunks, stable=True)
-    ids_in_order = tf.gather(positive_ids, order)
-    width = queries.shape[-1]
+    task = tfrs.tasks.Retrieval(remove_accidental_hits=True, **settings)
+    # The task's `call` needs AutoGraph, and training steps are traced without it (see `graphs.AnyShapeFunction`).
+    call = tf.autograph.to_graph(type(task).call, recursive=False)
 
-    def gradients_of_chunks() -> tf.TensorArray:
-        return tf.TensorArray(tf.float32, size=chunks, infer_shape=False, element_shape=[None, width])
+    def loss(queries: tf.Tensor, candidates: tf.Tensor, **arguments: tf.Tensor) -> tf.Tensor:
+        return call(task, queries, candidates, compute_metrics=False, compute_batch_metrics=False, **arguments)
 
-    @tf.custom_gradient
-    def total_of(queries: tf.Tensor, positives: tf.Tensor, drawn: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        queries_in_order, positives_in_order = tf.gather(queries, order), tf.gather(positives, order)
-
-        def chunk(
-            i: tf.Tensor, total: tf.Tensor, query_grads: tf.TensorArray, positive_grads: tf.TensorArray, grad: tf.Tensor
-        ) -> tuple:
-            here = slice(i * rows, (i + 1) * rows)
-            query, positive, ids = queries_in_order[here], positives_in_order[here], ids_in_order[here]
-            with tf.GradientTape() as tape:
-                tape.watch([query, positive, drawn])
-                loss = loss_of(query, positive, drawn, ids)
-            slopes = tape.gradient(loss, [query, positive, drawn])
-            return (
-                i + 1,
-                total + loss,
-                query_grads.write(i, slopes[0]),
-                positive_grads.write(i, slopes[1]),
-                grad + slopes[2],
-            )
-
-        start = (
-            tf.constant(0),
-            tf.constant(0.0),
-            gradients_of_chunks(),
-            gradients_of_chunks(),
-            tf.zeros_like(drawn),
-        )
-        _, total, *parts, drawn_grad = tf.while_loop(lambda i, *_: i < chunks, chunk, start, parallel_iterations=1)
-        back = tf.argsort(order)
-        query_grad, positive_grad = (tf.gather(part.concat(), back) for part in parts)
-
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            return query_grad * upstream, positive_grad * upstream, drawn_grad * upstream
-
-        return total, gradient
-
-    return total_of(queries, positives, drawn)
+    return loss
 
 
 def _relative(q: tf.Tensor) -> tf.Tensor:
+    """Probabilities divided by the largest one."""
     lowest, highest = tf.reduce_min(q), tf.reduce_max(q)
     message = "`probability` should give values in (0, 1], not counts"
     with tf.control_dependencies(
@@ -164,27 +99,60 @@ def _relative(q: tf.Tensor) -> tf.Tensor:
         return q / highest
 
 
-def _task(**settings: object) -> Task:
-    task = tfrs.tasks.Retrieval(remove_accidental_hits=True, **settings)
+def _sum_over_chunks(
+    chunk_loss: ChunkLoss, queries: tf.Tensor, positives: Candidates, negatives: tf.Tensor, chunks: tf.Tensor
+) -> tf.Tensor:
+    """Sum of `chunk_loss(queries, positives, negatives)` over chunks of queries and their positives.
 
-    # It is written for AutoGraph, which the training step does without (see `graphs.AnyShapeFunction`).
-    call = tf.autograph.to_graph(type(task).call, recursive=False)
+    The order of the queries is 0, n, 2n, …, 1, n + 1, …, with n the number of chunks, before they are cut into chunks.
+    """
+    order = tf.argsort(tf.range(tf.size(positives.ids)) % chunks, stable=True)
+    ids = tf.gather(positives.ids, order)
 
-    def loss(queries: tf.Tensor, candidates: tf.Tensor, **more: tf.Tensor) -> tf.Tensor:
-        return call(task, queries, candidates, compute_metrics=False, compute_batch_metrics=False, **more)
+    @tf.custom_gradient
+    def total_loss(queries: tf.Tensor, positives: tf.Tensor, negatives: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        ordered = Candidates(tf.gather(positives, order), ids)
+        total, *gradients = _loss_and_gradients(chunk_loss, tf.gather(queries, order), ordered, negatives, chunks)
+        original_order = tf.argsort(order)
+        query_grad, positive_grad = (tf.gather(gradient, original_order) for gradient in gradients[:2])
+        negative_grad = gradients[2]
 
-    return loss
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return query_grad * upstream, positive_grad * upstream, negative_grad * upstream
+
+        return total, gradient
+
+    return total_loss(queries, positives.vectors, negatives)
 
 
-def _own_place(y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
-    """Summed cross-entropy, the positive of query i being candidate i."""
-    labels = tf.range(tf.shape(y_pred)[0])
-    return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, y_pred))
+def _loss_and_gradients(
+    chunk_loss: ChunkLoss, queries: tf.Tensor, positives: Candidates, negatives: tf.Tensor, chunks: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Sum of the losses of contiguous chunks, and its gradients by queries, positives and negatives."""
+    rows = (tf.size(positives.ids) + chunks - 1) // chunks
 
+    def add_chunk(
+        i: tf.Tensor, total: tf.Tensor, query_grads: tf.TensorArray, positive_grads: tf.TensorArray, grad: tf.Tensor
+    ) -> tuple:
+        chunk = slice(i * rows, (i + 1) * rows)
+        query, positive = queries[chunk], positives.vectors[chunk]
+        with tf.GradientTape() as tape:
+            tape.watch([query, positive, negatives])
+            loss = chunk_loss(query, Candidates(positive, positives.ids[chunk]), negatives)
+        query_grad, positive_grad, negative_grad = tape.gradient(loss, [query, positive, negatives])
+        return (
+            i + 1,
+            total + loss,
+            query_grads.write(i, query_grad),
+            positive_grads.write(i, positive_grad),
+            grad + negative_grad,
+        )
 
-def _triplets(y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
-    """Sum over the queries of the mean log(1 + exp(negative - positive))."""
-    own = tf.reduce_sum(y_true * y_pred, axis=1, keepdims=True)  # [queries, 1]
-    negative = tf.cast((y_true == 0) & (y_pred > REMOVED), tf.float32)  # [queries, candidates]
-    losses = tf.reduce_sum(negative * tf.nn.softplus(y_pred - own), axis=1)
-    return tf.reduce_sum(tf.math.divide_no_nan(losses, tf.reduce_sum(negative, axis=1)))
+    def empty_gradients() -> tf.TensorArray:
+        return tf.TensorArray(tf.float32, size=chunks, infer_shape=False, element_shape=[None, queries.shape[-1]])
+
+    initial = (tf.constant(0), tf.constant(0.0), empty_gradients(), empty_gradients(), tf.zeros_like(negatives))
+    _, total, query_grads, positive_grads, negative_grad = tf.while_loop(
+        lambda i, *_: i < chunks, add_chunk, initial, parallel_iterations=1
+    )
+    return total, query_grads.concat(), positive_grads.concat(), negative_grad

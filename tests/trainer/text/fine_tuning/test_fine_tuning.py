@@ -76,9 +76,8 @@ def data(bert: str) -> tuple[ItemTable, SequenceTable, SequenceTable, TextVector
 
 @pytest.fixture(scope="module")
 def tuned(bert: str, data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    items, train, validation, texts = data
     directory = tmp_path_factory.mktemp("tuned") / "towers"
-    return directory, retrieval_training.train(make_config(bert), items, train, validation, texts, directory)
+    return directory, retrieval_training.train(make_config(bert), tables.dataset(*data), directory)
 
 
 def loaded(directory: Path) -> TextEncoder:
@@ -102,10 +101,10 @@ def test_what_is_trained_changes_and_what_is_frozen_does_not(bert: str, tuned: t
 
 
 def test_it_learns_what_a_frozen_encoder_hardly_tells(bert: str, data: tuple, tuned: tuple, tmp_path: Path) -> None:
-    items, train, validation, texts = data
+    items, texts = data[0], data[3]
     # Whitening all directions would tell even these texts apart; the two first ones hardly do.
     config = make_config(bert, 0, model={"text_dim": 2})
-    frozen = retrieval_training.train(config, items, train, validation, texts, tmp_path / "frozen")
+    frozen = retrieval_training.train(config, tables.dataset(*data), tmp_path / "frozen")
     assert min(e["loss"] for e in tuned[1]["epochs"]) < 0.5 * min(e["loss"] for e in frozen["epochs"])
     assert not (tmp_path / "frozen" / ENCODER_DIRECTORY).exists()
     assert retrieval_persistence.load(tmp_path / "frozen", items, texts).encoder is None
@@ -235,7 +234,6 @@ def test_a_killed_training_resumes_to_the_same_encoder(
     bert: str, data: tuple, tuned: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In mid-epoch: not only the weights are as they were, but also the vectors that no step since encoded."""
-    items, train, validation, texts = data
     config = make_config(bert, retrieval={"checkpoint_minutes": 1e-9})
     made = FineTuning.add_texts
 
@@ -246,7 +244,7 @@ def test_a_killed_training_resumes_to_the_same_encoder(
             yield batch
 
     monkeypatch.setattr(FineTuning, "add_texts", killed)
-    arguments = (config, items, train, validation, texts, tmp_path / "towers")
+    arguments = (config, tables.dataset(*data), tmp_path / "towers")
     with pytest.raises(KeyboardInterrupt):
         retrieval_training.train(*arguments, checkpoints=tmp_path / "checkpoints")
     monkeypatch.undo()
@@ -278,12 +276,12 @@ def test_the_export_holds_the_trained_encoder(bert: str, data: tuple, tuned: tup
 
 
 def test_user_errors_are_one_line(bert: str, data: tuple, tuned: tuple, tmp_path: Path) -> None:
-    items, train, _, texts = data
+    items, texts = data[0], data[3]
     with pytest.raises(UsageError, match="at most the 2 layers"):
-        retrieval_training.train(make_config(bert, 3), items, train, None, texts, tmp_path / "deep")
+        retrieval_training.train(make_config(bert, 3), tables.dataset(*data), tmp_path / "deep")
     unread = make_config(bert, model={"use_item_text": False, "use_query": False})
     with pytest.raises(UsageError, match="where no tower reads texts"):
-        retrieval_training.train(unread, items, train, None, texts, tmp_path / "unread")
+        retrieval_training.train(unread, tables.dataset(*data), tmp_path / "unread")
     with pytest.raises(TowersError, match="has vectors of 16 texts, but the dataset has 3 texts"):
         retrieval_persistence.load(tuned[0], items, replace(texts, vectors=texts.vectors[:3]))
     assert list(tmp_path.iterdir()) == []
