@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-import subprocess
 import sys
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from pydantic_core import PydanticUndefined
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tfx_pipeline.cli import COMMANDS  # noqa: E402
+from tfx_pipeline.cli import COMMANDS, main  # noqa: E402
 from trainer.config import Config  # noqa: E402
 
 _OWN_HELP = ("test",)  # --help of these commands is another program's
@@ -114,14 +116,32 @@ def _cell(text: str) -> str:
 
 def commands() -> str:
     """`--help` of every command."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     parts = []
     for name, summary in COMMANDS.items():
         parts.append(f"## `towers {name}`")
         if name in _OWN_HELP:
-            parts.append(f"{summary[0].upper()}{summary[1:]}. All options go to pytest.")
-            continue
-        command = [sys.executable, "-m", "tfx_pipeline.cli", name, "--help"]
-        output = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
-        parts.append(f"```text\n{output.rstrip()}\n```")
+            parts.append(f"{summary[0].upper()}{summary[1:]}. Other options go to pytest.")
+        else:
+            parts.append(f"```text\n{_help(name)}\n```")
     return "\n\n".join(parts)
+
+
+def _help(command: str) -> str:
+    output = io.StringIO()
+    with _terminal_width(100), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    return output.getvalue().rstrip()
+
+
+@contextlib.contextmanager
+def _terminal_width(width: int) -> Iterator[None]:
+    """argparse wraps at the terminal's width, which it reads from COLUMNS."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(width)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before

@@ -1,7 +1,7 @@
 """The configuration of one dataset and the model trained on it: typed, immutable, one module for each section.
 
 A configuration is one YAML file (see `configs/`); `loader` reads it. Unknown keys are errors. Each run stores its whole
-configuration, defaults included (`Config.to_yaml`). The documentation's reference of keys is made from the descriptions.
+configuration, defaults included (`Config.to_yaml`). The guide's reference of keys is made from the descriptions.
 """
 
 from trainer.config.base import FEATURE_NAME, Columns

@@ -53,7 +53,7 @@ def _compared_with_baselines(evaluation: dict[str, Any]) -> Verdict:
     details += [_reranking(evaluation, c) for c in comparisons if c["with"] == "retrieval"]
     if evaluation["split"] == "validation":
         details.append(
-            "There is no test split. The validation events also chose the epoch, the weights of ranking and of ratings, "
+            "There is no test split. The validation events also chose the epoch, the weights of ranking and of ratings "
             "and the settings of the baselines, so all figures are slightly too good."
         )
     behind = _behind(evaluation, stage, metric)
