@@ -1,4 +1,4 @@
-"""The command line. Each command is a module of `tfx_pipeline.commands`, imported only when it is the one called."""
+"""The command line `towers`. Each command is a module of `tfx_pipeline.commands`, imported when it is called."""
 
 from __future__ import annotations
 
@@ -16,31 +16,34 @@ from types import ModuleType
 from serving.wire.errors import ServerError, ServerUsageError, ServingError
 from trainer.errors import TowersError
 
-# Command -> the line in `towers --help`.
+# Command -> its line in `towers --help`.
 COMMANDS = {
-    "demo": "the whole path on built-in data, ending in recommendations over gRPC",
-    "test": "the test suite",
-    "run": "one pipeline run: raw tables to pushed model",
-    "tune": "search hyperparameters on validation, and write the best as a YAML",
-    "reindex": "new items into the index of a finished run, without training",
-    "compile": "the pipeline as a Kubeflow Pipelines v2 spec",
-    "data": "write the built-in data, or check a dataset against its configuration",
-    "evaluate": "metrics of a finished run over a split, as JSON",
-    "report": "the evaluation of a finished run as one HTML page",
-    "predict": "batch recommendation for every user of a split",
-    "serve": "the embedded server, which speaks TensorFlow Serving's API",
-    "recommend": "ask a server for recommendations",
-    "doctor": "what this machine has, and what is missing",
+    "demo": "run everything on built-in data and print recommendations from a server",
+    "test": "run the test suite",
+    "run": "run the pipeline, from raw tables to a pushed model",
+    "tune": "search hyperparameters and write a configuration with the best ones",
+    "reindex": "read the items table again and serve its items, without training",
+    "compile": "write the pipeline as a Kubeflow Pipelines v2 spec",
+    "data": "write built-in data, or check a dataset",
+    "evaluate": "evaluate a finished run on one split and write the figures as JSON",
+    "report": "write the report of a finished run, or a comparison of two runs",
+    "predict": "recommend items to all users of a split and write them to a file",
+    "serve": "start the model server, which has the API of TensorFlow Serving",
+    "recommend": "ask a model server for recommendations",
+    "doctor": "check whether this machine has what the package needs",
 }
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser with one command's options filled in; the others stay names, so that nothing heavy is imported."""
+    """The parser with the options of one command only, because importing all commands would be slow."""
     parser = argparse.ArgumentParser(
-        prog="towers", description="A recommender that reads what people write: TFX, TFRS, BERT, ScaNN."
+        prog="towers",
+        description="Trains and serves recommenders that read what users write: TFX, TFRS, BERT, ScaNN.",
+        epilog="example:\n  towers demo\n  towers run --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"interest-towers {version('interest-towers')}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         module = importlib.import_module(f"tfx_pipeline.commands.{name}") if name == command else None
@@ -64,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
       The exit code: 0 done, 1 failed, 2 bad usage.
     """
     argv = sys.argv[1:] if argv is None else argv
-    warnings.simplefilter("ignore", FutureWarning)  # what Google's libraries say of Python 3.10, five times a start
+    warnings.simplefilter("ignore", FutureWarning)  # Google's libraries warn five times that Python 3.10 is old
     command = next((argument for argument in argv if argument in COMMANDS), None)
     parser = build_parser(command)
     arguments, rest = parser.parse_known_args(argv)
@@ -79,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _mute() -> None:
-    """Ends standard error: TensorFlow functions a failed step left behind print tracebacks as the interpreter ends."""
+    """Discards standard error. After a failed step, TensorFlow functions print tracebacks when Python exits."""
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -89,7 +92,7 @@ def _run(module: ModuleType, arguments: argparse.Namespace) -> int:
         return module.run(arguments)
     except TowersError as error:
         return _fail(str(error), error.exit_code, arguments.debug)
-    except (ServerError, ServingError) as error:  # of the runtime half, which does not know TowersError
+    except (ServerError, ServingError) as error:  # packages without the trainer have errors of their own
         return _fail(str(error), 2 if isinstance(error, ServerUsageError) else 1, arguments.debug)
     except KeyboardInterrupt:
         return _fail("stopped.", 1, False)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 
+from tfx_pipeline.commands.options import add_overrides
 from trainer.config import loader as config_loader
 
 EPILOG = """\
 example:
   towers compile --config configs/demo.yaml --runner kubeflow --out pipeline.yaml
 
-Image, pipeline root, data root and each step's resources come from the configuration's `kubeflow` section.
-Unknown options go to Beam in every step.
+The section `kubeflow` of the configuration has the image, the pipeline root, the data root and the
+resources of each step. All other options go to Beam, in every step.
 """
 PASSES_THROUGH = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, help="the dataset's YAML file")
-    parser.add_argument("--runner", choices=["kubeflow"], default="kubeflow")
+    parser.add_argument("--config", required=True, metavar="YAML", help="configuration of dataset and model")
+    parser.add_argument("--runner", choices=["kubeflow"], default="kubeflow", help="default: kubeflow")
     parser.add_argument("--out", required=True, metavar="FILE", help="pipeline spec to write (.yaml or .json)")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAML")
+    add_overrides(parser, example="kubeflow.image=IMAGE")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from tfx_pipeline.commands.options import add_data
 from trainer.config import loader as config_loader
 
-EPILOG = """\
+_DEMO_EXAMPLE = "towers data demo --out bookshop --events 1000000 --users 50000 --items 20000"
+_VALIDATE_EXAMPLE = "towers data validate --config configs/demo.yaml --data bookshop --out checked"
+EPILOG = f"""\
 example:
-  towers data demo --out bookshop --events 1000000 --users 50000 --items 20000
-  towers data validate --config configs/demo.yaml --data bookshop --out checked
+  {_DEMO_EXAMPLE}
+  {_VALIDATE_EXAMPLE}
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    demo = verbs.add_parser("demo", help="write the built-in bilingual bookshop")
-    demo.add_argument("--out", required=True, metavar="DIR")
-    demo.add_argument("--users", type=int, default=2_000)
-    demo.add_argument("--items", type=int, default=1_500)
-    demo.add_argument("--events", type=int, default=40_000)
-    demo.add_argument("--seed", type=int, default=7)
-    validate = verbs.add_parser("validate", help="read, validate and split a dataset; train nothing")
-    validate.add_argument("--config", required=True)
-    validate.add_argument("--data", default=".", metavar="DIR")
-    validate.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the result and quarantine go")
+    demo = _add_verb(verbs, "demo", "write the data of the built-in bilingual bookshop", _DEMO_EXAMPLE)
+    demo.add_argument("--out", required=True, metavar="DIR", help="directory to write the tables to")
+    for name, default in (("users", 2_000), ("items", 1_500), ("events", 40_000)):
+        demo.add_argument(
+            f"--{name}", type=int, default=default, metavar="N", help=f"number of {name} (default: {default:,})"
+        )
+    demo.add_argument("--seed", type=int, default=7, metavar="N", help="random seed (default: 7)")
+    validate = _add_verb(verbs, "validate", "read, check and split a dataset, without training", _VALIDATE_EXAMPLE)
+    validate.add_argument("--config", required=True, metavar="YAML", help="configuration of the dataset")
+    add_data(validate)
+    validate.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="directory for the splits and for rows with errors"
+    )
+
+
+def _add_verb(verbs: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

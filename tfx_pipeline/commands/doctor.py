@@ -13,7 +13,10 @@ EPILOG = """\
 example:
   towers doctor
 
-Exit code 1 when something that every run needs is missing.
+Prints a line for each check:
+  OK    present
+  FAIL  missing, and every run needs it; the exit code is then 1
+  --    missing, but optional
 """
 
 _PACKAGES = (
@@ -29,7 +32,7 @@ _PACKAGES = (
     "protobuf",
 )
 
-Check = tuple[str, bool | None, str]  # what, OK (None: optional and absent), finding or remedy
+Check = tuple[str, bool | None, str]  # name, whether it passed (None: optional and absent), details or remedy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,15 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     healthy = True
     for check in (_python, _packages, _keras, _devices, _memory, _index_back_ends, _server_engines, _encoder):
-        for what, ok, finding in _guarded(check):
-            mark = {True: "OK  ", False: "FAIL", None: "--  "}[ok]
-            print(f"{mark}  {what:<26} {finding}", flush=True)
-            healthy = healthy and ok is not False
+        for name, passed, details in _results(check):
+            mark = {True: "OK  ", False: "FAIL", None: "--  "}[passed]
+            print(f"{mark}  {name:<26} {details}", flush=True)
+            healthy = healthy and passed is not False
     return 0 if healthy else 1
 
 
-def _guarded(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """A check that raises is a failed check, not the end of the list."""
+def _results(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """The results of a check. If it raises an error it has failed, and the other checks still run."""
     try:
         yield from check()
     except Exception as error:
@@ -55,8 +58,9 @@ def _guarded(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
 
 
 def _python() -> Iterator[Check]:
-    found = ".".join(map(str, sys.version_info[:3]))
-    yield "Python", sys.version_info[:2] == (3, 10), f"{found}" if found.startswith("3.10") else f"{found}; needs 3.10"
+    present = ".".join(map(str, sys.version_info[:3]))
+    passed = sys.version_info[:2] == (3, 10)
+    yield "Python", passed, present if passed else f"{present}; Python 3.10 is required"
 
 
 def _packages() -> Iterator[Check]:
@@ -73,9 +77,9 @@ def _keras() -> Iterator[Check]:
 
     from trainer.text.quiet_keras_nlp import keras_nlp
 
-    one = issubclass(keras_nlp.models.BertBackbone, tf.keras.Model) and issubclass(tfrs.Model, tf.keras.Model)
-    remedy = "KerasNLP and TFRS see different Keras; set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported"
-    yield "one Keras for all", one, f"tf-keras {version('tf-keras')}" if one else remedy
+    same_keras = issubclass(keras_nlp.models.BertBackbone, tf.keras.Model) and issubclass(tfrs.Model, tf.keras.Model)
+    remedy = "KerasNLP and TFRS use different Keras; set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported"
+    yield "one Keras for all", same_keras, f"tf-keras {version('tf-keras')}" if same_keras else remedy
 
 
 def _devices() -> Iterator[Check]:
@@ -94,20 +98,20 @@ def _memory() -> Iterator[Check]:
 
 
 def _index_back_ends() -> Iterator[Check]:
-    yield "index: brute force", True, "TensorFlow's own ops; any TensorFlow Serving serves it"
+    yield "index: brute force", True, "needs only TensorFlow's own ops; any TensorFlow Serving can serve it"
     import numpy as np
     from scann import scann_ops
 
     vectors = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
     searcher = scann_ops.builder(vectors, 1, "dot_product").score_brute_force().build()
-    found, _ = searcher.search_batched(vectors[:1])
-    yield "index: ScaNN", int(found[0, 0]) >= 0, f"scann {version('scann')}; served by the embedded server"
+    neighbours, _ = searcher.search_batched(vectors[:1])
+    yield "index: ScaNN", int(neighbours[0, 0]) >= 0, f"scann {version('scann')}; served by the embedded server"
 
 
 def _server_engines() -> Iterator[Check]:
     yield "server: embedded", True, "towers serve"
     binary = shutil.which("tensorflow_model_server")
-    remedy = "not on PATH (optional): install tensorflow-model-server for --engine tensorflow_model_server"
+    remedy = "not on PATH (optional): install tensorflow-model-server to use --engine tensorflow_model_server"
     yield "server: TensorFlow Serving", bool(binary) or None, binary or remedy
 
 
@@ -117,4 +121,4 @@ def _encoder() -> Iterator[Check]:
 
     settings = TextConfig()
     loaded = load_encoder(settings.encoder, settings.max_tokens)
-    yield "text encoder", True, f"{settings.encoder}, {loaded.width} wide, files verified"
+    yield "text encoder", True, f"{settings.encoder}, {loaded.width} dimensions, files verified"

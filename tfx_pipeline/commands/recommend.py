@@ -7,96 +7,84 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.client import Recommendation, RecommendationList, RecommenderClient, Retry, Tls, UserRequest
 from trainer.errors import UsageError
 
+if TYPE_CHECKING:  # importing TensorFlow takes seconds, and most calls do not need it
+    from tfx_pipeline.runs.users import KnownUser
+
 EPILOG = """\
 example:
-  towers recommend --server 127.0.0.1:8500 --history book-00012 --history book-00407 --query "deep-sea diving"
+  towers recommend --server 127.0.0.1:8500 --history book-00012 --query "deep-sea diving"
   towers recommend --server 127.0.0.1:8500 --run runs/demo/run --user reader-00012
-  towers recommend --server models:8500 --tls_ca ca.pem --version_label canary --user 7 --user 8 --json
+  towers recommend --server models:8500 --tls_ca ca.pem --version_label canary --user 7 --json
 
-With --run, a user's history and profile come from what that run ingested, and titles are shown. --json prints one line
-a user, as `towers predict` writes them: user_id, item_ids, scores; and the model's version, and whether these are the
-fallback's items.
+With --run, the history and profile of a user come from the data of that run, and titles are printed.
+With --json, each user gets one line with user_id, item_ids and scores, as `towers predict` writes
+them, and also the version of the model and whether the items come from --fallback.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    def one_of_many(flag: str, metavar: str, text: str) -> None:
+    def repeatable(flag: str, metavar: str, text: str) -> None:
         parser.add_argument(flag, action="append", default=[], metavar=metavar, help=f"{text}; may be repeated")
 
-    one_of_many("--user", "ID", "who; somebody unknown if left out")
-    parser.add_argument("--query", default="", help="what the user says now")
-    one_of_many("--history", "ITEM", "an item id, oldest first")
-    one_of_many("--exclude", "ITEM", "never recommend this item")
-    one_of_many("--category", "NAME", "recommend items of this category only")
-    one_of_many("--feature", "NAME=VALUE", "profile or context input")
+    repeatable("--user", "ID", "user id (default: a new user)")
+    parser.add_argument("--query", default="", metavar="TEXT", help="what the user asks for")
+    repeatable("--history", "ITEM", "id of an item in the user's history, the oldest first")
+    repeatable("--exclude", "ITEM", "id of an item not to recommend")
+    repeatable("--category", "NAME", "recommend only items of this category")
+    repeatable("--feature", "NAME=VALUE", "another input of the model, such as a profile column")
     parser.add_argument(
-        "--diversity", type=_share, default=0.0, metavar="0..1", help="0: the best items, 1: mixed ones"
+        "--diversity", type=_share, default=0.0, metavar="0..1", help="0: the best items, 1: the most different ones"
     )
     parser.add_argument(
         "--k", type=_positive, default=10, metavar="N", help="items for each user (default: %(default)s)"
     )
-    parser.add_argument("--signature", choices=["recommend", "retrieve"], default="recommend")
-    parser.add_argument("--run", default=None, metavar="DIR", help="a run's directory")
-    parser.add_argument("--json", action="store_true", help="a JSON object a line, one for each user")
-    parser.add_argument("--key_env", default=None, metavar="NAME", help="variable with the key for pseudonyms")
+    parser.add_argument(
+        "--signature", choices=["recommend", "retrieve"], default="recommend", help="retrieve: without ranking model"
+    )
+    parser.add_argument("--run", default=None, metavar="DIR", help="directory of a finished run that knows the users")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each user")
+    parser.add_argument(
+        "--key_env", default=None, metavar="NAME", help="environment variable with the key for pseudonyms"
+    )
     parser.add_argument("--key_file", default=None, metavar="FILE", help="file with the key for pseudonyms")
     server = parser.add_argument_group("the server")
     server.add_argument("--server", default="127.0.0.1:8500", metavar="HOST:PORT", help="gRPC address of the server")
-    server.add_argument("--model_name", default="recommender")
-    server.add_argument("--version_label", default=None, metavar="LABEL", help="of the model; the latest if left out")
+    server.add_argument("--model_name", default="recommender", metavar="NAME", help="default: recommender")
     server.add_argument(
-        "--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="for the whole call (default: %(default)s)"
+        "--version_label", default=None, metavar="LABEL", help="label of a model version (default: the latest version)"
+    )
+    server.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="for the call with all its attempts (default: %(default)s)",
     )
     server.add_argument(
         "--retries",
         type=_count,
         default=2,
         metavar="N",
-        help="further attempts while the server is unavailable (default: %(default)s)",
+        help="further attempts if the server is unavailable (default: %(default)s)",
     )
     server.add_argument(
-        "--fallback", default=None, metavar="FILE", help="item ids, one a line, to show if no model answers in time"
+        "--fallback", default=None, metavar="FILE", help="item ids, one a line, to print if no model answers in time"
     )
-    server.add_argument("--tls", action="store_true", help="connect by TLS; every flag below does too")
-    server.add_argument("--tls_ca", default=None, metavar="FILE", help="PEM: who signs servers' certificates")
+    server.add_argument("--tls", action="store_true", help="connect by TLS; implied by the options below")
+    server.add_argument("--tls_ca", default=None, metavar="FILE", help="PEM: certificates of trusted authorities")
     server.add_argument("--tls_key", default=None, metavar="FILE", help="PEM: the client's key, for mutual TLS")
     server.add_argument("--tls_certificate", default=None, metavar="FILE", help="PEM: the client's certificate")
     server.add_argument("--tls_server_name", default=None, metavar="NAME", help="the name in the server's certificate")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    users = arguments.user or [""]
-    if len(users) > 1 and arguments.history:
-        raise UsageError("--history is one user's: give one --user with it, or a --run that knows each user's")
     tls = _tls(arguments)
-    features = dict(_feature(text) for text in arguments.feature)
-    known: Mapping[str, Any] = {}
-    titles: dict[str, str] = {}
-    if arguments.run:
-        from tfx_pipeline.runs.run_directory import RunDirectory
-        from tfx_pipeline.runs.users import find_user, item_titles
-
-        directory = RunDirectory(arguments.run)
-        titles = item_titles(directory)
-        if not arguments.history:
-            known = {user: find_user(directory, user) for user in users if user}
-    requests = [
-        UserRequest(
-            user_id=user,
-            history=known[user].history if user in known else arguments.history,
-            query=arguments.query,
-            exclude=arguments.exclude,
-            allowed_categories=arguments.category,
-            diversity=arguments.diversity,
-            features={**(known[user].features if user in known else {}), **features},
-        )
-        for user in users
-    ]
+    requests, titles = _requests(arguments)
     with RecommenderClient(
         arguments.server,
         arguments.model_name,
@@ -109,43 +97,79 @@ def run(arguments: argparse.Namespace) -> int:
         pseudonym_key_file=arguments.key_file,
     ) as client:
         answers = client.recommend_many(requests, k=arguments.k, signature=arguments.signature)
-    for user, found in zip(users, answers, strict=True):
+    for request, answer in zip(requests, answers, strict=True):
         if arguments.json:
-            print(json.dumps(_record(user, found), ensure_ascii=False))
+            print(json.dumps(_record(request.user_id, answer), ensure_ascii=False))
             continue
-        if len(users) > 1:
-            print(f"{user or '(unknown)'}:")
-        for line in lines(found, titles):
+        if len(requests) > 1:
+            print(f"{request.user_id or '(new user)'}:")
+        for line in lines(answer, titles):
             print(line)
     if answers[0].failure is not None:
-        print(f"towers: no model answered, these are the fallback's items: {answers[0].failure}", file=sys.stderr)
+        print(f"towers: no model answered, the items come from --fallback: {answers[0].failure}", file=sys.stderr)
     return 0
 
 
-def lines(found: Sequence[Recommendation], titles: Mapping[str, str]) -> list[str]:
-    """A list of recommendations for a terminal; a title that is the id itself is not said twice."""
-    shown = []
-    for place, item in enumerate(found, 1):
+def _requests(arguments: argparse.Namespace) -> tuple[list[UserRequest], dict[str, str]]:
+    """(a request for each --user, titles of items by id).
+
+    Raises:
+      UsageError: the options contradict each other.
+      TowersError: --run does not know a user.
+    """
+    user_ids = arguments.user or [""]
+    if len(user_ids) > 1 and arguments.history:
+        raise UsageError("--history is of one user: give one --user with it, or a --run that knows each user's history")
+    features = dict(_feature(text) for text in arguments.feature)
+    known: dict[str, KnownUser] = {}
+    titles: dict[str, str] = {}
+    if arguments.run:
+        from tfx_pipeline.runs.run_directory import RunDirectory
+        from tfx_pipeline.runs.users import find_user, item_titles
+
+        directory = RunDirectory(arguments.run)
+        titles = item_titles(directory)
+        if not arguments.history:
+            known = {user_id: find_user(directory, user_id) for user_id in user_ids if user_id}
+    requests = [
+        UserRequest(
+            user_id=user_id,
+            history=known[user_id].history if user_id in known else arguments.history,
+            query=arguments.query,
+            exclude=arguments.exclude,
+            allowed_categories=arguments.category,
+            diversity=arguments.diversity,
+            features={**(known[user_id].features if user_id in known else {}), **features},
+        )
+        for user_id in user_ids
+    ]
+    return requests, titles
+
+
+def lines(items: Sequence[Recommendation], titles: Mapping[str, str]) -> list[str]:
+    """Recommendations as lines for a terminal: rank, score, id and, unless it equals the id, title."""
+    text = []
+    for rank, item in enumerate(items, 1):
         title = titles.get(item.item_id, "")
         if title == item.item_id:
             title = ""
-        shown.append(f"{place:>4}  {item.score:>8.3f}  {item.item_id}  {title}".rstrip())
-    return shown
+        text.append(f"{rank:>4}  {item.score:>8.3f}  {item.item_id}  {title}".rstrip())
+    return text
 
 
-def _record(user: str, found: RecommendationList) -> dict[str, Any]:
+def _record(user_id: str, answer: RecommendationList) -> dict[str, Any]:
     return {
-        "user_id": user,
-        "item_ids": [item.item_id for item in found],
-        "scores": [item.score for item in found],
-        "version": found.version,
-        "fallback": found.is_fallback,
+        "user_id": user_id,
+        "item_ids": [item.item_id for item in answer],
+        "scores": [item.score for item in answer],
+        "version": answer.version,
+        "fallback": answer.is_fallback,
     }
 
 
 def _tls(arguments: argparse.Namespace) -> Tls | None:
     if (arguments.tls_key is None) != (arguments.tls_certificate is None):
-        raise UsageError("--tls_key and --tls_certificate go together: mutual TLS takes both")
+        raise UsageError("--tls_key and --tls_certificate go together: mutual TLS needs both")
     files = (arguments.tls_ca, arguments.tls_key, arguments.tls_certificate, arguments.tls_server_name)
     return Tls(*files) if arguments.tls or any(files) else None
 
@@ -160,12 +184,12 @@ def _feature(text: str) -> tuple[str, str | float]:
         return name, value
 
 
-def _number(text: str, kind: type[int] | type[float], least: float, most: float, rule: str) -> Any:
+def _number(text: str, kind: type[int] | type[float], minimum: float, maximum: float, rule: str) -> Any:
     try:
         number = kind(text)
     except ValueError:
         number = math.nan
-    if not least <= number <= most:
+    if not minimum <= number <= maximum:
         raise argparse.ArgumentTypeError(f"should be {rule}. Received: {text!r}")
     return number
 

@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfx_pipeline.commands.options import add_data, add_overrides, add_run
 from trainer.config import loader as config_loader
 from trainer.errors import TowersError, UsageError
 
-if TYPE_CHECKING:  # importing Beam and TensorFlow takes seconds, and --help none
+if TYPE_CHECKING:  # importing Beam and TensorFlow takes seconds, and --help does not need them
     from tfx_pipeline.reindex.reindexing import Reindexed
     from trainer.config import Config
 
@@ -20,22 +21,33 @@ example:
   towers reindex --run runs/shop --data ~/data/shop
   towers reindex --run runs/shop --items ~/data/shop/items-today.jsonl --set index.kind=brute_force
 
-Reads the items table anew and pushes a new version of the model with the same weights, which a running server swaps to.
-New items get vectors from what the table says of them; items it no longer has leave the index; those the run knows by
-their events alone stay. The table is the whole catalogue, not the new items alone. Only --set serving.*, index.* and
-data.max_bad_row_rate apply: the rest belongs to the training. Unknown options go to Beam.
+Reads the items table again, makes vectors of its items with the trained model and pushes a new
+version with the same weights. A running server loads it and drops the old one.
+
+The table should have all items that may be recommended, not only the new ones:
+  new items        get vectors from their texts and features
+  missing items    are removed, except those that the run knows only from events
+
+--set can change serving.*, index.* and data.max_bad_row_rate. Other settings belong to training.
+All other options go to Beam.
 """
 PASSES_THROUGH = True  # Beam's options
 _OVERRIDABLE = ("serving.", "index.", "data.max_bad_row_rate=")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", required=True, metavar="DIR", help="directory of a finished run")
-    parser.add_argument("--data", default=".", metavar="DIR", help="what its paths are relative to (default: here)")
-    parser.add_argument("--items", default=None, metavar="TABLE", help="file, glob or directory to read instead")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the run's")
+    add_run(parser)
+    add_data(parser)
     parser.add_argument(
-        "--max_removed", type=float, default=0.5, metavar="SHARE", help="of its items that may leave (default: 0.5)"
+        "--items", default=None, metavar="TABLE", help="file, glob or directory to read in place of data.items.path"
+    )
+    add_overrides(parser, example="serving.k=50")
+    parser.add_argument(
+        "--max_removed",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="largest share of the run's items that may be removed (default: 0.5)",
     )
 
 
@@ -60,47 +72,51 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def with_settings(config: Config, overrides: list[str], items: str | None) -> Config:
-    """A run's configuration with what a reindexing may change.
+    """A run's configuration with the settings that a reindexing may change.
+
+    Args:
+      config: the run's configuration.
+      overrides: of --set.
+      items: of --items.
 
     Raises:
-      UsageError: an override is of what belongs to the training, or does not fit.
+      UsageError: an override belongs to training, or is not valid.
       TowersError: the run has no items table.
     """
     for override in overrides:
         if not override.startswith(_OVERRIDABLE):
             raise UsageError(
-                f"--set {override!r}: only serving.*, index.* and data.max_bad_row_rate change without training."
+                f"--set {override!r}: only serving.*, index.* and data.max_bad_row_rate can change without training."
             )
     if config.data.items is None:
-        raise TowersError("the run's configuration has no items table (`data.items`): there is nothing to read anew.")
+        raise TowersError("the run's configuration has no items table (`data.items`) that could be read again.")
     if items is not None:
-        place = items if "://" in items else os.path.abspath(items)
-        overrides = [*overrides, f"data.items.path={json.dumps(place)}"]
+        path = items if "://" in items else os.path.abspath(items)
+        overrides = [*overrides, f"data.items.path={json.dumps(path)}"]
     return config_loader.overridden(config, overrides)
 
 
 def _check_table(config: Config, data: str) -> None:
-    """A missing file is said at once: importing the rest takes longer than all of this."""
+    """Reports a missing file before the slow imports of reindexing."""
     from tfx_pipeline.ingest import files
 
     assert config.data.items is not None
     files.find("items", config.data.items, data)
 
 
-def describe(done: Reindexed, quarantine: Path) -> str:
-    """What was done, for people: a line on each part."""
-    changes, table = done.changes, done.rows.tables["items"]
+def describe(result: Reindexed, quarantine: Path) -> str:
+    """The result for people, in a few lines."""
+    changes, table = result.changes, result.rows.tables["items"]
     broken = sum(table.broken.values())
     lines = [
-        f"items    {done.items:,} in the index: {len(changes.new):,} new, {len(changes.changed):,} changed, "
-        f"{changes.same:,} as they were; {len(changes.removed):,} removed",
+        f"items    {result.items:,} in the index: {len(changes.new):,} new, {len(changes.changed):,} changed, "
+        f"{changes.same:,} unchanged; {len(changes.removed):,} removed",
         f"table    {table.rows:,} rows, {table.used:,} used" + (f", {broken:,} broken: {quarantine}" if broken else ""),
-        f"index    {done.index}",
-        f"model    {done.model}",
-        f"version  {os.path.basename(done.model)}",
+        f"index    {result.index}",
+        f"model    {result.model}",
+        f"version  {os.path.basename(result.model)}",
     ]
-    if done.unread:
-        lines.insert(
-            1, f"         {done.unread:,} of the new ones say nothing that the model reads: all have one vector"
-        )
+    if result.unread:
+        note = f"{result.unread:,} new items have no text or feature that the model reads: all have the same vector"
+        lines.insert(1, f"{'':<9}{note}")
     return "\n".join(lines)

@@ -8,10 +8,10 @@ EPILOG = """\
 example:
   towers serve --model_base_path runs/demo/serving/recommender --model_name recommender --port 8500
 
-Options are those of tensorflow_model_server: `towers serve --help`.
+All options go to the server, which has those of tensorflow_model_server: `towers serve --help`.
 """
 PASSES_THROUGH = True
-ADD_HELP = False  # --help is the server's
+ADD_HELP = False  # --help goes to the server
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ example:
 All options go to pytest.
 """
 PASSES_THROUGH = True
-ADD_HELP = False  # --help is pytest's
+ADD_HELP = False  # --help goes to pytest
 
 _ROOT = Path(__file__).parents[2]
 _MOST_WORKERS = 4  # each takes up to 3 GiB
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if not (_ROOT / "tests").is_dir():
-        print(f"towers: {_ROOT}: holds no tests; run this in a clone of the project.", file=sys.stderr)
+        print(f"towers: {_ROOT}: has no tests. Run this in a clone of the project.", file=sys.stderr)
         return 1
     workers = ["-n", str(min(os.cpu_count() or 1, _MOST_WORKERS)), "--dist=loadfile"]
     if any(argument.split("=")[0] in _ONE_PROCESS for argument in arguments.rest):

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tfx_pipeline.commands.run import add_arguments as add_arguments
+from tfx_pipeline.commands.options import add_pipeline_options
 from trainer.config import loader as config_loader
 from trainer.errors import UsageError
 from trainer.files import write_text
@@ -19,7 +19,7 @@ example:
   towers tune --config configs/demo.yaml --data data --out runs/demo --set tuning.trials=10
   towers run --config runs/demo/tuned.yaml --data data --out runs/demo
 
-The configuration declares what to search:
+The section `tuning` of the configuration says what to search:
 
   tuning:
     trials: 20
@@ -28,20 +28,25 @@ The configuration declares what to search:
       model.dropout: [0.2, 0.35, 0.5]
       retrieval.learning_rate: {min: 3.0e-4, max: 3.0e-3, log: true}
 
-Each trial trains retrieval and is scored by its best validation NDCG@10; the test split is not looked at. What is
-killed goes on with the same command; more trials continue a search that has ended. The result is the configuration
-with the best values in it, OUT/tuned.yaml. Unknown options go to Beam.
+Each trial trains the retrieval model. Its score is its best validation NDCG@10; the test split is
+not used. The same command continues a search that was stopped, and one with a larger number of
+trials continues a finished search. OUT/tuned.yaml is the configuration with the best values.
+All other options go to Beam.
 """
 PASSES_THROUGH = True  # Beam's options
-_SHOWN = 10  # trials in the table
+_PRINTED_TRIALS = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_pipeline_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     config = config_loader.load(arguments.config, arguments.set)
     if not config.tuning.space:
         raise UsageError(
-            f"{arguments.config}: has no `tuning.space`. Name what to search, such as {{model.dropout: [0.2, 0.5]}}; "
-            "see `towers tune --help`."
+            f"{arguments.config}: has no `tuning.space`. Set it, for example to {{model.dropout: [0.2, 0.5]}}; see "
+            "`towers tune --help`."
         )
     from tfx_pipeline import beam_options
     from tfx_pipeline.components import retrieval_tuner
@@ -53,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     tuning.check(config)
     directory = RunDirectory(arguments.out or Path("runs") / config.name)
     beam_pipeline_args = beam_options.check_arguments(arguments.rest)
-    found = local.tune(config, arguments.data, directory, beam_pipeline_args, Screen())
-    trials = json.loads((found / retrieval_tuner.TRIALS).read_text(encoding="utf-8"))
+    result = local.tune(config, arguments.data, directory, beam_pipeline_args, Screen())
+    trials = json.loads((result / retrieval_tuner.TRIALS).read_text(encoding="utf-8"))
     path = directory.path / "tuned.yaml"
     write_text(path, tuned(arguments.config, arguments.set, trials))
     print(table(trials))
@@ -63,14 +68,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def tuned(config_path: str, overrides: list[str], trials: list[dict[str, Any]]) -> str:
-    """The configuration, `--set` included, with the best values; comments are lost."""
+    """The YAML of a configuration with the best values.
+
+    Args:
+      config_path: the configuration's file, whose comments are lost.
+      overrides: of --set.
+      trials: the best first.
+    """
     best = trials[0]
     document = config_loader.document(config_path, overrides)
     for key, value in best["values"].items():
         config_loader.put(document, key, value)
-    found = f"validation NDCG@10 {best['score']:.4f}, the best of {len(trials)} trials"
-    written = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    return f"# {Path(config_path).name}, tuned: {found}.\n{written}"
+    result = f"validation NDCG@10 {best['score']:.4f}, the best of {len(trials)} trials"
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return f"# {Path(config_path).name}, tuned: {result}.\n{text}"
 
 
 def table(trials: list[dict[str, Any]]) -> str:
@@ -78,12 +89,12 @@ def table(trials: list[dict[str, Any]]) -> str:
     from trainer.retrieval.tuning import format_values
 
     lines = [f"{'NDCG@10':<10}on validation, with"]
-    for trial in trials[:_SHOWN]:
+    for trial in trials[:_PRINTED_TRIALS]:
         if trial["score"] is None:
             line = f"{'failed':<10}{trial['reason']}"
         else:
             line = f"{trial['score']:<10.4f}{format_values(trial['values'])}"
         lines.append(line[:100])
-    if len(trials) > _SHOWN:
-        lines.append(f"{'':<10}and {len(trials) - _SHOWN} more")
+    if len(trials) > _PRINTED_TRIALS:
+        lines.append(f"{'':<10}and {len(trials) - _PRINTED_TRIALS} more")
     return "\n".join(lines)

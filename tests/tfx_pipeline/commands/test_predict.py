@@ -47,8 +47,8 @@ def loaded() -> TrainedRun:
     return TrainedRun(config, Dataset(items, splits, None), model, None)
 
 
-def by_user(loaded: TrainedRun, split: str, k: int = 100, wanted: list[str] | None = None) -> dict[str, list[int]]:
-    lines = list(predictions(loaded, split, "retrieval", k, wanted))
+def by_user(loaded: TrainedRun, split: str, k: int = 100, user_ids: list[str] | None = None) -> dict[str, list[int]]:
+    lines = list(predictions(loaded, split, "retrieval", k, user_ids))
     for line in lines:
         assert line["scores"] == sorted(line["scores"], reverse=True)
         assert len(line["scores"]) == len(line["item_ids"])
@@ -78,25 +78,25 @@ def test_k_is_the_most(loaded: TrainedRun) -> None:
 
 def test_some_users_alone_get_what_they_get_among_all(loaded: TrainedRun) -> None:
     everybody = by_user(loaded, "next")
-    assert by_user(loaded, "next", wanted=["user-3", "user-2"]) == {
+    assert by_user(loaded, "next", user_ids=["user-3", "user-2"]) == {
         user: everybody[user] for user in ("user-3", "user-2")
     }
 
 
 def test_an_unknown_user_is_a_newcomer(loaded: TrainedRun) -> None:
-    found = by_user(loaded, "next", wanted=["stranger", "user-1", "another"])
+    found = by_user(loaded, "next", user_ids=["stranger", "user-1", "another"])
     assert sorted(found) == ["another", "stranger", "user-1"]
     assert sorted(found["stranger"]) == list(range(1, 10))
     assert found["stranger"] == found["another"]
-    with pytest.raises(UsageError, match=r"1 of 2 users have no events held out.*'stranger'"):
-        by_user(loaded, "test", wanted=["stranger", "user-1"])
+    with pytest.raises(UsageError, match=r"1 of 2 users have no held-out events.*'stranger'"):
+        by_user(loaded, "test", user_ids=["stranger", "user-1"])
 
 
 def test_a_file_of_users_asks_for_each_once(tmp_path: Path) -> None:
     path = tmp_path / "users.txt"
     path.write_bytes("\ufeffuser-1\r\n\r\n 读者 7 \nuser-1\n".encode())
     assert read_users(path) == ["user-1", "读者 7"]
-    for content, words in ((b"\n \n", "holds no user id"), (b"", "holds no user id"), (b"\xff\xfe", "not UTF-8")):
+    for content, words in ((b"\n \n", "has no user id"), (b"", "has no user id"), (b"\xff\xfe", "not UTF-8")):
         path.write_bytes(content)
         with pytest.raises(UsageError, match=words):
             read_users(path)

@@ -86,7 +86,7 @@ def test_fallback(recommend, tmp_path):
     assert code == 0
     assert json.loads(out[0])["item_ids"] == ["p2", "p3"]
     assert json.loads(out[0])["fallback"] is True
-    assert err.startswith("towers: no model answered, these are the fallback's items: ")
+    assert err.startswith("towers: no model answered, the items come from --fallback: ")
     assert err.count("\n") == 1
     code, _, err = recommend("--fallback", str(tmp_path / "missing"))
     assert code == 1
@@ -120,7 +120,7 @@ def test_mutual_tls(recommend, tmp_path):
         (["--retries", "x"], "--retries: should be 0 or a positive integer"),
         (["--diversity", "2"], "--diversity: should be from 0 to 1"),
         (["--feature", "age"], "--feature should be NAME=VALUE. Received: 'age'"),
-        (["--user", "a", "--user", "b", "--history", "i"], "--history is one user's"),
+        (["--user", "a", "--user", "b", "--history", "i"], "--history is of one user"),
         (["--tls_key", "k.pem"], "--tls_key and --tls_certificate go together"),
         (["--signature", "rank"], "invalid choice: 'rank'"),
     ],

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tfx_pipeline.commands.run import typed
+from tfx_pipeline.commands.run import command_line
 
 
 def test_the_command_is_shown_without_secrets() -> None:
@@ -8,9 +8,9 @@ def test_the_command_is_shown_without_secrets() -> None:
     shown = (
         "towers run --config 'my shop.yaml' --s3_secret_access_key '***' '--azure_connection_string=***' --set a.b=9"
     )
-    assert typed([*arguments, "--set", "a.b=9"]) == shown
-    assert typed(["run", "--s3_access_key_id"]) == "towers run --s3_access_key_id"
+    assert command_line([*arguments, "--set", "a.b=9"]) == shown
+    assert command_line(["run", "--s3_access_key_id"]) == "towers run --s3_access_key_id"
 
 
 def test_an_argument_that_is_not_utf_8_can_be_written() -> None:
-    assert typed(["run", b"\xc9\xcc".decode("utf-8", "surrogateescape")]).encode()
+    assert command_line(["run", b"\xc9\xcc".decode("utf-8", "surrogateescape")]).encode()
