@@ -1,9 +1,9 @@
-"""What each kind of input adds to retrieval: ids only, + item text, + the user's own text, + context, + all the rest.
+"""How much each kind of input adds to retrieval: ids only, + item text, + user's own text, + context, + all the rest.
 
-Every line is a model trained anew with one more kind of input, on the test split in full ranking, and is held against
-the line before, seed by seed. A gain that is not larger than its own standard deviation over seeds is no gain. The data
-sets are those of retrieval_quality.py, and the built-in bookshop (`demo`), which is written to WORK if need be. Ranking
-stays off.
+Each line is a model trained from scratch with one more kind of input. It is evaluated on the test split in full ranking
+and compared with the line before, seed by seed. A difference that is not larger than its standard deviation over seeds
+does not count as a gain. The datasets are those of retrieval_quality.py and the built-in bookshop (`demo`), which is
+written to WORK if it is not there. Ranking is off.
 
 Command:  .venv/bin/python benchmarks/ablation.py --sets demo --work DIR --out quality.json
           .venv/bin/python benchmarks/ablation.py --data DIR --work DIR --out quality.json
@@ -25,7 +25,7 @@ from trainer.towers.inputs import item_inputs, user_inputs
 
 SETS = ("amazon_reviews", "douban_books", "movielens_1m", "online_retail", "demo")
 METRICS = {"ndcg@10": "NDCG@10", "hit_rate@10": "HR@10"}
-# Line -> the switches it turns on; the last line turns on whatever else there is.
+# Line -> the switches that it turns on; the last line turns on all others.
 LINES: dict[str, tuple[str, ...]] = {
     "ids only": ("use_item_id", "use_item_neighbours"),
     "+ item text": ("use_item_text",),
@@ -38,9 +38,9 @@ LINES: dict[str, tuple[str, ...]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="as for `towers run`; `demo` needs none")
-    parser.add_argument("--work", required=True, type=Path, help="where sets are prepared, WORK/SET")
+    parser.add_argument("--work", required=True, type=Path, help="directory of prepared datasets, WORK/SET")
     parser.add_argument("--out", required=True, type=Path, help="JSON file of finished results")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS, metavar="SET", help="all")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS, metavar="SET", help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAMLs")
     arguments = parser.parse_args()
@@ -55,24 +55,24 @@ def main() -> None:
                 bookshop.write(data)
         sets = [*arguments.set, "ranking.enabled=false"]
         config, dataset = prepared(ROOT / "configs" / f"{name}.yaml", data, arguments.work / name, sets)
-        lines, left_out = lines_of(config, dataset)
-        found: dict[str, list[Result]] = {title: [] for title in lines}
+        lines, omitted = lines_of(config, dataset)
+        line_results: dict[str, list[Result]] = {title: [] for title in lines}
         for seed in arguments.seeds:
             for title, model in lines.items():
                 changed = config.model_copy(update={"seed": seed, "model": model})
-                found[title].append(results.get(changed, "retrieval", train_and_test, changed, dataset))
-        print(f"\n{table(name, arguments.seeds, found, left_out)}", flush=True)
+                line_results[title].append(results.get(changed, "retrieval", train_and_test, changed, dataset))
+        print(f"\n{table(name, arguments.seeds, line_results, omitted)}", flush=True)
 
 
 def lines_of(config: Config, dataset: Dataset) -> tuple[dict[str, ModelConfig], list[str]]:
-    """The settings of each line, and the lines left out because this data has no such input.
+    """The model settings of each line, and the lines that are left out because this data has no such input.
 
     A switch that the configuration turns off stays off.
     """
     switches = [name for name in ModelConfig.model_fields if name.startswith("use_")]
     named = {switch for line in LINES.values() for switch in line}
     lines: dict[str, ModelConfig] = {}
-    left_out: list[str] = []
+    omitted: list[str] = []
     on: set[str] = set()
     before: Any = None
     for title, turned_on in LINES.items():
@@ -86,33 +86,33 @@ def lines_of(config: Config, dataset: Dataset) -> tuple[dict[str, ModelConfig], 
             user_inputs(model, dataset.train, dataset.texts, clock),
         )
         if inputs == before:
-            left_out.append(title)
+            omitted.append(title)
         else:
             lines[title] = model
         before = inputs
-    return lines, left_out
+    return lines, omitted
 
 
-def table(name: str, seeds: list[int], found: dict[str, list[Result]], left_out: list[str]) -> str:
-    """One set's lines with their gains; at most 100 columns wide."""
+def table(name: str, seeds: list[int], line_results: dict[str, list[Result]], omitted: list[str]) -> str:
+    """The table of one dataset; at most 100 columns wide."""
     lines = [f"{name}, test, seeds {', '.join(map(str, seeds))}"]
     lines.append(f"{'':<20}" + "".join(f"{heading:>9}{'gain on the line before':>31}" for heading in METRICS.values()))
-    popularity = next(iter(found.values()))[0]["popularity"]
+    popularity = next(iter(line_results.values()))[0]["popularity"]
     lines.append(f"{'popularity':<20}" + "".join(f"{popularity[metric]:>9.4f}{'':>31}" for metric in METRICS))
     before: list[Result] = []
-    for title, results in found.items():
+    for title, results in line_results.items():
         cells = ""
         for metric in METRICS:
             mean, _ = mean_and_spread([result[metric] for result in results])
             cells += f"{mean:>9.4f}{gain(results, before, metric) if before else '':>31}"
         lines.append(f"{title:<20}{cells}")
         before = results
-    lines += [f"{title:<20}    left out: the data has no such columns" for title in left_out]
+    lines += [f"{title:<20}    left out: the data has no such columns" for title in omitted]
     return "\n".join(lines)
 
 
 def gain(results: list[Result], before: list[Result], metric: str) -> str:
-    """Mean and spread of the difference, seed by seed, and whether it is one."""
+    """Mean and standard deviation of the differences of each seed, and whether they are a gain."""
     differences = [result[metric] - earlier[metric] for result, earlier in zip(results, before, strict=True)]
     mean, spread = mean_and_spread(differences)
     if len(differences) < 2:

@@ -1,6 +1,6 @@
-"""What gRPC for Python takes by itself: a server whose only work is to keep a processor busy for a time, and its calls.
+"""Overhead of gRPC for Python alone: calls of a server that only keeps a processor busy for a given time.
 
-No server that is written on this library can add less to what it computes.
+It is the lower limit for every server that uses this library.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _THREADS = 8
 
 
 def added_milliseconds(busy: float, size: int = 700) -> float:
-    """What a call adds at p50, with one client in this process, to a handler that computes.
+    """Milliseconds at p50 by which a call takes longer than its handler, with one client in this process.
 
     Args:
-      busy: seconds the handler computes; as a model does, or the processors are awake all the time.
+      busy: seconds that the handler computes. Like a model, it keeps the processors from going idle.
       size: bytes of a request and of an answer.
     """
     import grpc
@@ -36,9 +36,9 @@ def added_milliseconds(busy: float, size: int = 700) -> float:
             call = channel.unary_unary(_METHOD)
             seconds = []
             for _ in range(_WARM_UP + _CALLS):
-                began = time.perf_counter()
+                start = time.perf_counter()
                 call(bytes(size), timeout=10)
-                seconds.append(time.perf_counter() - began)
+                seconds.append(time.perf_counter() - start)
     finally:
         here.send("stop")
         process.join()

@@ -1,7 +1,7 @@
-"""Whether decisions come out as they should, on the built-in data: what gates refuse, and what comparisons call.
+"""Checks decisions on the built-in data: which models the gates refuse, and which differences a comparison reports.
 
-Models that are worse on purpose, and a better one, are run one after another in one directory: each meets the one that
-was blessed last. Then two seeds of one model are compared, and ids alone with ids and texts.
+Models that are worse on purpose, and a better one, are run one after another in one directory: the gates compare each
+with the model that was blessed last. Then two seeds of one model are compared, and ids alone with ids and texts.
 
 Command:  .venv/bin/python benchmarks/decisions.py --work DIR
 """
@@ -22,7 +22,7 @@ _NO_TEXT = {f"model.use_{kind}": "false" for kind in ("item_text", "item_reviews
 
 @dataclass(frozen=True)
 class Case:
-    """A model, and what should become of it: `refused_by` is the gate, and what its reason should hold."""
+    """A model, and the expected decision. `refused_by` is a pattern of the gate and its reason; None = pushed."""
 
     name: str
     settings: dict[str, str] = field(default_factory=dict)
@@ -32,19 +32,23 @@ class Case:
 CASES = (
     Case("without text, the first of all", _NO_TEXT),
     Case("with text: better"),
-    Case("without text, again: what is new is not found", _NO_TEXT, r"quality: .*\(popularity of the item: at most 5"),
+    Case(
+        "without text, again: new items are not recommended",
+        _NO_TEXT,
+        r"quality: .*\(popularity of the item: at most 5",
+    ),
     Case(
         "random item vectors",
         {"retrieval.epochs": "1", "retrieval.learning_rate": "1.0e-9"},
         r"quality: .*\(all users\): worse than",
     ),
     Case("worse for cold items alone", {"model.id_dropout": "0"}, r"quality: .*\(popularity of the item: at most 5"),
-    Case("an index slower than asked for", {"gates.index_p99_milliseconds": "0.001"}, "index: p99"),
+    Case("an index slower than the limit", {"gates.index_p99_milliseconds": "0.001"}, "index: p99"),
     Case("a limit that is not reached", {"gates.least": '{"ndcg@10": 0.5}'}, "quality: ndcg@10 .* at least 0.5"),
 )
 
 
-COMPARED = {
+COMPARISONS = {
     "two seeds of one model": ({}, {"seed": "2"}, "not told apart"),
     "ids alone, and ids and texts": (_NO_TEXT, {}, "better"),
 }
@@ -57,27 +61,27 @@ def main() -> None:
     if not (work / "data").exists():
         _towers("data", "demo", "--out", str(work / "data"))
     for case in CASES:
-        _say(case.name, *_meets_its_gates(case, work))
-    for name, (first, second, wanted) in COMPARED.items():
-        _say(name, *_compared(first, second, wanted, work))
+        _print_result(case.name, *_run_case(case, work))
+    for name, (first, second, expected) in COMPARISONS.items():
+        _print_result(name, *_compare(first, second, expected, work))
 
 
-def _say(name: str, as_wanted: bool, what: str) -> None:
-    print(f"{'as wanted' if as_wanted else 'NOT SO':<11}{name}\n{'':<11}{what}", flush=True)
+def _print_result(name: str, as_expected: bool, decision: str) -> None:
+    print(f"{'expected' if as_expected else 'UNEXPECTED':<11}{name}\n{'':<11}{decision}", flush=True)
 
 
-def _meets_its_gates(case: Case, work: Path) -> tuple[bool, str]:
+def _run_case(case: Case, work: Path) -> tuple[bool, str]:
     done = _run(work, "run", case.settings)
-    found = re.search(r"the model was not pushed: (.*?)\. What is served", done.stderr.strip().splitlines()[-1])
-    if done.returncode and not found:
+    refusal = re.search(r"the model was not pushed: (.*?)\. What is served", done.stderr.strip().splitlines()[-1])
+    if done.returncode and not refusal:
         raise SystemExit(f"{case.name}: {done.stderr}")
     if case.refused_by is None:
-        return not found, found[1] if found else "pushed"
-    return bool(found and re.search(case.refused_by, found[1])), found[1] if found else "pushed"
+        return not refusal, refusal[1] if refusal else "pushed"
+    return bool(refusal and re.search(case.refused_by, refusal[1])), refusal[1] if refusal else "pushed"
 
 
-def _compared(first: dict[str, str], second: dict[str, str], wanted: str, work: Path) -> tuple[bool, str]:
-    """NDCG@10 of two runs, each in a directory of its own."""
+def _compare(first: dict[str, str], second: dict[str, str], expected: str, work: Path) -> tuple[bool, str]:
+    """Compares NDCG@10 of two runs, each in its own directory."""
     runs = []
     for settings in (first, second):
         name = "_".join(settings).replace(".", "_") or "default"
@@ -87,7 +91,7 @@ def _compared(first: dict[str, str], second: dict[str, str], wanted: str, work: 
         runs.append(str(work / name))
     table = _towers("report", "--compare", *runs).stdout
     (row,) = [line for line in table.splitlines() if line.startswith("ndcg@10")]
-    return row.endswith(wanted), f"NDCG@10, A, B, B less A, interval, p: {' '.join(row.split()[1:])}"
+    return row.endswith(expected), f"NDCG@10, A, B, B less A, interval, p: {' '.join(row.split()[1:])}"
 
 
 def _run(work: Path, name: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,7 @@
 """Seconds and peak memory of `towers demo`, and of a second run with nothing changed.
 
-The environment is set up before the clock starts. Memory is the sum over the process and its children, sampled every
-0.2 s (resident; pages they share count more than once, so the figure is an upper bound).
+The environment is set up before the clock starts. Memory is the resident memory of the process and its children,
+sampled every 0.2 s. Pages that they share count more than once, so the figure is an upper bound.
 
 Command:  .venv/bin/python benchmarks/demo_cost.py
 """
@@ -21,7 +21,7 @@ GIB = 1 << 30
 
 
 def measure(command: list[str]) -> tuple[float, float, int]:
-    """Runs a command to its end; its output is shown. Returns wall seconds, CPU seconds, peak bytes."""
+    """Runs a command to its end and shows its output. Returns wall seconds, CPU seconds, peak bytes."""
     start, peak, cpu = time.monotonic(), 0, 0.0
     process = psutil.Popen(command, cwd=ROOT)
     while process.poll() is None:

@@ -1,14 +1,15 @@
-"""Encoding of all Musical Instruments reviews, side by side: texts/s.
+"""Speed of encoding all Musical Instruments reviews, side by side: texts/s.
 
-- ours: `TextEncoder.encode_texts`, length-sorted batches, cleaning and tokenizer included, matrix products in what
-  `text.precision: auto` means here, and in float32;
-- padded: the same encoder, every text padded to the longest sequence it is allowed (`text.max_tokens`), and to all of
-  the encoder's positions, which is what KerasNLP's preprocessor does unless told otherwise;
-- sentence-transformers on PyTorch, in an environment of its own, from the same model files (offline), on cleaned texts.
+- ours: `TextEncoder.encode_texts`, length-sorted batches, cleaning and tokenizer included, matrix products in the
+  precision that `text.precision: auto` selects on this machine, and in float32;
+- padded: the same encoder, every text padded to `text.max_tokens`, and to all positions of the encoder, as KerasNLP's
+  preprocessor does by default;
+- sentence-transformers on PyTorch, in its own environment, with the same model files (offline), on cleaned texts.
 
-The texts are cut into pieces and all take turns, so that a noisy machine is noisy for all of them; a ratio is that of
-the times a text, with the lowest and highest of a piece beside it. Padded encoding gets a share of each piece, as it
-would take most of the time, and so does float32. Vectors are compared text by text.
+The texts are divided into pieces, and the variants take turns, so that noise of the machine affects all of them alike.
+A ratio is that of the times per text; the lowest and highest ratio of a piece are printed beside it. Padded encoding
+and float32 encode only a share of each piece, because they would take most of the time. Vectors are compared text by
+text.
 
 Command:  .venv/bin/python benchmarks/encoding_speed.py --data DIR
           to try it: --texts 300
@@ -42,7 +43,7 @@ Encode = Callable[[list[str]], np.ndarray]
 
 @dataclass
 class Times:
-    """Texts and seconds of the pieces, and how far the vectors are from ours."""
+    """Texts and seconds of each piece, and the lowest cosine between a vector and ours."""
 
     texts: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -60,7 +61,7 @@ class Times:
         self.texts.append(texts)
         self.seconds.append(seconds)
 
-    def of(self, encode: Encode, texts: list[str]) -> np.ndarray:
+    def measure(self, encode: Encode, texts: list[str]) -> np.ndarray:
         start = time.perf_counter()
         vectors = encode(texts)
         self.add(len(texts), time.perf_counter() - start)
@@ -71,7 +72,7 @@ class Times:
 
 
 def reviews(path: Path) -> list[str]:
-    """A text a review, joined as ingestion joins them."""
+    """The text of each review, joined as ingestion joins columns."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     joined = ["\n".join(filter(None, ((row.get(column) or "").strip() for column in COLUMNS))) for row in rows]
@@ -81,12 +82,16 @@ def reviews(path: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="as for `towers run`")
-    parser.add_argument("--environment", type=Path, help="PyTorch's, made if it is not there (default: temporary)")
-    parser.add_argument("--texts", type=int, help="so many reviews, drawn by the seed (default: all)")
+    parser.add_argument(
+        "--environment",
+        type=Path,
+        help="PyTorch's, created if missing (default: temporary)",
+    )
+    parser.add_argument("--texts", type=int, help="number of reviews, chosen by the seed (default: all)")
     parser.add_argument("--pieces", type=int, default=5)
-    parser.add_argument("--share", type=float, default=0.1, help="of a piece, encoded padded and in float32 as well")
-    parser.add_argument("--max-tokens", type=int, help="longest sequence read (default: the configuration's)")
-    parser.add_argument("--batch-size", type=int, default=32, help="of sentence-transformers, whose default it is")
+    parser.add_argument("--share", type=float, default=0.1, help="of a piece, also encoded padded and in float32")
+    parser.add_argument("--max-tokens", type=int, help="length at which texts are cut (default: the configuration's)")
+    parser.add_argument("--batch-size", type=int, default=32, help="of sentence-transformers (default: its own)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -120,11 +125,11 @@ def main() -> None:
     def padded_to(length: int) -> Encode:
         def encode(texts: list[str]) -> np.ndarray:
             sequences = encoder.tokenize(clean(texts).numpy().tolist())
-            found = []
+            vectors = []
             for first in range(0, len(sequences), budget // length):
                 short = encoder.pad(sequences[first : first + budget // length])
-                found.append(embed(np.pad(short, [[0, 0], [0, length - short.shape[1]]])).numpy())
-            return np.concatenate(found)
+                vectors.append(embed(np.pad(short, [[0, 0], [0, length - short.shape[1]]])).numpy())
+            return np.concatenate(vectors)
 
         return encode
 
@@ -137,22 +142,22 @@ def main() -> None:
         python = python_with(environment, TORCH, "sentence-transformers")
         sizes = {"max_tokens": max_tokens, "batch_size": arguments.batch_size}
         with Worker(python, "torch_sentences.py", arguments.threads, model=str(files.directory), **sizes) as worker:
-            print(f"PyTorch {worker.about['torch']}, {worker.about['threads']} threads", file=sys.stderr)
+            print(f"PyTorch {worker.info['torch']}, {worker.info['threads']} threads", file=sys.stderr)
             vectors = Path(scratch, "vectors.npy")
             for warm in (ours, *others.values()):
                 warm(texts[:32])
             worker.ask(texts=texts[:32], vectors=str(vectors))
             for piece in (texts[i :: arguments.pieces] for i in range(arguments.pieces)):
-                reference = times[OURS].of(ours, piece)
-                few = piece[: max(1, round(len(piece) * arguments.share))]
+                reference = times[OURS].measure(ours, piece)
+                share = piece[: max(1, round(len(piece) * arguments.share))]
                 for name, encode in others.items():
-                    times[name].compare(times[name].of(encode, few), reference[: len(few)])
+                    times[name].compare(times[name].measure(encode, share), reference[: len(share)])
                 cleaned = [text.decode("utf-8") for text in clean(piece).numpy()]
                 tokens += sum(map(len, encoder.tokenize(cleaned)))
                 answer = worker.ask(texts=cleaned, vectors=str(vectors))
                 times[SENTENCES].add(len(piece), answer["seconds"])
                 times[SENTENCES].compare(np.load(vectors), reference)
-                rates = ", ".join(f"{name} {of.rates[-1]:,.0f}" for name, of in times.items())
+                rates = ", ".join(f"{name} {variant.rates[-1]:,.0f}" for name, variant in times.items())
                 print(f"texts/s: {rates}", file=sys.stderr, flush=True)
 
     print(
@@ -160,10 +165,10 @@ def main() -> None:
         f"products in {products.name}; {arguments.threads} threads"
     )
     print(f"{'':<24}{'texts/s':>10}{'ours/it':>10}{'of a piece':>16}{'lowest cosine':>16}")
-    for name, of in times.items():
-        ratios = np.array(times[OURS].rates) / np.array(of.rates)
-        line = f"{name:<24}{of.rate:>10,.0f}{times[OURS].rate / of.rate:>9.2f}x"
-        print(line + f"{f'{ratios.min():.2f} - {ratios.max():.2f}':>16}{of.lowest_cosine:>16.5f}")
+    for name, variant in times.items():
+        ratios = np.array(times[OURS].rates) / np.array(variant.rates)
+        line = f"{name:<24}{variant.rate:>10,.0f}{times[OURS].rate / variant.rate:>9.2f}x"
+        print(line + f"{f'{ratios.min():.2f} - {ratios.max():.2f}':>16}{variant.lowest_cosine:>16.5f}")
 
 
 if __name__ == "__main__":

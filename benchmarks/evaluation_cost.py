@@ -1,7 +1,7 @@
-"""What an evaluation with all metrics, slices, baselines and intervals costs: seconds by part, and peak memory.
+"""Cost of an evaluation with all metrics, slices, baselines and intervals: seconds of its parts, and peak memory.
 
-On MovieLens-1M with an untrained model, which ranks as fast as a trained one, and on 100,000 made-up users and items,
-whose vectors are given. Each in a process of its own, whose peak is therefore its own.
+It is measured on MovieLens-1M with an untrained model, which ranks as fast as a trained one, and on 100,000 synthetic
+users and items with random vectors. Each runs in its own process, so that the peaks are separate.
 
 Command:  .venv/bin/python benchmarks/evaluation_cost.py --data DIR --work DIR
 """
@@ -23,6 +23,7 @@ use_threads(2)
 
 import numpy as np  # noqa: E402
 from prepared import ROOT, prepared  # noqa: E402
+from verdict import verdict  # noqa: E402
 
 from trainer.config import Config  # noqa: E402
 from trainer.data.features import has_clock  # noqa: E402
@@ -43,10 +44,10 @@ BOUNDS = {"movielens_1m": (60.0, 3.0), "vectors": (600.0, None)}  # seconds, GiB
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="as for `towers run`")
-    parser.add_argument("--work", type=Path, help="where the set is prepared, WORK/movielens_1m")
+    parser.add_argument("--work", type=Path, help="directory of the prepared dataset, WORK/movielens_1m")
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--part", choices=list(BOUNDS), help="only this one, in this process")
+    parser.add_argument("--part", choices=list(BOUNDS), help="measure only this part, in this process")
     arguments = parser.parse_args()
     if arguments.part is None:
         for part in BOUNDS:
@@ -77,19 +78,19 @@ def movielens(data: Path, work: Path) -> None:
 
 def vectors(users: int, items: int, dim: int = 64, length: int = 20) -> None:
     generator = np.random.default_rng(1)
-    taken = (items * generator.random((users, length + 1)) ** 3).astype(np.int32) + 1
+    history = (items * generator.random((users, length + 1)) ** 3).astype(np.int32) + 1
     sequences = SequenceTable(
         user_id=np.array([f"u{i}" for i in range(users)], object),
         offsets=np.arange(users + 1, dtype=np.int64) * (length + 1),
         target_count=np.ones(users, np.int32),
-        item=taken.ravel(),
+        item=history.ravel(),
         timestamp=np.tile(np.arange(length + 1, dtype=np.int64), users),
     )
     train = SequenceTable(
         user_id=sequences.user_id,
         offsets=np.arange(users + 1, dtype=np.int64) * length,
         target_count=np.zeros(users, np.int32),
-        item=np.ascontiguousarray(taken[:, :-1]).ravel(),
+        item=np.ascontiguousarray(history[:, :-1]).ravel(),
         timestamp=np.tile(np.arange(length, dtype=np.int64), users),
     )
     ids = np.array([f"i{i}" for i in range(items)], object)
@@ -97,27 +98,27 @@ def vectors(users: int, items: int, dim: int = 64, length: int = 20) -> None:
     table = ItemTable(ids, ids, np.full(items, -1, np.int32), count, np.ones(items, bool))
     interactions = {"path": "x", "user_id": "u", "item_id": "i", "time": "t", "time_format": "order"}
     config = Config.model_validate({"name": "vectors", "data": {"interactions": interactions}})
-    of_users = generator.normal(size=(users, dim)).astype(np.float32)
-    of_items = generator.normal(size=(items + 1, dim)).astype(np.float32)
+    user_vectors = generator.normal(size=(users, dim)).astype(np.float32)
+    item_vectors = generator.normal(size=(items + 1, dim)).astype(np.float32)
 
-    def stored(_: SequenceTable, rows: np.ndarray) -> np.ndarray:
-        return of_users[rows] @ of_items.T
+    def score(_: SequenceTable, rows: np.ndarray) -> np.ndarray:
+        return user_vectors[rows] @ item_vectors.T
 
-    scorers: dict[str, Scorer] = {"retrieval": stored, "popularity": popularity(table)}
+    scorers: dict[str, Scorer] = {"retrieval": score, "popularity": popularity(table)}
     with measured("vectors", f"{users:,} users x {items:,} items, 64-d"):
-        targets, kept = targets_of(sequences), np.arange(users)
+        targets, rows = targets_of(sequences), np.arange(users)
         task = RankingTask(config, table, sequences, k=max(config.evaluation.cutoffs))
         of = {
-            name: stages.collect(rank_with_scorer(task, scorer), targets, kept, 10) for name, scorer in scorers.items()
+            name: stages.collect(rank_with_scorer(task, scorer), targets, rows, 10) for name, scorer in scorers.items()
         }
-        ranked = stages.Stages(kept, targets, 10, of)
+        ranked = stages.Stages(rows, targets, 10, of)
         detailed.detailed(config, ranked, table, sequences, train, None)
 
 
 @contextmanager
 def measured(part: str, sizes: str) -> Iterator[None]:
-    """Prints what the block takes, and whether that is within `BOUNDS`."""
-    took: dict[str, float] = {}
+    """Prints what the block costs, and whether that is within `BOUNDS`."""
+    spent: dict[str, float] = {}
     for module, name in (
         (detailed, "tuned_baselines"),
         (detailed, "rank_stages"),
@@ -126,25 +127,25 @@ def measured(part: str, sizes: str) -> Iterator[None]:
         (detailed, "_slice"),
         (detailed, "comparisons"),
     ):
-        setattr(module, name, _timed(getattr(module, name), name.strip("_"), took))
+        setattr(module, name, _timed(getattr(module, name), name.strip("_"), spent))
     started = time.monotonic()
     yield
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    most_seconds, most_memory = BOUNDS[part]
-    reached = seconds <= most_seconds and (most_memory is None or peak <= most_memory)
-    bound = f"at most {most_seconds:.0f} s" + (f" and {most_memory:.0f} GiB" if most_memory else "")
-    print(f"{part}: {sizes}: {seconds:.1f} s, peak {peak:.2f} GiB ({bound}: {'reached' if reached else 'MISSED'})")
-    print("  " + ", ".join(f"{name} {spent:.1f} s" for name, spent in took.items()), flush=True)
+    max_seconds, max_memory = BOUNDS[part]
+    reached = seconds <= max_seconds and (max_memory is None or peak <= max_memory)
+    bound = f"at most {max_seconds:.0f} s" + (f" and {max_memory:.0f} GiB" if max_memory else "")
+    print(f"{part}: {sizes}: {seconds:.1f} s, peak {peak:.2f} GiB ({bound}: {verdict(reached)})")
+    print("  " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items()), flush=True)
 
 
-def _timed(function: Callable, name: str, took: dict[str, float]) -> Callable:
+def _timed(function: Callable, name: str, spent: dict[str, float]) -> Callable:
     def timed(*arguments: object, **named: object) -> object:
         started = time.monotonic()
         try:
             return function(*arguments, **named)
         finally:
-            took[name] = took.get(name, 0.0) + time.monotonic() - started
+            spent[name] = spent.get(name, 0.0) + time.monotonic() - started
 
     return timed
 

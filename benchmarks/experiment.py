@@ -1,4 +1,4 @@
-"""One training and its test figures, and the file that keeps them, so that a benchmark can be stopped and continued."""
+"""Trains and evaluates one model, and stores results in a file, so that a benchmark can be stopped and continued."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tfx_pipeline.fingerprint import code_fingerprint
 from trainer.config import Config
 from trainer.data.loading import Dataset
 from trainer.evaluation.evaluate import evaluate
+from trainer.files import write_text
 from trainer.ranking import model as ranking_model
 from trainer.ranking import persistence as ranking_persistence
 from trainer.ranking import training as ranking_training
@@ -33,46 +34,46 @@ def train_and_test(config: Config, dataset: Dataset) -> Result:
     """Trains retrieval, and ranking if it is enabled, and ranks the whole catalogue for the test users.
 
     Returns:
-      the metrics over all targets and over cold ones (at most 5 train events), those of popularity, what training took;
-      with ranking also `recommend`: the metrics after re-ordering, `used`: whether it won on validation, `validation
-      ndcg@10` before and after, `seconds`, and `rating` and `liked` where there are ratings.
+      The metrics over all targets and over cold ones (at most 5 train events), those of popularity, and the cost of
+      training. With ranking also `recommend`: its metrics, `used` (whether it was better on validation), `validation
+      ndcg@10` before and after ranking, `seconds`, and, if there are ratings, `rating` and `liked`.
     """
 
     def report(record: dict[str, Any]) -> None:
-        reached = f", validation NDCG@10 {record['ndcg@10']:.4f}" if "ndcg@10" in record else ""
-        line = f"epoch {record['epoch']}: loss {record['loss']:.4f}{reached}, {record['seconds']:.0f} s"
+        ndcg = f", validation NDCG@10 {record['ndcg@10']:.4f}" if "ndcg@10" in record else ""
+        line = f"epoch {record['epoch']}: loss {record['loss']:.4f}{ndcg}, {record['seconds']:.0f} s"
         print(f"  {config.name}, seed {config.seed}, {line}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch, "towers")
         trained = retrieval_training.train(config, dataset, directory, on_epoch=report)
         model = retrieval_persistence.load(directory, dataset.items, dataset.texts)
-        ranker, judged = (
+        ranker, ranking = (
             _ranker(config, model, dataset, Path(scratch, "ranker")) if config.ranking.enabled else (None, {})
         )
-    found = evaluate(config, model, dataset.items, dataset.splits["test"], ranker)
+    evaluation = evaluate(config, model, dataset.items, dataset.splits["test"], ranker)
     if ranker is not None:
-        judged |= {metric: found["stages"]["recommend"][metric] for metric in METRICS}
-        judged |= {f"cold {metric}": found["cold"]["stages"]["recommend"][metric] for metric in METRICS}
+        ranking |= {metric: evaluation["stages"]["recommend"][metric] for metric in METRICS}
+        ranking |= {f"cold {metric}": evaluation["cold"]["stages"]["recommend"][metric] for metric in METRICS}
     return {
-        "users": found["users"],
-        "cold_users": found["cold"]["users"],
-        **{metric: found["stages"]["retrieval"][metric] for metric in METRICS},
-        **{f"cold {metric}": found["cold"]["stages"]["retrieval"][metric] for metric in METRICS},
-        "popularity": {metric: found["stages"]["popularity"][metric] for metric in METRICS},
+        "users": evaluation["users"],
+        "cold_users": evaluation["cold"]["users"],
+        **{metric: evaluation["stages"]["retrieval"][metric] for metric in METRICS},
+        **{f"cold {metric}": evaluation["cold"]["stages"]["retrieval"][metric] for metric in METRICS},
+        "popularity": {metric: evaluation["stages"]["popularity"][metric] for metric in METRICS},
         "validation ndcg@10": trained.get("ndcg@10"),
         "seconds": round(trained["seconds"], 1),
         "epochs": len(trained["epochs"]),
         "best_epoch": trained["best_epoch"],
         "parameters": trained["parameters"],
-        **({"recommend": judged} if ranker is not None else {}),
+        **({"recommend": ranking} if ranker is not None else {}),
     }
 
 
 def _ranker(
     config: Config, model: retrieval_model.RetrievalModel, dataset: Dataset, directory: Path
 ) -> tuple[ranking_model.RankingModel, Result]:
-    """A ranking model on top of `model`, and what training found out about it."""
+    """A ranking model on top of `model`, and the results of its training."""
     trained = ranking_training.train(
         config,
         model,
@@ -93,10 +94,10 @@ def _ranker(
 
 
 class Results:
-    """Finished results in a JSON file, found again by the settings they were made with.
+    """Finished results in a JSON file, looked up by their settings.
 
     Args:
-      path: the file; made by the first result, replaced as a whole by each later one.
+      path: the file. The first result creates it; each later one replaces it by a longer one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -107,12 +108,13 @@ class Results:
             self._records = json.loads(self._path.read_text(encoding="utf-8"))
 
     def get(self, config: Config, kind: str, make: Callable[..., Result], *arguments: Any) -> Result:
-        """The result of these settings: kept, or made now and kept.
+        """The result of these settings: read from the file, or computed now and written to it.
 
         Args:
-          config: everything in it counts but what no model sees (index, serving, kubeflow), and ranking if it is off.
-          kind: what was done; results of different kinds do not mix.
-          make: makes it, out of the arguments.
+          config: the settings. Sections that do not affect the model (index, serving, kubeflow), and ranking if it is
+            off, are ignored.
+          kind: the kind of result, for results of one configuration that have different meanings.
+          make: computes the result from `arguments`.
         """
         sections = ["text", "model", "retrieval", "evaluation", *(["ranking"] if config.ranking.enabled else [])]
         settings = config.restricted(*sections).model_copy(update={"seed": config.seed})
@@ -120,18 +122,19 @@ class Results:
         for record in self._records:
             if record["key"] == key:
                 if record["code"] != self._code:
-                    print(f"{config.name}, seed {config.seed}: kept from an earlier code", file=sys.stderr, flush=True)
+                    print(
+                        f"{config.name}, seed {config.seed}: from earlier code",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 return record["result"]
         record = {"key": key, "set": config.name, "seed": config.seed, "kind": kind, "code": self._code}
         record |= {"settings": json.loads(settings.to_json()), "result": make(*arguments)}
         self._records.append(record)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._path.with_name(f".{self._path.name}.partial")
-        aside.write_text(json.dumps(self._records, indent=1), encoding="utf-8")
-        aside.replace(self._path)
+        write_text(self._path, json.dumps(self._records, indent=1))
         return record["result"]
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and the standard deviation over seeds (n - 1); of one value the deviation is 0."""
+    """The mean and the standard deviation over seeds (n - 1), which is 0 for one value."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -1,14 +1,14 @@
-"""The index at large catalogues: exact search, ScaNN as this project serves it, hnswlib and faiss, at equal recall.
+"""Indexes of large catalogues: exact search, ScaNN as this project serves it, hnswlib and faiss, at equal recall.
 
-Synthetic item vectors, clustered (widely, hence hard to search: see `--spread`), of unequal norms, seeded. Each index
-is built in a process, written, and loaded in fresh ones. What it is asked with is tuned on queries of their own: ScaNN
-by the project's index builder, the others to the first of a list, in order of work, that reaches the recall; all are
-then measured on other queries. hnswlib and faiss run in a Python environment of their own. Ours are SavedModels in a
-session, as the embedded server holds them.
+Item vectors are synthetic and clustered, with unequal norms. Wide clusters make the search hard: see `--spread`. Each
+index is built in one process, written, and loaded in others. Search parameters are chosen on separate queries: those of
+ScaNN by the project's index builder, those of the others as the first of a list, ordered by cost, that reaches the
+recall. hnswlib and faiss run in their own Python environment. Our indexes are SavedModels in a session, as the embedded
+server holds them.
 
-One query at a time goes by one thread, batches of 100 by all that the machine has. The indexes take turns, so that a
-noisy machine is noisy for all of them. MB: what a fresh process grows by when it loads the index and answers a query,
-item vectors included.
+Single queries are answered by one thread, batches of 100 by all threads of the machine. The indexes take turns, so that
+noise of the machine affects all of them alike. MB is the growth of a fresh process that loads the index and answers a
+query; it includes the item vectors.
 
 Command:  .venv/bin/python benchmarks/index_comparison.py --environment DIR
           to try it: --items 20000 --queries 200 --rounds 1 --seconds 0.2
@@ -32,16 +32,17 @@ import numpy as np
 import psutil
 from own_environment import python_with
 from serving_model import machine
+from verdict import verdict
 from worker import Worker
 
 PACKAGES = ("hnswlib==0.8.0", "faiss-cpu==1.15.1")
 OURS, OTHERS = "index_ours.py", "index_others.py"
 EXACT, SCANN = "exact search, ours", "ScaNN, ours"
 BATCH = 100
-LEAST_FASTER = 10.0  # than exact search
-LARGE = 1_000_000  # where it is wanted
-BESIDE = 0.9  # of the fastest other's speed; what is missing from 1 is less than one run tells from another
-MARGIN = 0.001  # of recall in tuning, for other queries to reach what these do
+MIN_SPEED_UP = 10.0  # over exact search
+LARGE = 1_000_000  # items, from which on it is required
+MIN_RELATIVE_SPEED = 0.9  # of the fastest other index; runs differ by more than the rest to 1
+MARGIN = 0.001  # of recall in tuning, so that other queries reach the target too
 EFS = (100, 120, 150, 200, 250, 300, 400, 500, 700, 1000, 1500, 2000, 3000)
 SHARES = (0.004, 0.008, 0.012, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096, 0.128, 0.192, 0.256, 0.5, 1.0)
 FACTORS = (2, 4, 8)
@@ -49,17 +50,17 @@ FACTORS = (2, 4, 8)
 
 @dataclass
 class Contestant:
-    """An index and what was measured of it.
+    """An index and its measurements.
 
     Attributes:
-      name: in the table.
-      script: that runs it.
-      directory: it is written to.
-      options: what the script takes.
-      choices: of search parameters, in order of work; the first that reaches the recall is taken.
-      built: seconds; None if another contestant built it.
-      parameters: the chosen ones.
-      label: of the parameters, in the table.
+      name: its name in the table.
+      script: the script that runs it.
+      directory: the directory of its files.
+      options: arguments of the script.
+      choices: search parameters, ordered by cost; the first that reach the recall are used.
+      build_seconds: None if another contestant has built it.
+      parameters: the search parameters in use.
+      label: the parameters as the table shows them.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Contestant:
     directory: Path
     options: dict[str, Any]
     choices: list[dict[str, Any]]
-    built: float | None = None
+    build_seconds: float | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     label: str = ""
     recall: float = 0.0
@@ -81,26 +82,26 @@ class Contestant:
 
     @property
     def rate(self) -> float:
-        """Queries a second, in batches."""
+        """Queries per second in batches."""
         return BATCH * len(self.batches) / sum(self.batches)
 
 
 class Comparison:
-    """Of one size.
+    """The comparison at one size of the catalogue.
 
     Args:
-      arguments: the command line's.
-      scratch: a directory for its files.
-      python: the interpreter that has hnswlib and faiss.
-      items: how many.
+      arguments: of the command line.
+      scratch: directory for temporary files.
+      python: an interpreter with hnswlib and faiss.
+      items: size of the catalogue.
     """
 
     def __init__(self, arguments: argparse.Namespace, scratch: Path, python: str, items: int) -> None:
         self._arguments, self._scratch, self._python = arguments, scratch, python
-        self._found = str(scratch / "found.npy")
+        self._results = str(scratch / "results.npy")
         self._threads = os.cpu_count() or 1
         k, count = arguments.k, arguments.queries
-        _progress(f"{items:,} items: making vectors and the truth about them")
+        _progress(f"{items:,} items: making vectors and searching them exactly")
         vectors, queries = index_vectors.make(items, 2 * count, arguments.dim, arguments.seed, arguments.spread)
         self._truth = index_vectors.truth(vectors, queries, k)
         self._files = {name: str(scratch / f"{name}.npy") for name in ("vectors", "tuning", "queries")}
@@ -120,13 +121,13 @@ class Comparison:
 
     def _build(self, one: Contestant) -> None:
         if one.directory.exists():
-            return  # it is another way to ask the index before it
+            return  # the contestant before it has built the same index
         one.directory.mkdir()
         _progress(f"building: {one.name}")
         with self._worker(one, self._threads) as worker:
-            given = {"vectors": self._files["vectors"], "tuning": self._files["tuning"], "k": self._arguments.k}
-            answer = worker.ask(do="build", recall=min(1.0, self._arguments.recall + MARGIN), **given)
-        one.built = answer["seconds"]
+            inputs = {"vectors": self._files["vectors"], "tuning": self._files["tuning"], "k": self._arguments.k}
+            answer = worker.ask(do="build", recall=min(1.0, self._arguments.recall + MARGIN), **inputs)
+        one.build_seconds = answer["seconds"]
         if answer["parameters"]:
             chosen = answer["parameters"]
             label = (
@@ -143,8 +144,8 @@ class Comparison:
             one.parameters = choice
             if len(one.choices) == 1:
                 break
-            found, _ = self._search(worker, choice, "tuning", BATCH, 0.0)
-            if index_vectors.recall(found, self._truth[:count]) >= self._arguments.recall + MARGIN:
+            results, _ = self._search(worker, choice, "tuning", BATCH, 0.0)
+            if index_vectors.recall(results, self._truth[:count]) >= self._arguments.recall + MARGIN:
                 break
         if len(one.choices) > 1:
             one.label = ", ".join(f"{name} {value}" for name, value in one.parameters.items())
@@ -153,21 +154,21 @@ class Comparison:
         for turn in range(self._arguments.rounds):
             for one, worker, seconds in zip(self.contestants, workers, times, strict=True):
                 _progress(f"turn {turn + 1}, by {batch}: {one.name}")
-                found, calls = self._search(worker, one.parameters, "queries", batch, self._arguments.seconds)
+                results, calls = self._search(worker, one.parameters, "queries", batch, self._arguments.seconds)
                 seconds += calls
-                # Of one query at a time where it is measured, which is what a served request is.
-                one.recall = index_vectors.recall(found, self._truth[self._arguments.queries :])
+                # The recall of single queries, which come last, remains: they are what served requests are.
+                one.recall = index_vectors.recall(results, self._truth[self._arguments.queries :])
 
     def _search(
         self, worker: Worker, parameters: dict[str, Any], queries: str, batch: int, seconds: float
     ) -> tuple[np.ndarray, list[float]]:
-        asked = {"parameters": parameters, "queries": self._files[queries], "k": self._arguments.k, "batch": batch}
-        answer = worker.ask(do="search", seconds=seconds, found=self._found, **asked)
-        return np.load(self._found), answer["seconds"]
+        request = {"parameters": parameters, "queries": self._files[queries], "k": self._arguments.k, "batch": batch}
+        answer = worker.ask(do="search", seconds=seconds, results=self._results, **request)
+        return np.load(self._results), answer["seconds"]
 
     @contextlib.contextmanager
     def _loaded(self, threads: int, note_memory: bool = False) -> Iterator[list[Worker]]:
-        """A process for each contestant, with its index."""
+        """A process for each contestant, in which its index is loaded."""
         with contextlib.ExitStack() as stack:
             workers = []
             for one in self.contestants:
@@ -177,10 +178,10 @@ class Comparison:
                 before = process.memory_info().rss
                 worker.ask(do="load")
                 if note_memory:
-                    few = str(self._scratch / "few.npy")
-                    np.save(few, np.load(self._files["queries"])[:1])
-                    asked = {"parameters": one.choices[0], "queries": few, "k": self._arguments.k, "batch": 1}
-                    worker.ask(do="search", seconds=0.0, found=self._found, **asked)
+                    query = str(self._scratch / "query.npy")
+                    np.save(query, np.load(self._files["queries"])[:1])
+                    request = {"parameters": one.choices[0], "queries": query, "k": self._arguments.k, "batch": 1}
+                    worker.ask(do="search", seconds=0.0, results=self._results, **request)
                     one.megabytes = (process.memory_info().rss - before) / 2**20
                 workers.append(worker)
             yield workers
@@ -190,8 +191,8 @@ class Comparison:
         return Worker(python, one.script, threads, directory=str(one.directory), **one.options)
 
 
-def contestants(scratch: Path, items: int, dim: int, wanted: str) -> list[Contestant]:
-    """What is compared, exact search first; of the others those whose names match `wanted`."""
+def contestants(scratch: Path, items: int, dim: int, pattern: str) -> list[Contestant]:
+    """All contestants, exact search first; of hnswlib and faiss those whose names match `pattern`."""
     lists = 2 ** round(np.log2(np.sqrt(items)))
     probes = sorted({max(1, round(share * lists)) for share in SHARES})
 
@@ -199,7 +200,7 @@ def contestants(scratch: Path, items: int, dim: int, wanted: str) -> list[Contes
         options = {"index": "faiss", "factory": kind, "dim": dim}
         return Contestant(name, OTHERS, scratch / kind.replace(",", "_"), options, choices)
 
-    searched, op = [{"signature": "search"}], [{"signature": "op"}]
+    search, op = [{"signature": "search"}], [{"signature": "op"}]
     links = {"index": "hnswlib", "links": 16, "ef_construction": 200, "dim": dim}
     refined = [{"nprobe": probe, "k_factor_rf": factor} for probe in probes for factor in FACTORS]
     others = [
@@ -209,52 +210,53 @@ def contestants(scratch: Path, items: int, dim: int, wanted: str) -> list[Contes
         by_faiss("faiss IVF, 1-d PQ", f"IVF{lists},PQ{dim}x4fs,RFlat", refined),
     ]
     return [
-        Contestant(EXACT, OURS, scratch / "exact", {"index": "brute_force"}, searched),
-        Contestant(SCANN, OURS, scratch / "scann", {"index": "scann"}, searched),
+        Contestant(EXACT, OURS, scratch / "exact", {"index": "brute_force"}, search),
+        Contestant(SCANN, OURS, scratch / "scann", {"index": "scann"}, search),
         Contestant("  its op alone", OURS, scratch / "scann", {"index": "scann"}, op),
-        *(other for other in others if re.search(wanted, other.name)),
+        *(other for other in others if re.search(pattern, other.name)),
     ]
 
 
-def table(comparison: Comparison) -> None:
+def print_table(comparison: Comparison) -> None:
     exact = comparison.contestants[0]
     print(f"{'':<18}{'':<32}{'recall':>7}{'build':>8}{'':>7}{'p50':>8}{'by 100':>9}{'x exact':>11}".rstrip())
     print(f"{'':<18}{'':<32}{'@k':>7}{'s':>8}{'MB':>7}{'ms':>8}{'q/s':>9}{'p50':>6}{'q/s':>5}")
     for one in comparison.contestants:
-        built = "" if one.built is None else f"{one.built:.1f}"
+        build = "" if one.build_seconds is None else f"{one.build_seconds:.1f}"
         print(
-            f"{one.name:<18}{one.label:<32}{one.recall:>7.4f}{built:>8}{one.megabytes:>7,.0f}{one.milliseconds:>8.3f}"
+            f"{one.name:<18}{one.label:<32}{one.recall:>7.4f}{build:>8}{one.megabytes:>7,.0f}{one.milliseconds:>8.3f}"
             f"{one.rate:>9,.0f}{exact.milliseconds / one.milliseconds:>6.1f}{one.rate / exact.rate:>5.1f}",
             flush=True,
         )
 
 
-def demands(comparison: Comparison, arguments: argparse.Namespace, items: int) -> None:
-    """A line for each demand."""
+def print_targets(comparison: Comparison, arguments: argparse.Namespace, items: int) -> None:
+    """Prints each target and whether it is reached."""
     exact, scann, op, *others = comparison.contestants
     k = arguments.k
-    print(f"\nScaNN's recall@{k} {scann.recall:.4f} of at least {arguments.recall}: {_verdict(scann, arguments)}")
-    faster = {
+    reached = scann.recall >= arguments.recall
+    print(f"\nrecall@{k} of ScaNN {scann.recall:.4f}, at least {arguments.recall}: {verdict(reached)}")
+    speed_ups = {
         "one query": exact.milliseconds / scann.milliseconds,
         f"batches of {BATCH}": scann.rate / exact.rate,
     }
-    for asked, times in faster.items():
-        verdict = _reached(times >= LEAST_FASTER) if items >= LARGE else f"no demand below {LARGE:,} items"
-        print(f"{asked}: ScaNN {times:.1f}x as fast as exact search, wanted {LEAST_FASTER:g}x: {verdict}")
+    for name, times in speed_ups.items():
+        outcome = verdict(times >= MIN_SPEED_UP) if items >= LARGE else f"no target below {LARGE:,} items"
+        print(f"{name}: ScaNN {times:.1f}x as fast as exact search, at least {MIN_SPEED_UP:g}x: {outcome}")
     equal = [one for one in others if one.recall >= min(arguments.recall, scann.recall) - MARGIN]
     if not equal:
         print("no other index reaches this recall: nothing to compare with")
         return
-    quickest = min(equal, key=lambda one: one.milliseconds)
-    busiest = max(equal, key=lambda one: one.rate)
-    against = (
-        ("one query", quickest, quickest.milliseconds / scann.milliseconds),
-        (f"batches of {BATCH}", busiest, scann.rate / busiest.rate),
+    fastest = min(equal, key=lambda one: one.milliseconds)
+    highest_rate = max(equal, key=lambda one: one.rate)
+    comparisons = (
+        ("one query", fastest, fastest.milliseconds / scann.milliseconds),
+        (f"batches of {BATCH}", highest_rate, scann.rate / highest_rate.rate),
     )
-    for asked, other, share in against:
+    for name, other, share in comparisons:
         print(
-            f"{asked}: ScaNN has {share:.2f}x the speed of the fastest other at this recall ({other.name}), "
-            f"wanted {BESIDE:g}x: {_reached(share >= BESIDE)}"
+            f"{name}: ScaNN has {share:.2f}x the speed of the fastest other at this recall ({other.name}), "
+            f"at least {MIN_RELATIVE_SPEED:g}x: {verdict(share >= MIN_RELATIVE_SPEED)}"
         )
     print(
         f"our search around ScaNN's op: {1000 * (scann.milliseconds - op.milliseconds):.0f} µs a query, "
@@ -266,16 +268,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--items", type=int, nargs="+", default=[100_000, 1_000_000])
-    add("--environment", type=Path, help="hnswlib's and faiss's, made if it is not there (default: temporary)")
+    add("--environment", type=Path, help="hnswlib's and faiss's, created if missing (default: temporary)")
     add("--others", default="", help="only those whose names match this regular expression: 'faiss'")
-    add("--recall", type=float, default=0.98, help="@k against exact search, which all are tuned to")
-    add("--queries", type=int, default=1000, help="to tune with, and as many others to measure with")
-    add("--rounds", type=int, default=3, help="turns of each")
-    add("--seconds", type=float, default=2.0, help="a turn takes at least; it asks all queries at least once")
+    add("--recall", type=float, default=0.98, help="@k against exact search, which all should reach")
+    add("--queries", type=int, default=1000, help="for tuning, and as many others for measuring")
+    add("--rounds", type=int, default=3, help="turns of each index")
+    add("--seconds", type=float, default=2.0, help="of a turn at least; each query is searched at least once")
     add("--k", type=int, default=100)
     add("--dim", type=int, default=64)
     add("--seed", type=int, default=1)
-    add("--spread", type=float, default=index_vectors.WIDE, help="of clusters, against the length of their centres")
+    add("--spread", type=float, default=index_vectors.WIDE, help="of clusters, relative to the length of their centres")
     arguments = parser.parse_args()
     if arguments.queries % BATCH:
         parser.error(f"--queries should be a multiple of {BATCH}, so that all batches are full")
@@ -293,16 +295,8 @@ def main() -> None:
                 f"{', '.join(PACKAGES)}\n"
                 f"one query at a time by 1 thread, batches of {BATCH} by {os.cpu_count()}; {machine()}\n"
             )
-            table(comparison)
-            demands(comparison, arguments, items)
-
-
-def _verdict(scann: Contestant, arguments: argparse.Namespace) -> str:
-    return _reached(scann.recall >= arguments.recall)
-
-
-def _reached(reached: bool) -> str:
-    return "reached" if reached else "MISSED"
+            print_table(comparison)
+            print_targets(comparison, arguments, items)
 
 
 def _progress(text: str) -> None:

@@ -1,8 +1,8 @@
 """Memory of an exported model with a ScaNN index: all signatures warm against one, in a fresh process.
 
-The process loads the export as the embedded server does and replays the export's own warm-up requests, first those of
-one signature that searches the index, then those of the others, one signature after the other. Left to themselves
-ScaNN's ops would build a searcher for each.
+The process loads the export as the embedded server does and replays the export's own warm-up requests: first those of
+one signature that searches the index, then those of the others, one signature after the other. By default, ScaNN's ops
+build a searcher for each signature.
 
 Command:  .venv/bin/python benchmarks/index_memory.py --model RUN/serving/recommender
           without --model: one with random weights and --items items
@@ -20,21 +20,22 @@ from pathlib import Path
 
 import psutil
 from serving_model import NAME, add_model_arguments, description, machine, measured_model
+from verdict import verdict
 
-MOST_GROWTH = 1.3
+MAX_GROWTH = 1.3
 _REPLAYS = 5  # of each request
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_arguments(parser)
-    parser.add_argument("--first", default="retrieve", help="the signature that is warmed first")
+    parser.add_argument("--first", default="retrieve", help="the signature that is warmed up first")
     parser.set_defaults(index="scann", items=100_000)
     arguments = parser.parse_args()
 
     with measured_model(arguments) as directory:
         print(f"{description(directory)}\n{machine()}\n", flush=True)
-        steps = _measured(directory, arguments.first)
+        steps = _measure(directory, arguments.first)
     print(f"{'':<32}{'MiB':>8}{'added':>8}")
     before = 0.0
     for step, memory in steps:
@@ -45,15 +46,15 @@ def main() -> None:
     print(
         f"\nthe loaded model {loaded - empty:,.0f} MiB; the process with {arguments.first} warm {one:,.0f} MiB, "
         f"with all signatures {every:,.0f} MiB:\n"
-        f"{growth:.2f}x of at most {MOST_GROWTH}x: {_reached(growth <= MOST_GROWTH)}"
+        f"{growth:.2f}x of at most {MAX_GROWTH}x: {verdict(growth <= MAX_GROWTH)}"
     )
-    # What the libraries need before anything is loaded would hide an index that is there twice.
+    # Memory of the libraries alone would hide an index that is in memory twice.
     own = (every - empty) / (one - empty)
-    print(f"without what the process needs with no model: {own:.2f}x: {_reached(own <= MOST_GROWTH)}")
+    print(f"without the memory of a process that has no model: {own:.2f}x: {verdict(own <= MAX_GROWTH)}")
 
 
-def _measured(directory: Path, first: str) -> list[tuple[str, float]]:
-    """Steps and the memory after each, in MiB."""
+def _measure(directory: Path, first: str) -> list[tuple[str, float]]:
+    """(step, memory after it in MiB) of a fresh process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_load_and_warm, args=(directory, first, sender))
@@ -98,10 +99,6 @@ def _load_and_warm(directory: Path, first: str, sender: Connection) -> None:
             predict(model, request)
         steps.append((key, memory()))
     sender.send(steps)
-
-
-def _reached(reached: bool) -> str:
-    return "reached" if reached else "MISSED"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""hnswlib and faiss behind `index_worker.Searcher`; `index_comparison.py` starts it in an environment of their own.
+"""hnswlib and faiss as `index_worker.Searcher`s; `index_comparison.py` starts this script in their environment.
 
-Arguments: a JSON object with the index (a key of SEARCHERS), its directory, threads, and what the index takes.
+Arguments: a JSON object with the index (a key of SEARCHERS), its directory, threads, and options of the index.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from index_worker import answer
 
 
 class Hnsw:
-    """hnswlib's graph with inner products."""
+    """The graph of hnswlib, with inner products."""
 
     version = importlib.metadata.version("hnswlib")
 
@@ -50,7 +50,7 @@ class Hnsw:
 
 
 class Faiss:
-    """An index of faiss's factory with inner products."""
+    """An index of faiss's factory, with inner products."""
 
     version = faiss.__version__
 

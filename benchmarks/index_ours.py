@@ -1,7 +1,7 @@
-"""This project's indexes behind `index_worker.Searcher`, as they are served: a SavedModel in a session of the server's.
+"""This project's indexes as an `index_worker.Searcher`, served as the server serves them: a SavedModel in a session.
 
-The parameters of ScaNN come from the index's own builder (`trainer.index.builder`). The SavedModel has a second
-signature with ScaNN's op alone, to tell what our wrapping costs.
+ScaNN's parameters are chosen by the index builder (`trainer.index.builder`). The SavedModel has a second signature with
+ScaNN's op alone, which shows the cost of the code around it.
 
 Arguments: a JSON object with the index (a kind of `IndexConfig`), its directory and threads.
 """
@@ -38,17 +38,17 @@ class Ours:
         config = IndexConfig(kind=kind, k=k, recall_target=request["recall"])
         queries = np.load(request["tuning"])
         if kind == "brute_force":
-            queries = queries[:0]  # nothing to choose
+            queries = queries[:0]  # there are no parameters to choose
         report = builder.build(config, vectors, queries, directory / "index")
         index = persistence.load(directory / "index")
         search = tf.function(lambda queries: {"items": index.search(queries, k)[1]})
         functions = {"search": search}
         if kind == "scann":
             functions["op"] = tf.function(lambda queries: {"items": _op_alone(index, queries, k)})
-        given = tf.TensorSpec([None, index.dim], tf.float32, name="queries")
+        spec = tf.TensorSpec([None, index.dim], tf.float32, name="queries")
         module = tf.Module()
         module.index, module.functions = index, functions
-        signatures = {key: function.get_concrete_function(given) for key, function in functions.items()}
+        signatures = {key: function.get_concrete_function(spec) for key, function in functions.items()}
         tf.saved_model.save(module, str(directory / _MODEL), signatures=signatures)
         return report["build_seconds"], report["parameters"]
 
@@ -73,11 +73,11 @@ def _op_alone(index: Any, queries: Any, k: int) -> Any:
     from scann.scann_ops.py import scann_ops
 
     parameters = index.parameters
-    many = tf.shape(queries)[0] >= 32
-    found = scann_ops.scann_search_batched(
-        index._searcher.handle(), queries, k, parameters["reorder"], parameters["leaves_to_search"], many
+    in_parallel = tf.shape(queries)[0] >= 32
+    results = scann_ops.scann_search_batched(
+        index._searcher.handle(), queries, k, parameters["reorder"], parameters["leaves_to_search"], in_parallel
     )
-    return tf.ensure_shape(found.indices, [None, None]) + 1
+    return tf.ensure_shape(results.indices, [None, None]) + 1
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def main() -> None:
     tf.get_logger().setLevel("ERROR")
     custom_ops.register()
     with tf.compat.v1.Session(graph=tf.Graph()) as session, session.graph.as_default():
-        session.run(tf.constant(0))  # what the first session of a process costs is not the index's
+        session.run(tf.constant(0))  # the first session of a process costs more than later ones
     answer(Ours(options), Path(options["directory"]), {"version": tf.__version__})
 
 

@@ -1,21 +1,21 @@
-"""Synthetic item and user vectors, and the truth about them, for measuring an index."""
+"""Synthetic item and user vectors, and their exact neighbours, for measuring an index."""
 
 from __future__ import annotations
 
 import numpy as np
 
 _ITEMS_A_CLUSTER = 250
-WIDE = 1.25  # spread of a cluster, against the length of its centre
+WIDE = 1.25  # spread of a cluster, relative to the length of its centre
 _USER_SPREAD = 0.4
 _NORM_DEVIATION = 0.25  # of the logarithm
-_SCORES = 64_000_000  # held at once
+_MAX_SCORES = 64_000_000  # in memory at once
 
 
 def make(items: int, queries: int, dim: int, seed: int, spread: float = WIDE) -> tuple[np.ndarray, np.ndarray]:
-    """Item vectors as item towers make them: clustered, some clusters larger, norms unequal; users between clusters.
+    """Item vectors like those of item towers: clustered, with clusters of different sizes and unequal norms.
 
-    A user is as likely to be near a cluster as it has items. The wider clusters spread, the more of them have items
-    that a user likes best, and the harder the search.
+    Users lie between clusters; the probability of a cluster is proportional to its number of items. The wider the
+    clusters, the more of them contain a user's nearest items, and the harder is the search.
 
     Returns:
       items float32 [items + 1, dim], row 0 the unknown item, and queries float32 [queries, dim].
@@ -34,18 +34,18 @@ def make(items: int, queries: int, dim: int, seed: int, spread: float = WIDE) ->
 
 
 def truth(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """The k items of the largest dot products, in no order: [q, dim] -> int64 [q, k], items 1..n."""
-    step = max(1, _SCORES // len(vectors))
-    found = []
+    """The k items with the largest dot products, unordered: [q, dim] -> int64 [q, k], items 1..n."""
+    step = max(1, _MAX_SCORES // len(vectors))
+    items = []
     for first in range(0, len(queries), step):
         scores = queries[first : first + step] @ vectors[1:].T
-        found.append(np.argpartition(scores, -k, axis=1)[:, -k:] + 1)
-    return np.concatenate(found)
+        items.append(np.argpartition(scores, -k, axis=1)[:, -k:] + 1)
+    return np.concatenate(items)
 
 
-def recall(found: np.ndarray, true: np.ndarray) -> float:
-    """The share of `true` that was found: int [q, k], int [q, k]."""
-    hits = sum(len(np.intersect1d(f, t)) for f, t in zip(found, true, strict=True))
+def recall(results: np.ndarray, true: np.ndarray) -> float:
+    """The share of `true` that is in `results`: int [q, k], int [q, k]."""
+    hits = sum(len(np.intersect1d(r, t)) for r, t in zip(results, true, strict=True))
     return hits / true.size
 
 

@@ -1,13 +1,13 @@
-"""One index in a process of its own, asked over the standard streams; runs in any environment that has NumPy.
+"""One index in its own process, which answers requests on the standard streams; it needs NumPy only.
 
 Requests and answers are JSON objects, one a line:
 
     {"do": "build", "vectors": path, ...}               ->  {"seconds": ..., "parameters": {...} or null}
     {"do": "load"}                                      ->  {}
-    {"do": "search", "parameters": {...}, "queries": path, "k": ..., "batch": ..., "seconds": ..., "found": path}
-                                                        ->  {"seconds": [of each call]}
+    {"do": "search", "parameters": {...}, "queries": path, "k": ..., "batch": ..., "seconds": ..., "results": path}
+                                                        ->  {"seconds": [seconds of each call]}
 
-A search passes over all queries at least once and goes on until `seconds` are over; `found` receives the items of the
+A search passes over all queries at least once, and again until `seconds` are over. `results` receives the items of the
 first pass, int [q, k], 1..n.
 """
 
@@ -28,9 +28,9 @@ class Searcher(Protocol):
     """An index of one library."""
 
     def build(self, vectors: np.ndarray, directory: Path, request: dict[str, Any]) -> tuple[float, dict | None]:
-        """Builds it from float32 [n + 1, dim], row 0 no item, and writes it; seconds, and parameters if it has its own.
+        """Builds the index from float32 [n + 1, dim], whose row 0 is no item, and writes it.
 
-        The time is that of building alone, without measuring and writing.
+        Returns: seconds of building alone, without measuring and writing; the search parameters if it chooses them.
         """
 
     def load(self, directory: Path) -> None: ...
@@ -39,23 +39,23 @@ class Searcher(Protocol):
         """float32 [B, dim] -> items [B, k], 1..n."""
 
     def use(self, parameters: dict[str, Any]) -> None:
-        """How the next searches look."""
+        """Sets the parameters of the next searches."""
 
 
-def answer(searcher: Searcher, directory: Path, about: dict[str, Any]) -> None:
-    """Answers requests until the stream ends."""
-    _say(about)
+def answer(searcher: Searcher, directory: Path, info: dict[str, Any]) -> None:
+    """Sends `info`, then answers requests until the stream ends."""
+    _send(info)
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "build":
             seconds, parameters = searcher.build(np.load(request["vectors"]), directory, request)
-            _say({"seconds": seconds, "parameters": parameters})
+            _send({"seconds": seconds, "parameters": parameters})
         elif request["do"] == "load":
             searcher.load(directory)
-            _say({})
+            _send({})
         else:
             searcher.use(request["parameters"])
-            _say({"seconds": _search(searcher, request)})
+            _send({"seconds": _search(searcher, request)})
 
 
 def _search(searcher: Searcher, request: dict[str, Any]) -> list[float]:
@@ -64,17 +64,17 @@ def _search(searcher: Searcher, request: dict[str, Any]) -> list[float]:
     for batch in batches[:_WARM_UP_CALLS]:
         searcher.search(batch, k)
     seconds: list[float] = []
-    found = []
+    results = []
     while len(seconds) < len(batches) or sum(seconds) < request["seconds"]:
         batch = batches[len(seconds) % len(batches)]
         start = time.perf_counter()
         items = searcher.search(batch, k)
         seconds.append(time.perf_counter() - start)
-        if len(found) < len(batches):
-            found.append(items)
-    np.save(request["found"], np.concatenate(found))
+        if len(results) < len(batches):
+            results.append(items)
+    np.save(request["results"], np.concatenate(results))
     return seconds
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _send(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)

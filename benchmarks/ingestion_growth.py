@@ -1,8 +1,8 @@
 """Rows per second and peak memory of ingestion as the data grows.
 
-Each size runs in a process of its own, on the built-in bookshop (with its texts), through Beam's local runner. The
-process first ingests a few rows, so that imports and start-up count towards neither time nor memory. Time is the
-process's CPU time as well as the wall's: on a machine that others use, only the first is steady.
+Each size runs in its own process, on the built-in bookshop (with its texts), with Beam's local runner. The process
+first ingests a small dataset, so that imports and start-up count towards neither time nor memory. Both wall time and
+CPU time are measured: on a machine that others use too, only CPU time is steady.
 
 Command:  .venv/bin/python benchmarks/ingestion_growth.py [--sizes 100000 1000000]
 """
@@ -28,7 +28,7 @@ def peak_bytes() -> int:
 
 
 def measure(data: str, small_data: str) -> dict[str, float]:
-    """Ingests in this process. Returns rows, seconds (wall and CPU) and bytes beyond start-up."""
+    """Ingests in this process. Returns rows, seconds (wall and CPU) and peak bytes beyond start-up."""
     from tfx_pipeline.ingest import dataset
     from trainer.config import loader as config_loader
 
@@ -73,7 +73,7 @@ def main() -> None:
         f"{'rows':>12} {'rows/s':>10} {'rows/CPU s':>12} {'peak beyond start-up':>22} {'a million rows':>16} "
         f"{'CPU/row':>9}"
     )
-    first = None
+    smallest = None
     with tempfile.TemporaryDirectory() as scratch:
         small = write(Path(scratch, "small"), START_UP_EVENTS)
         for size in arguments.sizes:
@@ -85,11 +85,11 @@ def main() -> None:
                 sys.exit(run.stderr)
             result = json.loads(run.stdout.splitlines()[-1])
             per_row = result["cpu"] / result["rows"]
-            first = first or per_row
+            smallest = smallest or per_row
             print(
                 f"{result['rows']:>12,} {result['rows'] / result['wall']:>10,.0f} {1 / per_row:>12,.0f} "
                 f"{result['bytes'] / GIB:>18.2f} GiB {result['bytes'] / GIB / result['rows'] * 1e6:>12.2f} GiB "
-                f"{per_row / first:>8.2f}x"
+                f"{per_row / smallest:>8.2f}x"
             )
 
 

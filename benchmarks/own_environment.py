@@ -1,4 +1,4 @@
-"""A Python environment of its own for what is measured against: PyTorch and others stay out of the project's."""
+"""Separate Python environments for the libraries that the project is compared with, PyTorch for example."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TORCH = "torch==2.13.0"
 
 
 def python_with(directory: Path, *packages: str) -> str:
-    """The interpreter of an environment with numpy and `packages`, made in `directory` if it is not there.
+    """The interpreter of an environment with numpy and `packages`, created in `directory` if it is not there.
 
     Args:
-      directory: of the environment; kept, so that a second benchmark finds it.
-      packages: further requirements, as pip takes them.
+      directory: of the environment. It is not removed, so that another benchmark can use it.
+      packages: further requirements in pip's format.
     """
     python = directory / "bin" / "python"
     if not python.exists():
@@ -28,24 +28,24 @@ def python_with(directory: Path, *packages: str) -> str:
             )
         subprocess.run([interpreter, "-m", "venv", str(directory)], check=True)
     print(f"environment with {', '.join(packages)}: {directory}", file=sys.stderr, flush=True)
-    wanted, installed = {"numpy", *packages}, directory / "installed.txt"
+    required, installed = {"numpy", *packages}, directory / "installed.txt"
     present = set(installed.read_text(encoding="utf-8").split()) if installed.exists() else set()
-    if not wanted <= present:
-        install = [str(python), "-m", "pip", "install", "--quiet", *sorted(wanted)]
+    if not required <= present:
+        install = [str(python), "-m", "pip", "install", "--quiet", *sorted(required)]
         subprocess.run(install, check=True, stdout=sys.stderr)
-        installed.write_text("\n".join(sorted(wanted | present)), encoding="utf-8")
+        installed.write_text("\n".join(sorted(required | present)), encoding="utf-8")
     return str(python)
 
 
-def bare() -> dict[str, str]:
-    """This process's environment variables without those that would lead another interpreter to our packages."""
+def clean_variables() -> dict[str, str]:
+    """This process's environment variables without those by which another interpreter would import our packages."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TF_USE_LEGACY_KERAS")
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 def _runs(name: str) -> str | None:
-    """The interpreter of that name, if it starts: a version manager's stand-in may be on PATH and lead nowhere."""
-    found = shutil.which(name)
-    if found and subprocess.run([found, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
-        return found
+    """The path of the interpreter if it starts: PATH may hold a version manager's script for one that is missing."""
+    path = shutil.which(name)
+    if path and subprocess.run([path, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+        return path
     return None

@@ -1,4 +1,4 @@
-"""Datasets ready to train on, for the benchmarks: raw files through ingestion, Transform and text embeddings, once."""
+"""Prepared datasets for the benchmarks: ingested, transformed and with text embeddings, once for all benchmarks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.errors import TowersError
 from trainer.text.store.vectors import load_vectors
 
 ROOT = Path(__file__).parents[1]
-# `towers run` prepares, and also trains a model to throw away, which need not be good.
+# `towers run` prepares the data, and also trains a model, which the benchmarks do not use.
 CHEAPEST = ("retrieval.epochs=1", "ranking.enabled=false", "gates.baselines=[]")
 SPLITS = ("train", "validation", "test")
 
@@ -25,24 +25,24 @@ SPLITS = ("train", "validation", "test")
 def prepared(
     config_path: str | Path, data_dir: str | Path, out_dir: str | Path, overrides: Sequence[str] = ()
 ) -> tuple[Config, Dataset]:
-    """The configuration and the data of one set, all three splits.
+    """The configuration and the data of one dataset, all three splits.
 
-    The pipeline runs only where `out_dir` holds no finished run over the same columns, read by the same encoder; files
-    that changed since are not looked at. `out_dir` is only read after that.
+    The pipeline runs unless `out_dir` holds a finished run with the same columns and the same text encoder; changes of
+    the input files are not detected.
 
     Args:
       config_path: the dataset's YAML file.
-      data_dir: what paths in it are relative to, as for `towers run --data`.
+      data_dir: directory that its paths start from, as for `towers run --data`.
       out_dir: the run's directory.
       overrides: `"section.key=value"`, as for `towers run --set`.
 
     Raises:
-      TowersError: the pipeline failed; it has said why.
-      UsageError: the configuration does not fit.
+      TowersError: the pipeline failed, and has printed why.
+      UsageError: the configuration is invalid.
     """
     config = config_loader.load(config_path, list(overrides))
     directory = RunDirectory(out_dir)
-    if not _holds(directory, config):
+    if not _is_prepared(directory, config):
         print(f"{config.name}: preparing in {out_dir}", file=sys.stderr, flush=True)
         sets = [argument for override in (*overrides, *CHEAPEST) for argument in ("--set", override)]
         command = [str(ROOT / "towers"), "run", "--config", str(config_path), "--data", str(data_dir)]
@@ -54,7 +54,7 @@ def prepared(
 
 
 def encoding_seconds(out_dir: str | Path) -> float | None:
-    """What encoding all texts of a prepared run takes: as measured, and None if most came out of the store."""
+    """Seconds of encoding all texts of a prepared run; None if most of its texts were in the store already."""
     metadata = load_vectors(RunDirectory(out_dir).output("EmbedTexts", "texts")).metadata
     texts, encoded = metadata["texts"], metadata["encoded"]
     if texts == 0:
@@ -62,10 +62,10 @@ def encoding_seconds(out_dir: str | Path) -> float | None:
     return metadata["seconds"] * texts / encoded if encoded * 2 >= texts else None
 
 
-def _holds(directory: RunDirectory, config: Config) -> bool:
+def _is_prepared(directory: RunDirectory, config: Config) -> bool:
     try:
-        made_with = directory.finished_data_config()
+        run_config = directory.finished_data_config()
     except TowersError:
         return False
-    read = [(c.data, c.text.encoder, c.text.max_tokens) for c in (made_with, config)]
-    return read[0] == read[1]
+    inputs = [(c.data, c.text.encoder, c.text.max_tokens) for c in (run_config, config)]
+    return inputs[0] == inputs[1]

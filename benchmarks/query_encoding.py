@@ -1,14 +1,14 @@
-"""What one query costs to encode, and what was tried to make it cheaper: milliseconds of the encoder alone, from token
+"""Cost of encoding one query, as served and in variants that were tried: milliseconds of the encoder alone, from token
 ids to a vector, one text at a time.
 
 - as served: `trainer.text.bert.inference`, float32, no padding;
-- padded to 64 tokens, as graphs of one static shape are;
+- padded to 64 tokens, like graphs of one static shape;
 - KerasNLP's own layers, without padding;
-- bfloat16 products, which need AVX-512 BF16 or AMX to gain: not served, because a graph goes to any machine;
-- compiled by XLA, each length for itself, float32 and bfloat16: not served either, as the first text of each length
-  would wait for the compiler, for so many seconds as the last column says.
+- bfloat16 products: faster only with AVX-512 BF16 or AMX. Not served, because an exported graph may run on any machine;
+- compiled by XLA, each length separately, float32 and bfloat16: not served, because the first text of each length waits
+  for the compiler, as long as the last column shows.
 
-All take turns, text by text.
+The variants take turns, text by text.
 
 Command:  .venv/bin/python benchmarks/query_encoding.py
           to try it: --rounds 5 --words 3

@@ -1,8 +1,9 @@
-"""Retrieval on public data against the best figures of others, and what ranking adds: test split, full ranking, mean
-and spread over seeds.
+"""Quality of retrieval on public data, compared with the best published figures, and the gain of ranking: test split,
+full ranking, mean and standard deviation over seeds.
 
-The data is not part of this project; each configuration's head says how it is laid out below --data. A set is prepared
-once, in WORK/SET (or taken from a finished run there). Finished results are kept in --out: stop and start at will.
+The data is not part of this project; the comment at the beginning of each configuration describes its layout below
+--data. A dataset is prepared once, in WORK/SET (or taken from a finished run there). Finished results are stored in
+--out, so the benchmark can be stopped and continued.
 
 Command:  .venv/bin/python benchmarks/retrieval_quality.py --data DIR --work DIR --out quality.json
 """
@@ -18,6 +19,7 @@ import numpy as np
 from experiment import Result, Results, mean_and_spread, train_and_test
 from prepared import ROOT, encoding_seconds, prepared
 from simple_recommenders import measure, tuned_item_knn
+from verdict import verdict
 
 from trainer.config import Config
 from trainer.data.loading import Dataset
@@ -29,28 +31,30 @@ HEADINGS = ("NDCG@10", "HR@10", "cold NDCG@10", "cold HR@10", "HR@100")
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What a set should reach: metrics at least, and minutes for one seed at most, text encoding included."""
+class Target:
+    """The target of a dataset."""
 
-    minutes: float
-    least: dict[str, float]
+    max_minutes: float  # for one seed, text encoding included
+    min_metrics: dict[str, float]
 
 
-BARS = {
-    "movielens_1m": Bar(60, {"ndcg@10": 0.176, "hit_rate@10": 0.304}),
-    "amazon_beauty": Bar(20, {"ndcg@10": 0.0525, "hit_rate@10": 0.087}),
-    "amazon_reviews": Bar(5, {"ndcg@10": 0.0710, "hit_rate@10": 0.135, "cold hit_rate@10": 0.029}),
-    "douban_books": Bar(5, {"ndcg@10": 0.0340, "hit_rate@10": 0.068, "cold hit_rate@10": 0.059}),
-    "online_retail": Bar(5, {}),  # has to be above the recommenders without a model
+TARGETS = {
+    "movielens_1m": Target(60, {"ndcg@10": 0.176, "hit_rate@10": 0.304}),
+    "amazon_beauty": Target(20, {"ndcg@10": 0.0525, "hit_rate@10": 0.087}),
+    "amazon_reviews": Target(5, {"ndcg@10": 0.0710, "hit_rate@10": 0.135, "cold hit_rate@10": 0.029}),
+    "douban_books": Target(5, {"ndcg@10": 0.0340, "hit_rate@10": 0.068, "cold hit_rate@10": 0.059}),
+    "online_retail": Target(5, {}),  # should be above the recommenders without a model
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="as for `towers run`")
-    parser.add_argument("--work", required=True, type=Path, help="where sets are prepared, WORK/SET")
+    parser.add_argument("--work", required=True, type=Path, help="directory of prepared datasets, WORK/SET")
     parser.add_argument("--out", required=True, type=Path, help="JSON file of finished results")
-    parser.add_argument("--sets", nargs="+", default=list(BARS), choices=list(BARS), metavar="SET", help="all")
+    parser.add_argument(
+        "--sets", nargs="+", default=list(TARGETS), choices=list(TARGETS), metavar="SET", help="default: all"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAMLs")
     arguments = parser.parse_args()
@@ -59,12 +63,12 @@ def main() -> None:
     for name in arguments.sets:
         run = arguments.work / name
         config, dataset = prepared(ROOT / "configs" / f"{name}.yaml", arguments.data, run, arguments.set)
-        found = []
+        results_of_seeds = []
         for seed in arguments.seeds:
             seeded = config.model_copy(update={"seed": seed})
-            found.append(results.get(seeded, "retrieval", train_and_test, seeded, dataset))
+            results_of_seeds.append(results.get(seeded, "retrieval", train_and_test, seeded, dataset))
         simple = simple_figures(config, dataset, results) if name == "online_retail" else {}
-        tables.append(table(name, arguments.seeds, found, simple, encoding_seconds(run)))
+        tables.append(table(name, arguments.seeds, results_of_seeds, simple, encoding_seconds(run)))
         print(f"\n{tables[-1]}", flush=True)
     if len(tables) > 1:
         print("\n" + "=" * 100 + "\n\n" + "\n\n".join(tables))
@@ -72,7 +76,7 @@ def main() -> None:
 
 
 def simple_figures(config: Config, dataset: Dataset, results: Results) -> dict[str, Result]:
-    """Test figures of the recommenders without a model but popularity, which every evaluation has."""
+    """Test figures of recommenders without a model, except popularity, which each evaluation includes."""
     items, test = dataset.items, dataset.splits["test"]
     ranking = config.ranking.model_copy(update={"enabled": False})
     seedless = config.model_copy(update={"seed": 0, "ranking": ranking})
@@ -80,55 +84,54 @@ def simple_figures(config: Config, dataset: Dataset, results: Results) -> dict[s
     def knn() -> Result:
         return measure(config, tuned_item_knn(config, items, dataset.train, dataset.splits["validation"]), items, test)
 
-    def own() -> Result:
+    def most_frequent() -> Result:
         return measure(config, own_items(items), items, test)
 
-    makers = {"item-kNN": knn, "user's most frequent": own}
+    makers = {"item-kNN": knn, "user's most frequent": most_frequent}
     return {name: results.get(seedless, name, make) for name, make in makers.items()}
 
 
-def table(name: str, seeds: list[int], found: list[Result], simple: dict[str, Result], encoding: float | None) -> str:
-    """One set's figures, what they are held against and whether they reach it; at most 100 columns wide."""
-    bar = BARS[name]
-    means = {column: mean_and_spread([result[column] for result in found]) for column in COLUMNS}
-    users = f"{found[0]['users']:,} users, {found[0]['cold_users']:,} with a cold target"
+def table(name: str, seeds: list[int], results: list[Result], simple: dict[str, Result], encoding: float | None) -> str:
+    """The figures of one dataset, its targets and whether they are reached; at most 100 columns wide."""
+    target = TARGETS[name]
+    means = {column: mean_and_spread([result[column] for result in results]) for column in COLUMNS}
+    users = f"{results[0]['users']:,} users, {results[0]['cold_users']:,} with a cold target"
     lines = [f"{name}: {users}; seeds {', '.join(map(str, seeds))}"]
     lines.append(f"{'':<25}" + "".join(f"{heading:>15}" for heading in HEADINGS))
     lines.append(f"{'  retrieval':<25}" + "".join(f"{_figure(*means[column]):>15}" for column in COLUMNS))
-    if "recommend" in found[0]:
-        lines.append(_recommend(found))
-    for title, figures in {"popularity": found[0]["popularity"], **simple}.items():
+    if "recommend" in results[0]:
+        lines.append(_recommend(results))
+    for title, figures in {"popularity": results[0]["popularity"], **simple}.items():
         lines.append(f"  {title:<23}" + "".join(f"{_figure(figures.get(column)):>15}" for column in COLUMNS))
-    least = dict(bar.least)
+    minimum = dict(target.min_metrics)
     if simple:
-        rivals = [found[0]["popularity"], *simple.values()]
-        # Above them, not level with them.
-        least = {column: math.nextafter(max(r[column] for r in rivals), 1) for column in ("ndcg@10", "hit_rate@10")}
-    lines.append(f"{'  at least':<25}" + "".join(f"{_figure(least.get(column)):>15}" for column in COLUMNS))
-    verdicts = [_verdict(means[column][0] >= least[column]) if column in least else "" for column in COLUMNS]
-    lines.append(f"{'':<25}" + "".join(f"{verdict:>15}" for verdict in verdicts))
-    training = [result["seconds"] for result in found]
+        rivals = [results[0]["popularity"], *simple.values()]
+        # Above them, not equal to them.
+        minimum = {column: math.nextafter(max(r[column] for r in rivals), 1) for column in ("ndcg@10", "hit_rate@10")}
+    lines.append(f"{'  at least':<25}" + "".join(f"{_figure(minimum.get(column)):>15}" for column in COLUMNS))
+    verdicts = [verdict(means[column][0] >= minimum[column]) if column in minimum else "" for column in COLUMNS]
+    lines.append(f"{'':<25}" + "".join(f"{word + ' ' * 8 if word else '':>15}" for word in verdicts))
+    training = [result["seconds"] for result in results]
     longest = max(training) + (encoding or 0)
     encoded = "text encoding not measured (the store held the texts)" if encoding is None else f"{encoding:.0f} s"
-    epochs = ", ".join(f"{result['best_epoch']} of {result['epochs']}" for result in found)
-    took = f"{', '.join(f'{seconds:.0f}' for seconds in training)} s"
-    lines.append(f"  training {took}; best epoch {epochs}; {found[0]['parameters'] / 1e6:.1f} M parameters")
-    verdict = "not known" if encoding is None else _verdict(longest <= bar.minutes * 60)
-    lines.append(
-        f"  one seed, encoding ({encoded}) included: at most {longest / 60:.1f} of {bar.minutes:.0f} min: {verdict}"
-    )
+    epochs = ", ".join(f"{result['best_epoch']} of {result['epochs']}" for result in results)
+    seconds = f"{', '.join(f'{duration:.0f}' for duration in training)} s"
+    lines.append(f"  training {seconds}; best epoch {epochs}; {results[0]['parameters'] / 1e6:.1f} M parameters")
+    in_time = "not known" if encoding is None else verdict(longest <= target.max_minutes * 60)
+    minutes = f"up to {longest / 60:.1f} of {target.max_minutes:.0f} min"
+    lines.append(f"  one seed, encoding ({encoded}) included: {minutes}: {in_time}")
     return "\n".join(lines)
 
 
-def _recommend(found: list[Result]) -> str:
-    """The figures with ranking on top, and whether it won on validation, which decides if it is served."""
-    ranked = [result["recommend"] for result in found]
+def _recommend(results: list[Result]) -> str:
+    """The figures with ranking, and how often it was better on validation, which decides whether it is served."""
+    ranked = [result["recommend"] for result in results]
     cells = [_figure(*mean_and_spread([result[column] for result in ranked])) for column in COLUMNS]
     used = sum(result["used"] for result in ranked)
     before, after = np.mean([result["validation ndcg@10"] for result in ranked], axis=0)
-    verdict = f"    ranking: validation NDCG@10 {before:.4f} -> {after:.4f}, used with {used} of {len(ranked)} seeds"
+    usage = f"    ranking: validation NDCG@10 {before:.4f} -> {after:.4f}, used with {used} of {len(ranked)} seeds"
     seconds = ", ".join(f"{result['seconds']:.0f}" for result in ranked)
-    lines = [f"{'  recommend':<25}" + "".join(f"{cell:>15}" for cell in cells), f"{verdict}; {seconds} s"]
+    lines = [f"{'  recommend':<25}" + "".join(f"{cell:>15}" for cell in cells), f"{usage}; {seconds} s"]
     if all("rating" in result for result in ranked):
         error, of_mean = (np.mean([result["rating"][name] for result in ranked]) for name in RATING_ERRORS)
         loss, of_share = (np.mean([result["liked"][name] for result in ranked]) for name in LIKED_ERRORS)
@@ -143,10 +146,6 @@ def _figure(mean: float | None, spread: float | None = None) -> str:
     if mean is None:
         return ""
     return f"{mean:.4f}" + (f" ±{spread:.4f}" if spread is not None else " " * 8)
-
-
-def _verdict(reached: bool) -> str:
-    return ("reached" if reached else "MISSED") + " " * 8
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Random and mutated requests to a served recommender: none may end with INTERNAL or UNKNOWN, and memory stays flat.
+"""Random and mutated requests to a served recommender: none may end with INTERNAL or UNKNOWN, and memory may not grow.
 
-Half go over gRPC, half over REST; every hundredth time bytes come that are no request at all. The same seed sends the
-same requests. Memory is that of the server's process, after a tenth of the requests and after the last.
+Half are sent over gRPC, half over REST; one in a hundred is random bytes. The same seed sends the same requests. Memory
+of the server's process is compared after a tenth of the requests and after the last.
 
 Command:  .venv/bin/python benchmarks/serving_fuzz.py --requests 20000 --model RUN/serving/recommender
           to try it: --items 500 --requests 300 --largest-text 10000 --largest-batch 100
@@ -16,9 +16,10 @@ import time
 
 from serving_model import NAME, add_model_arguments, base_path_of, description, machine, measured_model
 from tests_package import use_tests
+from verdict import verdict
 
-MOST_GROWTH = 1.1
-_SHOWN = 10
+MAX_GROWTH = 1.1
+_MAX_EXAMPLES = 10
 
 
 def main() -> None:
@@ -54,33 +55,29 @@ def main() -> None:
             fuzzer = Fuzzer(NAME, signatures, arguments.seed, arguments.largest_text, arguments.largest_batch)
             process = psutil.Process(server.pid)
             memory = []
-            began = time.monotonic()
+            start = time.monotonic()
             tenth = max(1, arguments.requests // 10)
             for first in range(0, arguments.requests, tenth):
                 target.fuzz(fuzzer, min(tenth, arguments.requests - first))
                 memory.append(process.memory_info().rss / 2**20)
                 sent = min(first + tenth, arguments.requests)
                 print(f"{sent:,} requests, {memory[-1]:,.0f} MiB", file=sys.stderr, flush=True)
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - start
             alive = server.returncode is None and bool(client.status())
 
     print(f"{arguments.requests:,} requests in {seconds:.0f} s:")
     for outcome, count in target.outcomes.most_common():
         print(f"  {outcome:<24}{count:>8,}")
     growth = memory[-1] / memory[0]
-    print(f"\nanswered or refused with a clear message: {len(target.wrong)} not: {_verdict(not target.wrong)}")
-    for call, answer in target.wrong[:_SHOWN]:
+    print(f"\nneither answered nor refused with a clear message: {len(target.wrong)}: {verdict(not target.wrong)}")
+    for call, answer in target.wrong[:_MAX_EXAMPLES]:
         print(f"  {call!r:.300}\n    {answer:.300}")
-    print(f"the server answers afterwards: {_verdict(alive)}")
+    print(f"the server answers afterwards: {verdict(alive)}")
     print(
         f"memory after a tenth {memory[0]:,.0f} MiB, after all {memory[-1]:,.0f} MiB: {growth:.2f}x of at most "
-        f"{MOST_GROWTH}x: {_verdict(growth <= MOST_GROWTH)}"
+        f"{MAX_GROWTH}x: {verdict(growth <= MAX_GROWTH)}"
     )
     print(machine())
-
-
-def _verdict(reached: bool) -> str:
-    return "reached" if reached else "MISSED"
 
 
 if __name__ == "__main__":

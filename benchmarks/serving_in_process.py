@@ -1,4 +1,4 @@
-"""A served model in this process: what the server calls after it has read a request, NumPy arrays in and out."""
+"""A served model in this process: the same calls as the server makes for a request, with NumPy arrays in and out."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class InProcess:
     """The model loaded as the server loads it.
 
     Args:
-        directory: of the version.
-        config: of its session; None for the server's.
-        text_cache_mib: as the server's flag; 0 for no cache of texts.
+        directory: directory of the version.
+        config: configuration of its session; None for the server's.
+        text_cache_mib: as the server's flag; 0 = no cache of texts.
     """
 
     def __init__(self, directory: Path, config: ConfigProto | None = None, text_cache_mib: int = 0) -> None:
@@ -43,13 +43,13 @@ class InProcess:
             self._servable.text_reuse = TextReuse.from_metadata(self._servable, directory, cache)
 
     def warm_up(self) -> int:
-        """Answers the requests that the model was exported with, and returns how many they were."""
+        """Answers the warm-up requests in the export. Returns their number."""
         from serving.server.runtime.warm_up_replay import replay_warm_up
 
         return replay_warm_up(self._servable, self._directory)
 
     def metadata(self) -> ModelMetadata:
-        """As a client's."""
+        """As `PredictionClient.metadata`."""
         from serving.client.metadata import parse_metadata
         from serving.wire.api import METADATA_FIELD
         from serving.wire.protos import wire_pb2
@@ -59,7 +59,7 @@ class InProcess:
         return parse_metadata(response)
 
     def calls(self, key: str) -> Callable[[Mapping], list]:
-        """What answers a request to a signature."""
+        """The function that answers requests to a signature."""
         from serving.server.runtime.predict import run
 
         signature = self._servable.signatures[key]
@@ -71,7 +71,7 @@ class InProcess:
         return call
 
     def predict(self, key: str, request: Mapping) -> dict[str, np.ndarray]:
-        """As a client's."""
+        """As `PredictionClient.predict`."""
         return dict(zip(self._servable.signatures[key].outputs, self.calls(key)(request), strict=True))
 
     def close(self) -> None:

@@ -1,14 +1,14 @@
-"""Latency and throughput of a served recommender: over the wire, and beside it the same computation in this process.
+"""Latency and throughput of a served recommender: over the wire, and the same computation in this process.
 
-The embedded server runs in a process of its own on a free port of 127.0.0.1; each client is a process with a
-connection of its own and calls one call after the other, by `serving.client.PredictionClient`: NumPy arrays in and out.
-In-process are as many threads, which call what the server calls after it has read a request:
-`serving.server.runtime.predict.run`, NumPy arrays in and out. Both sides of a line take turns, as do the lengths of
-a query, so that a noisy machine is noisy for all of them. Every call has texts of its own, so that the cache of texts,
-which both have, does not answer. The foot also tells what gRPC for Python adds by itself on this machine, to a handler
-that computes as long as the quickest line and does nothing else: the floor.
+The embedded server runs in its own process on a free port of 127.0.0.1. Each client is a process with its own
+connection, which calls `serving.client.PredictionClient`, one call after the other: NumPy arrays in and out.
+In-process, as many threads call the function that the server calls for a request,
+`serving.server.runtime.predict.run`: NumPy arrays in and out. Both sides of a line take turns, and so do the lengths of
+queries, so that noise of the machine affects all of them alike. All texts differ, so that the cache of texts, which
+both sides have, does not answer. The last lines also show the overhead of gRPC for Python alone on this machine, with a
+handler that computes as long as the fastest line: no server on this library can add less.
 
-The machine should be quiet; the head and the foot tell its load.
+The machine should be idle; the first and the last line show its load.
 
 Command:  .venv/bin/python benchmarks/serving_latency.py --model RUN/serving/recommender
           to try it: --items 1000 --seconds 0.5 --rounds 1 --clients 1 2
@@ -29,17 +29,18 @@ from serving_in_process import InProcess
 from serving_load import Calls, Clients, call_repeatedly
 from serving_model import NAME, add_model_arguments, base_path_of, description, machine, measured_model
 from serving_requests import Recipe, Texts, known_items
+from verdict import verdict
 
 SIGNATURES = ("retrieve", "rank", "recommend")
-MOST_ADDED = 0.7  # milliseconds at p50 with one client
-LEAST_FASTER = 2.0  # a short query against one of LONG_QUERY tokens
+MAX_ADDED = 0.7  # milliseconds at p50 with one client
+MIN_SPEED_UP = 2.0  # of a short query, relative to one of LONG_QUERY tokens
 LONG_QUERY = 64
 _WARM_UP_SECONDS = 0.5
 _HEADING = f"{'':<24}{'clients':>7}{'p50':>8}{'p95':>7}{'p99':>7}{'calls/s':>8}"
 
 
 class Measurement:
-    """Both sides, with what they are asked."""
+    """Calls of both sides, over the wire and in this process."""
 
     def __init__(self, clients: Clients, model: InProcess, requests: int) -> None:
         self._clients = clients
@@ -48,7 +49,7 @@ class Measurement:
         self._seed = 0
 
     def both(self, key: str, recipe: Recipe, clients: int, seconds: float, rounds: int) -> tuple[Calls, Calls]:
-        """Calls over the wire, and in this process."""
+        """(calls over the wire, calls in this process)"""
         wire, here = Calls(), Calls()
         for _ in range(rounds):
             self._seed += 1
@@ -61,7 +62,8 @@ class Measurement:
         return wire, here
 
     def _each(self, callers: int) -> int:
-        return -(-self._requests // callers)  # they take turns at two processors: more are not asked in the time
+        # Callers share the processors, so each needs only its share of the requests.
+        return -(-self._requests // callers)
 
     def _in_process(self, key: str, recipe: Recipe, threads: int, seconds: float) -> Calls:
         call = self._model.calls(key)
@@ -81,11 +83,11 @@ def main() -> None:
     add_model_arguments(parser)
     add = parser.add_argument
     add("--clients", type=int, nargs="+", default=[1, 4, 16])
-    add("--seconds", type=float, default=10.0, help="a cell takes on each of its sides")
-    add("--rounds", type=int, default=3, help="in so many turns")
+    add("--seconds", type=float, default=10.0, help="of a cell, on each of its sides")
+    add("--rounds", type=int, default=3, help="number of turns of each side")
     add("--events", type=int, default=8, help="in a history")
     add("--words", type=int, default=16, help="in a text")
-    add("--requests", type=int, default=500, help="different ones the clients have in a turn")
+    add("--requests", type=int, default=500, help="number of different requests in a turn")
     add("--filter", default="", help="only the lines whose names match this regular expression: 'recommend|words'")
     add("--server-flags", default="", help="further flags of the server, as one argument")
     arguments = parser.parse_args()
@@ -114,46 +116,45 @@ def main() -> None:
             items = known_items(client, "retrieve")
             measurement = Measurement(clients, model, arguments.requests)
 
-            def recipe(key: str, of: Texts) -> Recipe:
-                return Recipe(signatures[key], of, items, arguments.events, len(items))
+            def recipe(key: str, text: Texts) -> Recipe:
+                return Recipe(signatures[key], text, items, arguments.events, len(items))
 
-            def wanted(name: str) -> bool:
+            def selected(name: str) -> bool:
                 return re.search(arguments.filter, name) is not None
 
-            added, quickest = _main_table(arguments, measurement, signatures, texts, recipe, wanted)
-            faster = _query_table(arguments, measurement, signatures, recipe, wanted)
+            added, fastest = _main_table(arguments, measurement, signatures, texts, recipe, selected)
+            speed_ups = _query_table(arguments, measurement, signatures, recipe, selected)
     print(f"\n{machine()}")
     if added:
         worst = max(added, key=lambda name: added[name])
         print(
             f"the wire adds at most {added[worst]:.2f} ms at p50 with one client ({worst}); "
-            f"allowed {MOST_ADDED}: {_verdict(added[worst] <= MOST_ADDED)}"
+            f"at most {MAX_ADDED}: {verdict(added[worst] <= MAX_ADDED)}"
         )
-        empty, busy = added_milliseconds(0.0), added_milliseconds(quickest / 1000)
+        empty, busy = added_milliseconds(0.0), added_milliseconds(fastest / 1000)
+        print(f"gRPC for Python alone adds {empty:.2f} ms to nothing, {busy:.2f} ms to {fastest:.1f} ms of computing")
+    if speed_ups:
+        lowest = min(speed_ups, key=lambda name: speed_ups[name])
         print(
-            f"gRPC for Python by itself adds {empty:.2f} ms to nothing, {busy:.2f} ms to {quickest:.1f} ms of computing"
-        )
-    if faster:
-        least = min(faster, key=lambda name: faster[name])
-        print(
-            f"queries of up to 8 words at least {faster[least]:.2f}x faster than {LONG_QUERY} tokens ({least}); "
-            f"wanted {LEAST_FASTER:g}x: {_verdict(faster[least] >= LEAST_FASTER)}"
+            f"queries of up to 8 words at least {speed_ups[lowest]:.2f}x faster than {LONG_QUERY} tokens ({lowest}); "
+            f"at least {MIN_SPEED_UP:g}x: {verdict(speed_ups[lowest] >= MIN_SPEED_UP)}"
         )
 
 
-def _main_table(arguments, measurement, signatures, texts, recipe, wanted) -> tuple[dict[str, float], float]:
-    """Prints it; returns by line what the wire adds at p50 with one client, and the quickest line in-process, both in
-    milliseconds.
+def _main_table(arguments, measurement, signatures, texts, recipe, selected) -> tuple[dict[str, float], float]:
+    """Prints the main table.
+
+    Returns: by line, the milliseconds that the wire adds at p50 with one client; those of the fastest line in-process.
     """
     print(
         f"{'milliseconds':<31}{'over the wire':>22}{'':>8}{'in-process':>22}{'':>8}{'wire -':>8}{'wire /':>7}".rstrip()
     )
     print(f"{_HEADING}{'p50':>8}{'p95':>7}{'p99':>7}{'calls/s':>8}{'in-pr.':>8}{'in-pr.':>7}")
-    added, quickest = {}, float("inf")
+    added, fastest = {}, float("inf")
     for key in SIGNATURES:
         for text in texts:
             name = f"{key}, {text.name}"
-            if not wanted(name):
+            if not selected(name):
                 continue
             problem = _problem(key, text, signatures)
             if problem:
@@ -164,25 +165,25 @@ def _main_table(arguments, measurement, signatures, texts, recipe, wanted) -> tu
                 difference = wire.milliseconds(50) - here.milliseconds(50)
                 if clients == 1:
                     added[name] = difference
-                    quickest = min(quickest, here.milliseconds(50))
+                    fastest = min(fastest, here.milliseconds(50))
                 ratio = wire.milliseconds(50) / here.milliseconds(50)
                 head = name if clients == arguments.clients[0] else ""
                 print(f"{head:<24}{clients:>7}{_cells(wire)}{_cells(here)}{difference:>8.2f}{ratio:>6.2f}x", flush=True)
-    return added, quickest
+    return added, fastest
 
 
-def _query_table(arguments, measurement, signatures, recipe, wanted) -> dict[str, float]:
-    """Prints it; returns by line how many times faster a short query is than a long one."""
+def _query_table(arguments, measurement, signatures, recipe, selected) -> dict[str, float]:
+    """Prints the table of query lengths. Returns, by line, the speed-up of a short query over a long one."""
     lengths = (
         Texts("3 words", query=3),
         Texts("8 words", query=8),
         Texts(f"{LONG_QUERY} tokens", query=LONG_QUERY - 2),  # [CLS] and [SEP] make it full
     )
-    keys = [key for key in ("encode_text", "retrieve") if any(wanted(f"{key}, {text.name}") for text in lengths)]
+    keys = [key for key in ("encode_text", "retrieve") if any(selected(f"{key}, {text.name}") for text in lengths)]
     if keys:
-        print(f"\nqueries by their length: those of {LONG_QUERY} tokens cost what padding to {LONG_QUERY} costs")
+        print(f"\nqueries by length: one of {LONG_QUERY} tokens costs as much as any query padded to {LONG_QUERY}")
         print(f"{_HEADING}{'p50':>8}{'p95':>7}{'p99':>7}{'calls/s':>8}{'faster':>8}{'(in-pr.)':>9}")
-    faster = {}
+    speed_ups = {}
     for key in keys:
         names = [f"{key}, {text.name}" for text in lengths]
         problem = _problem(key, lengths[0], signatures)
@@ -192,17 +193,17 @@ def _query_table(arguments, measurement, signatures, recipe, wanted) -> dict[str
         sides = [[Calls(), Calls()] for _ in lengths]
         for _ in range(arguments.rounds):
             for side, text in zip(sides, lengths, strict=True):
-                found = measurement.both(key, recipe(key, text), 1, arguments.seconds / arguments.rounds, 1)
-                side[:] = [before.then(calls) for before, calls in zip(side, found, strict=True)]
+                both = measurement.both(key, recipe(key, text), 1, arguments.seconds / arguments.rounds, 1)
+                side[:] = [before.then(calls) for before, calls in zip(side, both, strict=True)]
         longest = sides[-1]
         for name, (wire, here) in zip(names, sides, strict=True):
             ratios = [
                 long.milliseconds(50) / side.milliseconds(50) for long, side in zip(longest, (wire, here), strict=True)
             ]
             if wire is not longest[0] and key == "encode_text":
-                faster[name] = ratios[0]
+                speed_ups[name] = ratios[0]
             print(f"{name:<24}{1:>7}{_cells(wire)}{_cells(here)}{ratios[0]:>7.2f}x{ratios[1]:>8.2f}x", flush=True)
-    return faster
+    return speed_ups
 
 
 def _problem(key: str, texts: Texts, signatures: Mapping) -> str:
@@ -215,10 +216,6 @@ def _problem(key: str, texts: Texts, signatures: Mapping) -> str:
 def _cells(calls: Calls) -> str:
     p50, p95, p99 = (calls.milliseconds(percentile) for percentile in (50, 95, 99))
     return f"{p50:>8.2f}{p95:>7.1f}{p99:>7.1f}{calls.rate:>8,.0f}"
-
-
-def _verdict(reached: bool) -> str:
-    return "reached" if reached else "MISSED"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Clients in processes of their own, each with a connection of its own, that call a server one call after the other."""
+"""Clients that call a server, one call after the other, each in its own process with its own connection."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TIMEOUT = 30.0  # seconds; a call without an answer by then is lost
 
 @dataclass
 class Calls:
-    """What came of calls.
+    """Results of calls.
 
     Attributes:
-        seconds: of each call that was answered.
-        failures: of the others, by status code.
-        example: one failure's message.
-        elapsed: seconds in which they were made.
+        seconds: duration of each answered call.
+        failures: number of other calls by status code.
+        example: the message of one failure.
+        elapsed: seconds in which the calls were made.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -38,11 +38,11 @@ class Calls:
     elapsed: float = 0.0
 
     def then(self, later: Calls) -> Calls:
-        """These and calls that were made after them."""
+        """The sum of these and calls that were made after them."""
         return Calls(*self._both(later), self.elapsed + later.elapsed)
 
     def beside(self, other: Calls) -> Calls:
-        """These and calls that were made at the same time."""
+        """The sum of these and calls that were made at the same time."""
         return Calls(*self._both(other), max(self.elapsed, other.elapsed))
 
     def _both(self, other: Calls) -> tuple[list[float], Counter[str], str]:
@@ -53,20 +53,20 @@ class Calls:
 
     @property
     def rate(self) -> float:
-        """Answered calls a second."""
+        """Answered calls per second."""
         return len(self.seconds) / self.elapsed if self.elapsed else 0.0
 
 
 class Clients:
-    """Use it as a context manager; leaving it ends the processes.
+    """A context manager; leaving it ends the processes.
 
     Args:
-        count: of the processes.
-        address: of the server's gRPC port.
+        count: number of processes.
+        address: address of the server's gRPC port.
     """
 
     def __init__(self, count: int, address: str) -> None:
-        spawn = multiprocessing.get_context("spawn")  # a fork would take TensorFlow's threads for running
+        spawn = multiprocessing.get_context("spawn")  # a forked process would lack TensorFlow's threads
         self._stop = spawn.Event()
         self._pipes: list[Connection] = []
         self._processes = []
@@ -79,16 +79,16 @@ class Clients:
         self._ask(count, "ready")
 
     def prepare(self, count: int, signature: str, recipe: Recipe, requests: int, seed: int) -> None:
-        """Has each of `count` clients make requests of its own, to call with from now on."""
+        """Makes different requests for each of `count` clients, which they send from now on."""
         self._ask(count, "prepare", signature, recipe, requests, seed)
 
     def call(self, count: int, seconds: float) -> Calls:
-        """`count` clients call for so many seconds."""
+        """Lets `count` clients call for so many seconds."""
         self.start(count, seconds)
         return self.collect(count)
 
     def start(self, count: int, seconds: float, pause: float = 0.0) -> None:
-        """`count` clients begin to call, until `stop` or for so many seconds; each pauses after a call."""
+        """Lets `count` clients call until `stop` or for so many seconds; each pauses after a call."""
         self._stop.clear()
         for pipe in self._pipes[:count]:
             pipe.send(("call", seconds, pause))
@@ -97,7 +97,7 @@ class Clients:
         self._stop.set()
 
     def collect(self, count: int) -> Calls:
-        """What came of the calls since `start`, once all have ended."""
+        """Waits for all clients. Returns the results of the calls since `start`."""
         total = Calls()
         for pipe in self._pipes[:count]:
             total = total.beside(pipe.recv())
@@ -123,16 +123,16 @@ class Clients:
 
 
 def call_repeatedly(call, requests: Iterable, seconds: float, pause: float = 0.0, stop: Event | None = None) -> Calls:
-    """Calls with one request after the other for so many seconds, or until `stop` is set; pauses after each call."""
+    """Sends one request after the other for so many seconds, or until `stop` is set; pauses after each call."""
     from serving.wire.errors import ServingError
 
     calls = Calls()
-    began = time.perf_counter()
+    start = time.perf_counter()
     while True:
         for request in requests:
             before = time.perf_counter()
-            if before - began >= seconds or (stop is not None and stop.is_set()):
-                calls.elapsed = before - began
+            if before - start >= seconds or (stop is not None and stop.is_set()):
+                calls.elapsed = before - start
                 return calls
             try:
                 call(request)
@@ -169,7 +169,7 @@ def _client(pipe: Connection, stop: Event, address: str, number: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """A client that was told to call until it is stopped would go on for ever where the benchmark was killed."""
+    """Ends this process with the benchmark: a client that calls until `stop` would otherwise never end."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

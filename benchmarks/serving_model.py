@@ -1,4 +1,4 @@
-"""The model that serving is measured with: an exported one, or one with random weights of a chosen size."""
+"""The model for measuring serving: an exported one, or one with random weights of a chosen size."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from tests_package import use_tests
 from serving.model_files import METADATA
 
 NAME = "recommender"
-NO_TEXT_CACHE = "--text_cache_mib=0"  # where a client's requests come round again, and should cost the same again
+NO_TEXT_CACHE = "--text_cache_mib=0"  # for clients that send requests repeatedly, which should not get cheaper
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=Path, help="an exported model, RUN/serving/recommender or a version in it (default: see below)")
-    add("--items", type=int, default=20_000, help="without --model: one with random weights and so many items")
-    add("--dim", type=int, default=64, help="and item vectors of this width")
-    add("--k", type=int, default=20, help="and so many items in an answer")
-    add("--candidates", type=int, default=100, help="out of so many that are ranked")
+    add("--items", type=int, default=20_000, help="without --model: number of items of a model with random weights")
+    add("--dim", type=int, default=64, help="without --model: width of item vectors")
+    add("--k", type=int, default=20, help="without --model: number of items in an answer")
+    add("--candidates", type=int, default=100, help="without --model: number of items that are ranked")
     add("--index", choices=("brute_force", "scann"), default="brute_force")
     add("--encoder", default="all-MiniLM-L6-v2", help="of texts, as for text.encoder in a configuration")
 
 
 @contextmanager
 def measured_model(arguments: argparse.Namespace) -> Iterator[Path]:
-    """The version directory to serve. One that is made is deleted at the end.
+    """The version directory to serve. A model made here is deleted at the end.
 
-    From here on SIGTERM ends the benchmark as Ctrl-C does: with what it started.
+    From here on, SIGTERM ends the benchmark as Ctrl-C does, together with the processes that it started.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.model is not None:
@@ -59,20 +59,20 @@ def add_version(base_path: Path, version: int, version_directory: Path) -> None:
 
 
 def description(version_directory: Path) -> str:
-    """One line on an export."""
+    """One line that describes an export."""
     try:
-        said = json.loads((version_directory / METADATA).read_text(encoding="utf-8"))
+        metadata = json.loads((version_directory / METADATA).read_text(encoding="utf-8"))
     except OSError:
         return str(version_directory)
-    encoder = said["encoder"]["name"] if said["encoder"] else "no texts"
+    encoder = metadata["encoder"]["name"] if metadata["encoder"] else "no texts"
     return (
-        f"{said['items']:,} items, {said['config']['model']['dim']}-d, index {said['index']['kind']}, "
-        f"{'ranking' if said['ranking'] else 'no ranking'}, k {said['config']['serving']['k']}, {encoder}"
+        f"{metadata['items']:,} items, {metadata['config']['model']['dim']}-d, index {metadata['index']['kind']}, "
+        f"{'ranking' if metadata['ranking'] else 'no ranking'}, k {metadata['config']['serving']['k']}, {encoder}"
     )
 
 
 def machine() -> str:
-    """One line on the machine and on what else it does: other work makes every figure worse."""
+    """One line that describes the machine and its load, which makes all figures worse."""
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     return f"{os.cpu_count()} processors, load average {load}, nice {os.nice(0)}"
 
@@ -87,7 +87,7 @@ def _version_directory(directory: Path) -> Path:
 
 
 def _make(arguments: argparse.Namespace, directory: Path) -> Path:
-    use_tests()  # they export without training
+    use_tests()  # their helpers export models without training
     from serving.export import exporter
     from tests.serving import exported
     from trainer.config import Config

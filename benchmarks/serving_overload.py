@@ -1,14 +1,13 @@
-"""A server that is asked for more than it can answer: what it refuses and how quickly, how late its answers are, and
-how soon it is as before.
+"""Overload of a server: how many calls it refuses and how fast, how late its answers are, and how soon it recovers.
 
-First the capacity is measured, with clients that each wait for their answers. Then calls come at given rates whether
-others were answered or not (Poisson): a tenth of the capacity, which is unloaded; half of it; a multiple of it, the
-overload; and half of it again. The server has recovered after the last half second of that end in which a call failed
-or the median was more than twice that of the half load before. What it lets in is set by its flags --grpc_max_threads
-and --max_waiting_calls.
+First the capacity is measured, with clients that each wait for their answers. Then calls are sent at fixed rates,
+whether or not others have been answered (a Poisson process): a tenth of the capacity (unloaded); half of it; a multiple
+of it (overload); and half of it again. The server has recovered after the last half second of this phase in which a
+call failed or the median was more than twice that of the first half load. The server's flags --grpc_max_threads and
+--max_waiting_calls limit the calls that it admits.
 
-The load comes from processes of this machine: with calls that cost the server little, they take its time. The table
-tells the rate that was really offered.
+The calls are sent by processes on this machine. If calls cost the server little, these processes take a large share of
+the processors. The table shows the rates at which calls were really sent.
 
 Command:  .venv/bin/python benchmarks/serving_overload.py --model RUN/serving/recommender
           to try it: --items 1000 --seconds 4 --calm 3
@@ -30,25 +29,31 @@ import numpy as np
 from serving_load import Clients
 from serving_model import NAME, NO_TEXT_CACHE, add_model_arguments, base_path_of, description, machine, measured_model
 from serving_requests import Recipe, Request, Texts, add_request_arguments, known_items
+from verdict import verdict
 
 REFUSALS = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
-MOST_SLOWER = 5.0  # p99 of answers under overload, against unloaded
-LONGEST_RECOVERY = 5.0  # seconds
+MAX_SLOW_DOWN = 5.0  # p99 of answers under overload, relative to unloaded
+MAX_RECOVERY = 5.0  # seconds
 _REQUESTS = 500
 _TIMEOUT = 10.0  # seconds of a call
 _WINDOW = 0.5  # seconds
 
 
 class Phase(NamedTuple):
+    """A time in which calls are sent at one rate."""
+
     name: str
-    rate: float  # calls a second
+    rate: float  # calls per second
     seconds: float
 
 
-class Ended(NamedTuple):
-    """A call: when it was to be sent, in seconds from the phase's start, how long it took from then on, and its status.
+class CallResult(NamedTuple):
+    """The result of one call.
 
-    From when it was due and not from when it was sent: a sender that is late must not hide how late the answers are.
+    Attributes:
+        due: time at which it should be sent, in seconds from the phase's start.
+        seconds: duration, from `due` on: answers may not look faster because the sender is late.
+        code: its status.
     """
 
     due: float
@@ -60,10 +65,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_arguments(parser)
     add = parser.add_argument
-    add("--seconds", type=float, default=60.0, help="of overload")
-    add("--calm", type=float, default=20.0, help="seconds of each of the other phases")
-    add("--factor", type=float, default=3.0, help="overload, in capacities")
-    add("--processes", type=int, default=2, help="that send calls")
+    add("--seconds", type=float, default=60.0, help="duration of the overload")
+    add("--calm", type=float, default=20.0, help="duration of each of the other phases")
+    add("--factor", type=float, default=3.0, help="rate of the overload, in capacities")
+    add("--processes", type=int, default=2, help="number of processes that send calls")
     add_request_arguments(parser)
     add("--server-flags", default="", help="further flags of the server, as one argument")
     arguments = parser.parse_args()
@@ -94,86 +99,90 @@ def main() -> None:
                 Phase("overload", capacity * arguments.factor, arguments.seconds),
                 Phase("half load again", half, arguments.calm),
             ]
-            ended = _offer(server.address, arguments, recipe, phases)
+            results = _send_phases(server.address, arguments, recipe, phases)
     heading = "".join(f"{title:>9}" for title in ("sent/s", "OK/s", "p50", "p99", "refused", "p50", "p99"))
     print(f"{'':<18}{heading}  other")
-    for phase, calls in zip(phases, ended, strict=True):
+    for phase, calls in zip(phases, results, strict=True):
         print(_line(phase, calls))
     print()
-    _judge(*ended)
+    _print_targets(*results)
     print(machine())
 
 
-def _judge(unloaded: list[Ended], before: list[Ended], overload: list[Ended], after: list[Ended]) -> None:
+def _print_targets(
+    unloaded: list[CallResult], before: list[CallResult], overload: list[CallResult], after: list[CallResult]
+) -> None:
     others = sum(call.code not in {"OK", *REFUSALS} for call in overload)
-    print(f"answered or refused, and nothing else: {others} others: {_verdict(others == 0)}")
-    slower = _milliseconds(overload, {"OK"}, 99) / _milliseconds(unloaded, {"OK"}, 99)
-    print(f"p99 of answers {slower:.1f}x unloaded, at most {MOST_SLOWER:g}x: {_verdict(slower < MOST_SLOWER)}")
+    print(f"neither answered nor refused: {others}: {verdict(others == 0)}")
+    slow_down = _milliseconds(overload, {"OK"}, 99) / _milliseconds(unloaded, {"OK"}, 99)
+    print(f"p99 of answers {slow_down:.1f}x unloaded, at most {MAX_SLOW_DOWN:g}x: {verdict(slow_down < MAX_SLOW_DOWN)}")
     seconds = _recovery(before, after)
-    print(f"recovered after {seconds:.1f} s, at most {LONGEST_RECOVERY:g} s: {_verdict(seconds <= LONGEST_RECOVERY)}")
+    print(f"recovered after {seconds:.1f} s, at most {MAX_RECOVERY:g} s: {verdict(seconds <= MAX_RECOVERY)}")
     last = max((call.due for call in after if call.code != "OK"), default=0.0)
     print(f"  the last call that failed was due after {last:.1f} s")
-    print(f"  by the same rule the half load before was as usual after {_recovery(before, before):.1f} s, by itself")
+    print(f"  for comparison, the first half load by the same rule: {_recovery(before, before):.1f} s")
 
 
-def _recovery(before: list[Ended], after: list[Ended]) -> float:
-    """Seconds until the last window that is not as before."""
-    usual = _milliseconds(before, {"OK"}, 50)
-    worst = 0.0
+def _recovery(before: list[CallResult], after: list[CallResult]) -> float:
+    """Seconds from the beginning of `after` to the end of its last window that differs from `before`."""
+    median = _milliseconds(before, {"OK"}, 50)
+    recovery = 0.0
     for number in range(int(max(call.due for call in after) / _WINDOW) + 1):
         window = [call for call in after if number <= call.due / _WINDOW < number + 1]
         failed = any(call.code != "OK" for call in window)
-        if failed or (window and _milliseconds(window, {"OK"}, 50) > 2 * usual):
-            worst = (number + 1) * _WINDOW
-    return worst
+        if failed or (window and _milliseconds(window, {"OK"}, 50) > 2 * median):
+            recovery = (number + 1) * _WINDOW
+    return recovery
 
 
-def _offer(address: str, arguments: argparse.Namespace, recipe: Recipe, phases: list[Phase]) -> list[list[Ended]]:
-    """Sends the calls of one phase after the other; what came of each phase's."""
+def _send_phases(
+    address: str, arguments: argparse.Namespace, recipe: Recipe, phases: list[Phase]
+) -> list[list[CallResult]]:
+    """Sends the calls of one phase after the other. Returns the results of each phase."""
     spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(arguments.processes, _take, (spawn.Barrier(arguments.processes),)) as pool:
+    with spawn.Pool(arguments.processes, _set_barrier, (spawn.Barrier(arguments.processes),)) as pool:
         shares = [phase._replace(rate=phase.rate / arguments.processes) for phase in phases]
         tasks = [(address, arguments.signature, recipe, shares, seed) for seed in range(1, arguments.processes + 1)]
-        ended = [call for calls in pool.starmap(_send, tasks, chunksize=1) for call in calls]
-    found = []
+        calls = [call for calls in pool.starmap(_send, tasks, chunksize=1) for call in calls]
+    results = []
     start = 0.0
     for phase in phases:
-        within = [call for call in ended if start <= call.due < start + phase.seconds]
-        found.append([call._replace(due=call.due - start) for call in within])
+        within = [call for call in calls if start <= call.due < start + phase.seconds]
+        results.append([call._replace(due=call.due - start) for call in within])
         start += phase.seconds
-    return found
+    return results
 
 
-def _line(phase: Phase, ended: Sequence[Ended]) -> str:
-    codes = Counter(call.code for call in ended)
+def _line(phase: Phase, calls: Sequence[CallResult]) -> str:
+    codes = Counter(call.code for call in calls)
     refused = sum(codes[code] for code in REFUSALS)
     others = ", ".join(f"{count} {code}" for code, count in codes.items() if code not in {"OK", *REFUSALS})
     return (
-        f"{phase.name:<18}{len(ended) / phase.seconds:>9,.0f}{codes['OK'] / phase.seconds:>9,.0f}"
-        f"{_cells(ended, {'OK'})}{refused:>9,}{_cells(ended, REFUSALS)}  {others or '-'}"
+        f"{phase.name:<18}{len(calls) / phase.seconds:>9,.0f}{codes['OK'] / phase.seconds:>9,.0f}"
+        f"{_cells(calls, {'OK'})}{refused:>9,}{_cells(calls, REFUSALS)}  {others or '-'}"
     )
 
 
-def _cells(ended: Sequence[Ended], codes: set[str]) -> str:
-    if not any(call.code in codes for call in ended):
+def _cells(calls: Sequence[CallResult], codes: set[str]) -> str:
+    if not any(call.code in codes for call in calls):
         return f"{'-':>9}{'-':>9}"
-    return "".join(f"{_milliseconds(ended, codes, percentile):>6.1f} ms" for percentile in (50, 99))
+    return "".join(f"{_milliseconds(calls, codes, percentile):>6.1f} ms" for percentile in (50, 99))
 
 
-def _milliseconds(ended: Sequence[Ended], codes: set[str], percentile: float) -> float:
-    seconds = [call.seconds for call in ended if call.code in codes]
+def _milliseconds(calls: Sequence[CallResult], codes: set[str], percentile: float) -> float:
+    seconds = [call.seconds for call in calls if call.code in codes]
     return 1000 * float(np.percentile(seconds, percentile)) if seconds else float("nan")
 
 
-_start = None  # in a process that sends calls: all of them begin together
+_barrier = None  # of the processes that send calls, so that they start together
 
 
-def _take(start) -> None:
-    global _start
-    _start = start
+def _set_barrier(barrier) -> None:
+    global _barrier
+    _barrier = barrier
 
 
-def _send(address: str, signature: str, recipe: Recipe, phases: Sequence[Phase], seed: int) -> list[Ended]:
+def _send(address: str, signature: str, recipe: Recipe, phases: Sequence[Phase], seed: int) -> list[CallResult]:
     bodies = [_body(signature, request) for request in recipe.make(_REQUESTS, seed)]
     random = np.random.default_rng(seed)
     times: list[float] = []
@@ -181,14 +190,14 @@ def _send(address: str, signature: str, recipe: Recipe, phases: Sequence[Phase],
     for _, rate, seconds in phases:
         times += (start + np.sort(random.uniform(0, seconds, random.poisson(rate * seconds)))).tolist()
         start += seconds
-    _start.wait()
+    _barrier.wait()
     return asyncio.run(_send_at(address, bodies, times))
 
 
-async def _send_at(address: str, bodies: Sequence[bytes], times: Sequence[float]) -> list[Ended]:
+async def _send_at(address: str, bodies: Sequence[bytes], times: Sequence[float]) -> list[CallResult]:
     import grpc
 
-    ended: list[Ended] = []
+    results: list[CallResult] = []
     async with grpc.aio.insecure_channel(address) as channel:
         method = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
 
@@ -198,20 +207,20 @@ async def _send_at(address: str, bodies: Sequence[bytes], times: Sequence[float]
                 code = "OK"
             except grpc.aio.AioRpcError as error:
                 code = error.code().name
-            ended.append(Ended(due, time.perf_counter() - began - due, code))
+            results.append(CallResult(due, time.perf_counter() - start - due, code))
 
         await channel.channel_ready()
-        began = time.perf_counter()
+        start = time.perf_counter()
         running = set()
         for number, due in enumerate(times):
-            if (early := began + due - time.perf_counter()) > 0:
+            if (early := start + due - time.perf_counter()) > 0:
                 await asyncio.sleep(early)
             task = asyncio.create_task(call(bodies[number % len(bodies)], due))
             running.add(task)
             task.add_done_callback(running.discard)
         while running:
             await asyncio.wait(running)
-    return ended
+    return results
 
 
 def _body(signature: str, request: Request) -> bytes:
@@ -224,10 +233,6 @@ def _body(signature: str, request: Request) -> bytes:
     for name, value in request.items():
         fill_tensor(message.inputs[name], value, packed=True)
     return message.SerializeToString()
-
-
-def _verdict(reached: bool) -> str:
-    return "reached" if reached else "MISSED"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What TensorFlow's graph optimisers cost a model's first calls and gain its later ones: the server's choice of them
-(`serving.server.runtime.session_config`) beside others.
+"""TensorFlow's graph optimisers: their cost at a model's first calls and their gain at later ones. The server's choice
+of optimisers (`serving.server.runtime.session_config`) is compared with others.
 
-A session prepares the graph once for each signature, at its first call: the export's own warm-up requests are what a
-server pays for that before a version is AVAILABLE. Each choice loads the model and warms it up `--loads` times, in
-turns; then all answer the same requests in turns, each one call at a time.
+A session optimises the graph of each signature once, at its first call. In a server, the export's warm-up requests are
+these calls, before a version is AVAILABLE. Each choice loads the model and warms it up `--loads` times, in turns. Then
+all choices answer the same requests in turns, one call at a time.
 
 Command:  .venv/bin/python benchmarks/serving_preparation.py --model RUN/serving/recommender
           one choice more: --off layout_optimizer loop_optimization
@@ -34,10 +34,16 @@ def main() -> None:
     add_model_arguments(parser)
     add = parser.add_argument
     add("--loads", type=int, default=3)
-    add("--calls", type=int, default=100, help="of each signature with each amount of text")
+    add("--calls", type=int, default=100, help="number of calls of each signature with each amount of text")
     add("--events", type=int, default=8, help="in a history")
     add("--words", type=int, default=16, help="in a text")
-    add("--off", nargs="+", default=[], metavar="FIELD", help="of RewriterConfig, which the last choice turns off too")
+    add(
+        "--off",
+        nargs="+",
+        default=[],
+        metavar="FIELD",
+        help="of RewriterConfig, which the last choice turns off too",
+    )
     parser.set_defaults(index="scann")
     arguments = parser.parse_args()
 
@@ -46,7 +52,7 @@ def main() -> None:
         choices = _choices(arguments.off)
         models: dict[str, InProcess] = {}
         seconds: dict[str, list[float]] = {name: [] for name in choices}
-        # What is only once in a process, as loading libraries, is nobody's.
+        # The first load in a process also loads libraries, so it does not count.
         InProcess(directory).close()
         for number in range(arguments.loads):
             for name, config in choices.items():
@@ -54,9 +60,9 @@ def main() -> None:
                 if name in models:
                     models[name].close()
                 models[name] = InProcess(directory, config)
-                began = time.perf_counter()
+                start = time.perf_counter()
                 models[name].warm_up()
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(time.perf_counter() - start)
         _print_line("warm-up, seconds", [float(np.median(times)) for times in seconds.values()], list(choices))
         print("\nlater calls, p50 in milliseconds")
         texts = (
@@ -74,8 +80,10 @@ def main() -> None:
                 medians = _medians(list(models.values()), key, requests)
                 ratios.append([median / medians[0] for median in medians])
                 _print_line(f"{key}, {text.name}", medians)
-        for word, function in (("median", np.median), ("most", np.max), ("least", np.min)):
-            _print_line(f"times {_TENSORFLOW}, {word}", [float(function(of)) for of in zip(*ratios, strict=True)])
+        for word, function in (("median", np.median), ("max", np.max), ("min", np.min)):
+            _print_line(
+                f"times {_TENSORFLOW}, {word}", [float(function(column)) for column in zip(*ratios, strict=True)]
+            )
     print(f"\n{machine()}")
 
 
@@ -101,10 +109,10 @@ def _medians(models: list[InProcess], key: str, requests: list) -> list[float]:
         call(requests[0])
     milliseconds = np.empty((len(requests), len(calls)))
     for number, request in enumerate(requests):
-        for column in np.roll(np.arange(len(calls)), number):  # none always follows the same other
-            began = time.perf_counter()
+        for column in np.roll(np.arange(len(calls)), number):  # so that none always follows the same other
+            start = time.perf_counter()
             calls[column](request)
-            milliseconds[number, column] = 1000 * (time.perf_counter() - began)
+            milliseconds[number, column] = 1000 * (time.perf_counter() - start)
     return np.median(milliseconds, axis=0).tolist()
 
 

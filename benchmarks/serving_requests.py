@@ -1,4 +1,4 @@
-"""Requests to a served recommender, made from its signatures: any export can be asked, whatever its inputs."""
+"""Requests to a served recommender, generated from its signatures, whatever their inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.client.prediction_client import PredictionClient
 
 Request = dict[str, np.ndarray]
 
-# Each is one token to an English BERT, so that so many words are so many tokens.
+# Each word is one token of an English BERT, so the number of words is that of tokens.
 WORDS = np.array(  # a list of words reads better than a list of literals
     """
     the a of and in to is it for with book read story love war history space guitar string music sound good great bad
@@ -32,27 +32,27 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Texts:
-    """How much text a request has: words of the query, and of each event of the history."""
+    """Amount of text in a request: words of the query, and of each event of the history."""
 
     name: str
     query: int = 0
     event: int = 0
 
     def missing(self, spec: SignatureSpec) -> str:
-        """Which of these texts a signature does not take; "" if it takes all."""
-        wanted = {"query_text": self.query, "history_text": self.event}
+        """The texts that a signature has no input for; "" if it has all."""
+        requested = {"query_text": self.query, "history_text": self.event}
         known = spec.inputs.keys() | ({"query_text"} if "text" in spec.inputs else set())
-        return " and ".join(name for name, words in wanted.items() if words and name not in known)
+        return " and ".join(name for name, words in requested.items() if words and name not in known)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What requests of one kind are made of.
+    """Contents of requests of one kind.
 
     Attributes:
         items: ids that the model knows.
-        events: in each history.
-        candidates: items to rank, where a signature takes them.
+        events: number of events in each history.
+        candidates: number of items to rank, if the signature has this input.
     """
 
     spec: SignatureSpec
@@ -62,7 +62,7 @@ class Recipe:
     candidates: int
 
     def make(self, count: int, seed: int) -> list[Request]:
-        """`count` requests of one user each. All texts differ: none comes out of a cache."""
+        """`count` requests of one user each. All texts differ, so that no cache answers them."""
         random = np.random.default_rng(seed)
         return [
             {name: self._value(name, tensor, random) for name, tensor in self.spec.inputs.items()} for _ in range(count)
@@ -72,7 +72,7 @@ class Recipe:
         columns = self.events if name.startswith("history_") else 0
         if name == "candidate_item_id":
             columns = min(self.candidates, len(self.items))
-        free = (1, columns)  # sizes of dimensions that may have any
+        free = (1, columns)  # for dimensions of any size
         shape = [
             free[axis] if size == -1 else size
             for axis, size in enumerate((-1,) if tensor.shape is None else tensor.shape)
@@ -97,7 +97,7 @@ class Recipe:
 
 
 def known_items(client: PredictionClient | InProcess, signature: str) -> list[bytes]:
-    """Ids that the model knows: those that it recommends to somebody unknown."""
-    nobody = Recipe(client.metadata().signatures[signature], Texts("no text"), [b""], 0, 0).make(1, 0)[0]
-    answer = client.predict(signature, nobody)
+    """Ids that the model knows: those that it recommends to an unknown user."""
+    unknown_user = Recipe(client.metadata().signatures[signature], Texts("no text"), [b""], 0, 0).make(1, 0)[0]
+    answer = client.predict(signature, unknown_user)
     return [item for item in answer["item_id"].reshape(-1).tolist() if item]

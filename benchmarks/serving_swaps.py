@@ -1,8 +1,8 @@
 """Hot swaps under constant load: no call may fail or be lost, and memory may not grow.
 
-Clients, each a process with a connection of its own, call the embedded server all the time; meanwhile one version after
-another appears in its base path, the same model each time. A swap is done when the new version is AVAILABLE and the old
-one's status is END.
+Clients, each a process with its own connection, call the embedded server all the time. Meanwhile one version after
+another appears in its base path, the same model each time. A swap is done when the new version is AVAILABLE and the
+status of the old one is END.
 
 Command:  .venv/bin/python benchmarks/serving_swaps.py --model RUN/serving/recommender
           to try it: --items 1000 --swaps 6 --clients 1
@@ -29,11 +29,12 @@ from serving_model import (
     measured_model,
 )
 from serving_requests import Recipe, Texts, add_request_arguments, known_items
+from verdict import verdict
 
-COMPARED = 5  # memory after this swap and after the last: by then, what grows once has grown
-MOST_GROWTH = 1.1
-_REQUESTS = 500  # different ones a client has
-_LONGEST_SWAP = 300.0  # seconds
+REFERENCE_SWAP = 5  # memory after this swap is compared with that after the last; growth at first is normal
+MAX_GROWTH = 1.1
+_REQUESTS = 500  # different requests of a client
+_MAX_SWAP = 300.0  # seconds
 
 
 def main() -> None:
@@ -42,12 +43,17 @@ def main() -> None:
     add = parser.add_argument
     add("--swaps", type=int, default=50)
     add("--clients", type=int, default=4)
-    add("--pause", type=float, default=0.05, help="seconds of a client after a call: without, loading takes long")
+    add(
+        "--pause",
+        type=float,
+        default=0.05,
+        help="seconds after each call: without, loading takes long",
+    )
     add_request_arguments(parser)
     add("--server-flags", default="", help="further flags of the server, as one argument")
     arguments = parser.parse_args()
-    if arguments.swaps <= COMPARED:
-        parser.error(f"--swaps should be more than {COMPARED}: memory is compared with that after swap {COMPARED}")
+    if arguments.swaps <= REFERENCE_SWAP:
+        parser.error(f"--swaps should be more than {REFERENCE_SWAP}: it is the swap that memory is compared with")
 
     import psutil
 
@@ -80,26 +86,26 @@ def main() -> None:
             calls = clients.collect(arguments.clients)
 
     failed, sent = calls.failures.total(), len(calls.seconds) + calls.failures.total()
-    growth = memory[-1] / memory[COMPARED - 1]
+    growth = memory[-1] / memory[REFERENCE_SWAP - 1]
     print(f"{'calls':>10}{'calls/s':>10}{'p50':>10}{'p99':>10}{'longest':>10}   {'swap':>8}{'longest':>9}")
     print(
         f"{sent:>10,}{calls.rate:>10,.0f}{calls.milliseconds(50):>7.1f} ms{calls.milliseconds(99):>7.1f} ms"
         f"{calls.milliseconds(100):>7.0f} ms   {np.median(seconds):>6.1f} s{max(seconds):>7.1f} s"
     )
     codes = ", ".join(f"{count} {code}" for code, count in calls.failures.most_common())
-    print(f"\nfailed or lost calls: {failed} of {sent:,}: {_verdict(failed == 0)}")
+    print(f"\nfailed or lost calls: {failed} of {sent:,}: {verdict(failed == 0)}")
     if failed:
         print(f"  {codes}; for example: {calls.example}")
     print(
-        f"memory after swap {COMPARED} {memory[COMPARED - 1]:,.0f} MiB, after swap {arguments.swaps} "
-        f"{memory[-1]:,.0f} MiB: {growth:.2f}x of at most {MOST_GROWTH}x: {_verdict(growth <= MOST_GROWTH)}"
+        f"memory after swap {REFERENCE_SWAP} {memory[REFERENCE_SWAP - 1]:,.0f} MiB, after swap {arguments.swaps} "
+        f"{memory[-1]:,.0f} MiB: {growth:.2f}x of at most {MAX_GROWTH}x: {verdict(growth <= MAX_GROWTH)}"
     )
     print(machine())
 
 
 def _swap(client, base_path: Path, directory: Path, version: int) -> float:
-    """Adds a version; returns the seconds until it is served and the one before is gone, which is then removed."""
-    began = time.monotonic()
+    """Adds a version, waits until it has replaced the one before, and removes that one. Returns the seconds."""
+    start = time.monotonic()
     add_version(base_path, version, directory)
     while True:
         states = {status.version: status for status in client.status()}
@@ -107,15 +113,11 @@ def _swap(client, base_path: Path, directory: Path, version: int) -> float:
             sys.exit(f"version {version} cannot be loaded: {states[version].error}")
         if version in states and states[version].state == "AVAILABLE" and states[version - 1].state == "END":
             break
-        if time.monotonic() - began > _LONGEST_SWAP:
-            sys.exit(f"version {version} was not swapped in within {_LONGEST_SWAP:.0f} s")
+        if time.monotonic() - start > _MAX_SWAP:
+            sys.exit(f"version {version} was not swapped in within {_MAX_SWAP:.0f} s")
         time.sleep(0.05)
     (base_path / str(version - 1)).unlink()
-    return time.monotonic() - began
-
-
-def _verdict(reached: bool) -> str:
-    return "reached" if reached else "MISSED"
+    return time.monotonic() - start
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A dataset with fewer of its users: for trying a benchmark out, and for measuring how cost grows."""
+"""A dataset with fewer users, for trying a benchmark and for measuring how cost grows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from trainer.data.loading import Dataset
 from trainer.data.tables import take_users
 
 
-def some_users(dataset: Dataset, count: int, seed: int = 1) -> Dataset:
-    """The dataset with at most `count` users a split, drawn by the seed; the catalogue stays whole."""
+def sample_users(dataset: Dataset, count: int, seed: int = 1) -> Dataset:
+    """The dataset with at most `count` users, chosen by the seed. The catalogue stays complete."""
     names = np.unique(np.concatenate([table.user_id for table in dataset.splits.values()]).astype(str))
-    kept = np.random.default_rng(seed).permutation(names)[:count]
+    chosen = np.random.default_rng(seed).permutation(names)[:count]
     splits = {
-        name: take_users(table, np.flatnonzero(np.isin(table.user_id.astype(str), kept)))
+        name: take_users(table, np.flatnonzero(np.isin(table.user_id.astype(str), chosen)))
         for name, table in dataset.splits.items()
     }
     train_count = np.bincount(splits["train"].item, minlength=len(dataset.items) + 1)[1:]

@@ -1,4 +1,4 @@
-"""Makes this project's `tests` importable outside pytest: installed libraries bring packages of that name too."""
+"""Makes this project's `tests` importable outside pytest. Installed libraries have packages of that name too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def use_tests() -> None:
-    """From now on `import tests` means this project's."""
+    """From now on, `import tests` imports this project's."""
     package = types.ModuleType("tests")
     package.__path__ = [str(ROOT / "tests")]
     sys.modules["tests"] = package

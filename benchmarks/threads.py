@@ -1,4 +1,4 @@
-"""How many processor threads TensorFlow may use; to be called before anything imports it."""
+"""Limits the threads of TensorFlow; to be called before it is imported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def use_threads(count: int) -> None:
-    """Limits TensorFlow, inside operations and between them."""
+    """Limits the threads inside operations and between them."""
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = str(count)
-    import trainer  # noqa: F401  (sets what TensorFlow reads when it is imported)
+    import trainer  # noqa: F401  (sets variables that TensorFlow reads when it is imported)

@@ -1,12 +1,12 @@
 """A plain SASRec in PyTorch (Kang & McAuley, 2018), trained with cross-entropy over the whole catalogue.
 
-`training_speed.py` starts it in an environment of its own and steers it over its standard streams: a JSON object a
+`training_speed.py` starts it in its own environment and sends requests on its standard streams, JSON objects, one a
 line. Arguments: a JSON object with the sizes, the directory of the data and the number of threads.
 
-    {"train": epoch, "steps": n}  ->  {"seconds": ..., "events": ..., "loss": ...}    n null: the whole epoch
+    {"train": epoch, "steps": n}  ->  {"seconds": ..., "events": ..., "loss": ...}    n null: all steps of the epoch
     {"validate": true}            ->  {"ndcg@10": ..., "seconds": ...}
 
-The data: `epoch-<n>.npz` with `item_<i>` (int32 [B, P], 0 = padding) and `target_<i>` (0 = nothing to learn) of step i;
+The data: `epoch-<n>.npz` with `item_<i>` (int32 [B, P], 0 = padding) and `target_<i>` (0 = not a target) of step i;
 `validation.npz` with the requests of `training_speed.py`.
 """
 
@@ -25,7 +25,7 @@ from torch.nn import functional
 
 
 class Block(nn.Module):
-    """Pre-LN: causal self-attention, then the position-wise network."""
+    """A pre-LN block: causal self-attention, then the position-wise network."""
 
     def __init__(self, dim: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class Block(nn.Module):
         batch, positions, dim = x.shape
         projected = self.query_key_value(self.attention_norm(x)).view(batch, positions, 3, self.heads, -1)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
-        # No dropout of the weights: with it PyTorch has no fused kernel, and is slower.
-        read = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + self.dropout(self.output(read.transpose(1, 2).reshape(batch, positions, dim)))
+        # No dropout of attention weights: PyTorch has no fused kernel for it and would be slower.
+        attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.dropout(self.output(attended.transpose(1, 2).reshape(batch, positions, dim)))
         return x + self.dropout(self.inner(self.inner_norm(x)))
 
 
 class SASRec(nn.Module):
-    """Item embeddings, learned positions, blocks; the same embeddings score the next item."""
+    """Item embeddings, learned positions and blocks. The same item embeddings score the next item."""
 
     def __init__(self, items: int, dim: int, layers: int, heads: int, inner: int, length: int, dropout: float) -> None:
         super().__init__()
@@ -67,10 +67,10 @@ class SASRec(nn.Module):
         return self.norm(x)
 
     def loss(self, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Of predicting `targets[:, p]` from `items[:, :p]`; the first event of a sequence has nothing before it."""
-        learn = targets[:, 1:] > 0
-        states = self(items[:, :-1])[learn]  # [T, dim]
-        return functional.cross_entropy(states @ self.item.weight.T, targets[:, 1:][learn])
+        """Cross-entropy of `targets[:, p]`, predicted from `items[:, :p]`. The first event has no history: no target."""
+        mask = targets[:, 1:] > 0
+        states = self(items[:, :-1])[mask]  # [T, dim]
+        return functional.cross_entropy(states @ self.item.weight.T, targets[:, 1:][mask])
 
 
 class Trainer:
@@ -84,7 +84,7 @@ class Trainer:
         self.epoch, self.batches = 0, iter(())
 
     def train(self, epoch: int, steps: int | None) -> dict[str, float]:
-        """So many further steps; the data of an epoch starts anew when its number changes or it is used up."""
+        """Trains for `steps` further steps on the epoch's batches, again from the first after the last; None: all."""
         data = np.load(self.directory / f"epoch-{epoch}.npz")
         loaded = [
             tuple(torch.from_numpy(data[f"{name}_{i}"].astype(np.int64)) for name in ("item", "target"))
@@ -106,7 +106,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """NDCG@10 over all items that occur, less the user's own."""
+        """NDCG@10 over all items that occur, without the user's own."""
         start = time.perf_counter()
         data = np.load(self.directory / "validation.npz")
         items, length, target = data["item"].astype(np.int64), data["length"], data["target"]

@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 through sentence-transformers on PyTorch; `encoding_speed.py` starts it in its own environment.
 
-Arguments: a JSON object with the model's directory, the longest sequence, texts a batch, threads. On the standard
-streams, a JSON object a line:
+Arguments: a JSON object with the model's directory, the maximum length in tokens, texts per batch, threads. Requests
+and answers on the standard streams are JSON objects, one a line:
 
     {"texts": [...], "vectors": path}  ->  {"seconds": ...}     vectors: float32 [texts, width], as an .npy file
 """

@@ -1,8 +1,9 @@
 """Seconds of a training epoch over a quarter, a half and all of MovieLens-1M's users.
 
-Each size trains from scratch for two epochs, by `retrieval.train`, without validation; the second is measured, as the
-first also compiles. The sizes take turns, so that a noisy machine is noisy for all of them, and each one's fastest turn
-counts. Linear is 1.00x in the last column: seconds an event, against those of all users.
+Each size trains from scratch for two epochs with `trainer.retrieval.training`, without validation. The second epoch is
+measured, because the first includes compilation. The sizes take turns, so that noise of the machine affects all of them
+alike; the fastest turn of each counts. The last column is seconds per event relative to those of all users: 1.00x means
+linear growth.
 
 Command:  .venv/bin/python benchmarks/training_growth.py --data DIR
           to try it: --run RUN --shares 0.02 0.04 --rounds 1
@@ -23,13 +24,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def epoch_seconds(config: Any, dataset: Any, directory: Path) -> float:
-    """Of the second epoch."""
+    """Seconds of the second epoch."""
     from trainer.retrieval import training as retrieval_training
 
     records: list[dict[str, Any]] = []
-    two = {"epochs": 2, "patience": 2}
+    two_epochs = {"epochs": 2, "patience": 2}
     retrieval_training.train(
-        config.model_copy(update={"retrieval": config.retrieval.model_copy(update=two)}),
+        config.model_copy(update={"retrieval": config.retrieval.model_copy(update=two_epochs)}),
         replace(dataset, splits={"train": dataset.train}),
         directory,
         on_epoch=records.append,
@@ -39,8 +40,8 @@ def epoch_seconds(config: Any, dataset: Any, directory: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="as for `towers run`; not needed where --run is prepared")
-    parser.add_argument("--run", type=Path, help="a run's directory, prepared if it is not (default: temporary)")
+    parser.add_argument("--data", type=Path, help="as for `towers run`; not needed if --run is prepared")
+    parser.add_argument("--run", type=Path, help="a run's directory, prepared if it is missing (default: temporary)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAML")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="of the users")
     parser.add_argument("--rounds", type=int, default=2)
@@ -51,7 +52,7 @@ def main() -> None:
 
     use_threads(arguments.threads)
     from prepared import prepared
-    from subset import some_users
+    from subset import sample_users
 
     with tempfile.TemporaryDirectory() as scratch:
         config, dataset = prepared(
@@ -61,7 +62,7 @@ def main() -> None:
             arguments.set,
         )
         sizes = {
-            share: some_users(dataset, round(share * len(dataset.train)), config.seed) for share in arguments.shares
+            share: sample_users(dataset, round(share * len(dataset.train)), config.seed) for share in arguments.shares
         }
         seconds: dict[float, list[float]] = {share: [] for share in sizes}
         for turn in range(arguments.rounds):
@@ -70,11 +71,11 @@ def main() -> None:
                 print(f"{share:g}x: {seconds[share][-1]:.1f} s", file=sys.stderr, flush=True)
 
     events = {share: len(part.train.item) for share, part in sizes.items()}
-    whole = max(sizes)
-    print(f"\n{'users':>8}{'events':>12}{'epoch':>10}{'events/s':>12}{'an event':>12}")
+    largest = max(sizes)
+    print(f"\n{'users':>8}{'events':>12}{'epoch':>10}{'events/s':>12}{'per event':>12}")
     for share, part in sizes.items():
         best = min(seconds[share])
-        relative = best / events[share] / (min(seconds[whole]) / events[whole])
+        relative = best / events[share] / (min(seconds[largest]) / events[largest])
         print(
             f"{len(part.train):>8,}{events[share]:>12,}{best:>8.1f} s{events[share] / best:>12,.0f}{relative:>11.2f}x"
         )

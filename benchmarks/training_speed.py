@@ -1,19 +1,19 @@
-"""Training of the user tower on MovieLens-1M, side by side: events/s, and seconds to 0.10 validation NDCG@10.
+"""Speed of training the user tower on MovieLens-1M, side by side: events/s, and seconds to 0.10 validation NDCG@10.
 
-These learn from the same train split, on as many threads each:
+All models are trained on the same train split, with the same number of threads:
 
-- ours: all positions of a sequence in one pass, as configs/movielens_1m.yaml has it, matrix products in what
-  `retrieval.precision` means here;
-- ours, one (history, target) pair an example: the same code, only the last position of an example is a target;
-- SASRec in PyTorch, in an environment of its own (`torch_sasrec.py`): the same width, depth, length and loss
-  (cross-entropy over the whole catalogue); plain, as published: every sequence padded to the full length, and a
-  feed-forward network no wider inside than the model; then with our batches, sorted by length; then also with our
+- ours: all positions of a sequence in one pass, as in configs/movielens_1m.yaml, matrix products in the precision that
+  `retrieval.precision` selects on this machine;
+- ours, one (history, target) pair an example: the same code, but only the last position of an example is a target;
+- SASRec in PyTorch, in its own environment (`torch_sasrec.py`): the same width, depth, length and loss (cross-entropy
+  over the whole catalogue). Plain means as published: every sequence padded to the full length, and a feed-forward
+  network of the model's width. It is also trained with our batches, which are sorted by length, and with our
   feed-forward network's inner width;
 - the model of TensorFlow Recommenders' retrieval tutorial (`tutorial_model.py`).
 
-An event counts when it is predicted. The pieces take turns, so that a noisy machine is noisy for all of them; a ratio
-is that of the times added up, with the lowest and highest of a round beside it. Seconds to the target are of training
-alone: validation, of every user over the whole catalogue after each epoch, does not count.
+Only predicted events count. The models take turns, so that noise of the machine affects all of them alike. A ratio is
+that of the total times; the lowest and highest ratio of a round are printed beside it. Seconds to the target are those
+of training alone, without the validation of every user over the whole catalogue after each epoch.
 
 Command:  .venv/bin/python benchmarks/training_speed.py --data DIR
           to try it: --run RUN --steps 2 --rounds 2 --users 600 --epochs 2 --target 0.02
@@ -45,7 +45,7 @@ PLAIN, SORTED, WIDE = "SASRec, PyTorch, plain", "SASRec, our batches", "SASRec, 
 
 @dataclass
 class Times:
-    """Seconds and predicted events of the rounds."""
+    """Seconds and predicted events of each round."""
 
     seconds: list[float] = field(default_factory=list)
     events: list[int] = field(default_factory=list)
@@ -77,12 +77,12 @@ def torch_sasrec(python: str, directory: Path, config: Any, items: int, inner: i
     )
 
 
-class Reached(BaseException):
-    """Training need not go on. Not an error, so nothing that handles errors should take it for one."""
+class TargetReached(BaseException):
+    """Ends training. It is not an `Exception`, so that code that handles errors does not catch it."""
 
 
 class Ours:
-    """Our towers, so many steps at a time, each as `trainer.training.loop.fit` makes it."""
+    """Our towers, trained in the same steps as by `trainer.training.loop.fit`."""
 
     def __init__(self, config: Any, dataset: Any, mean_events: float) -> None:
         import tensorflow as tf
@@ -117,12 +117,12 @@ class Ours:
 
 
 def events_of(batch: dict[str, np.ndarray]) -> int:
-    """Events that a step predicts."""
+    """Number of events that a step predicts."""
     return int(np.count_nonzero(batch["target"]))
 
 
 def steps_per_second(config: Any, dataset: Any, python: str, directory: Path, arguments: Any) -> dict[str, Times]:
-    """Bounded pieces of training, in turns."""
+    """Speed of all models, which train a number of steps in turns."""
     from trainer.data.batches import Windows, sequences_per_batch, training_batches, training_windows
 
     train, settings = dataset.train, config.retrieval
@@ -132,47 +132,47 @@ def steps_per_second(config: Any, dataset: Any, python: str, directory: Path, ar
     pairs = Ours(config, dataset, settings.batch_size)
     columns = ours.model.columns
 
-    def some(windows: Windows, rows: int) -> list[dict[str, np.ndarray]]:
-        made = training_batches(train, columns, windows, rows, config.seed, 1)
-        return list(itertools.islice(made, arguments.rounds * arguments.steps))
+    def first_batches(windows: Windows, rows: int) -> list[dict[str, np.ndarray]]:
+        batches = training_batches(train, columns, windows, rows, config.seed, 1)
+        return list(itertools.islice(batches, arguments.rounds * arguments.steps))
 
-    together = some(windows, rows)
+    sequences = first_batches(windows, rows)
     user = np.repeat(np.arange(len(train)), np.diff(train.offsets))
     stop = np.arange(len(train.item)) + 1
     start = np.maximum(train.offsets[user], stop - config.model.max_history - 1)
-    # An event each: nothing but the last position is a target.
-    single = some(Windows(user, start, stop, stop - 1), settings.batch_size)
-    write_batches(directory / "epoch-0.npz", iter(together))
+    # One example an event: only the last position is a target.
+    single = first_batches(Windows(user, start, stop, stop - 1), settings.batch_size)
+    write_batches(directory / "epoch-0.npz", iter(sequences))
     full = directory / "padded"
     full.mkdir()
-    write_batches(full / "epoch-0.npz", padded(together, config.model.max_history + 1, config.seed))
-    found = {name: Times() for name in (OURS, PAIRS, PLAIN, SORTED, WIDE)}
+    write_batches(full / "epoch-0.npz", padded(sequences, config.model.max_history + 1, config.seed))
+    times_of = {name: Times() for name in (OURS, PAIRS, PLAIN, SORTED, WIDE)}
     items, dim = len(dataset.items), config.model.dim
     with (
         torch_sasrec(python, full, config, items, dim, arguments) as plain,
         torch_sasrec(python, directory, config, items, dim, arguments) as by_length,
         torch_sasrec(python, directory, config, items, INNER * dim, arguments) as wide,
     ):
-        print(f"PyTorch {plain.about['torch']}, {plain.about['threads']} threads", file=sys.stderr)
-        ours.train(together[:1])
+        print(f"PyTorch {plain.info['torch']}, {plain.info['threads']} threads", file=sys.stderr)
+        ours.train(sequences[:1])
         pairs.train(single[:1])
         for torch in (plain, by_length, wide):
-            torch.ask(train=0, steps=len(together))  # a whole turn, so that every later turn begins with step 0
-        for first in range(0, len(together), arguments.steps):
-            piece = slice(first, min(first + arguments.steps, len(together)))
-            ours.train(together[piece], found[OURS])
+            torch.ask(train=0, steps=len(sequences))  # all steps, so that the next one is step 0 again
+        for first in range(0, len(sequences), arguments.steps):
+            piece = slice(first, min(first + arguments.steps, len(sequences)))
+            ours.train(sequences[piece], times_of[OURS])
             for name, torch in ((PLAIN, plain), (SORTED, by_length), (WIDE, wide)):
                 answer = torch.ask(train=0, steps=piece.stop - piece.start)
-                found[name].seconds.append(answer["seconds"])
-                found[name].events.append(int(answer["events"]))
-            pairs.train(single[piece], found[PAIRS])
-            rates = ", ".join(f"{name} {times.rates[-1]:,.0f}" for name, times in found.items())
+                times_of[name].seconds.append(answer["seconds"])
+                times_of[name].events.append(int(answer["events"]))
+            pairs.train(single[piece], times_of[PAIRS])
+            rates = ", ".join(f"{name} {times.rates[-1]:,.0f}" for name, times in times_of.items())
             print(f"events/s: {rates}", file=sys.stderr, flush=True)
-    return found
+    return times_of
 
 
 def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, arguments: Any) -> dict[str, str]:
-    """Ours and PyTorch's SASRec on the same batches, an epoch each in turn, until both have reached the target."""
+    """Trains ours and PyTorch's SASRec on the same batches, an epoch each in turn, until both reach the target."""
     from trainer.data.batches import sequences_per_batch, training_batches, training_windows
     from trainer.retrieval import training as retrieval_training
     from trainer.towers.inputs import user_inputs
@@ -211,11 +211,11 @@ def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, a
             if SORTED not in reached:
                 torch_epoch(done)
             if OURS in reached:
-                raise Reached
+                raise TargetReached
 
         limits = {"epochs": arguments.epochs, "patience": arguments.epochs, "patience_steps": 10**9}
         changed = config.model_copy(update={"retrieval": settings.model_copy(update=limits)})
-        with contextlib.suppress(Reached):
+        with contextlib.suppress(TargetReached):
             retrieval_training.train(changed, dataset, directory / "towers", on_epoch=on_epoch)
         while SORTED not in reached and done < arguments.epochs:
             done += 1
@@ -224,7 +224,7 @@ def seconds_to_target(config: Any, dataset: Any, python: str, directory: Path, a
 
 
 def padded(batches: list[dict[str, np.ndarray]], length: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
-    """The same sequences in as many batches, but mixed whatever their lengths, and every one padded to `length`."""
+    """The same sequences in as many batches, in random order instead of sorted, and all padded to `length`."""
     rows = {
         name: np.concatenate([np.pad(batch[name], [[0, 0], [0, length - batch[name].shape[1]]]) for batch in batches])
         for name in ("item_index", "target")
@@ -242,7 +242,7 @@ def write_batches(path: Path, batches: Iterator[dict[str, np.ndarray]]) -> None:
 
 
 def write_validation(path: Path, config: Any, dataset: Any) -> None:
-    """Each user's last events before the one held out, that one, and what the user may not be offered."""
+    """Writes each user's last events before the held-out one, the held-out one, and the user's own items."""
     from trainer.evaluation.candidates import candidate_mask
 
     sequences = dataset.splits["validation"]
@@ -265,16 +265,16 @@ def write_validation(path: Path, config: Any, dataset: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="as for `towers run`; not needed where --run is prepared")
-    parser.add_argument("--run", type=Path, help="a run's directory, prepared if it is not (default: temporary)")
-    parser.add_argument("--environment", type=Path, help="PyTorch's, made if it is not there (default: temporary)")
+    parser.add_argument("--data", type=Path, help="as for `towers run`; not needed if --run is prepared")
+    parser.add_argument("--run", type=Path, help="a run's directory, prepared if it is missing (default: temporary)")
+    parser.add_argument("--environment", type=Path, help="PyTorch's, created if missing (default: temporary)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the YAML")
-    parser.add_argument("--steps", type=int, default=10, help="of each piece of a round")
+    parser.add_argument("--steps", type=int, default=10, help="number of steps of each model in a round")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--users", type=int, help="train and validate on so many users only")
-    parser.add_argument("--target", type=float, default=0.10, help="validation NDCG@10 (0: leave that part out)")
-    parser.add_argument("--epochs", type=int, default=20, help="the most on the way to the target")
-    parser.add_argument("--tutorial-steps", type=int, help="of each of the tutorial model's epochs (default: all)")
+    parser.add_argument("--users", type=int, help="number of users to train and validate on (default: all)")
+    parser.add_argument("--target", type=float, default=0.10, help="validation NDCG@10 (0: skip this part)")
+    parser.add_argument("--epochs", type=int, default=20, help="maximum number of epochs to the target")
+    parser.add_argument("--tutorial-steps", type=int, help="of each epoch of the tutorial model (default: all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--torch-dropout", type=float, default=0.2)
     parser.add_argument("--torch-learning-rate", type=float, default=1e-3)
@@ -285,7 +285,7 @@ def main() -> None:
     use_threads(arguments.threads)
     import tutorial_model
     from prepared import prepared
-    from subset import some_users
+    from subset import sample_users
 
     with tempfile.TemporaryDirectory() as scratch:
         python = python_with((arguments.environment or Path(scratch, "environment")).absolute(), TORCH)
@@ -295,17 +295,17 @@ def main() -> None:
             (arguments.run or Path(scratch, "run")).absolute(),
             arguments.set,
         )
-        dataset = some_users(dataset, arguments.users) if arguments.users else dataset
+        dataset = sample_users(dataset, arguments.users) if arguments.users else dataset
         tutorial = tutorial_model.measure(config, dataset, arguments.tutorial_steps)
-        found = steps_per_second(config, dataset, python, Path(scratch), arguments)
+        times_of = steps_per_second(config, dataset, python, Path(scratch), arguments)
         to_target = {}
         if arguments.target:
             to_target = seconds_to_target(config, dataset, python, Path(scratch), arguments)
 
     print(f"\n{'':<28}{'events/s':>10}{'ours/it':>10}{'of a round':>16}{f'to {arguments.target:.2f} NDCG@10':>30}")
-    for name, times in found.items():
-        ratios = [ours / other for ours, other in zip(found[OURS].rates, times.rates, strict=True)]
-        ratio = f"{found[OURS].rate / times.rate:>9.2f}x{f'{min(ratios):.2f} - {max(ratios):.2f}':>16}"
+    for name, times in times_of.items():
+        ratios = [ours / other for ours, other in zip(times_of[OURS].rates, times.rates, strict=True)]
+        ratio = f"{times_of[OURS].rate / times.rate:>9.2f}x{f'{min(ratios):.2f} - {max(ratios):.2f}':>16}"
         print(f"{name:<28}{times.rate:>10,.0f}{ratio}{to_target.get(name, ''):>30}")
     print(f"{'TFRS tutorial':<28}{tutorial['rate']:>10,.0f}")
     print(

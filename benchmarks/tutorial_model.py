@@ -1,4 +1,4 @@
-"""The model of TensorFlow Recommenders' retrieval tutorial: an embedding a user, one an item, in-batch softmax."""
+"""The model of TensorFlow Recommenders' retrieval tutorial: user embeddings, item embeddings, in-batch softmax."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def measure(config: Config, dataset: Dataset, steps: int | None) -> dict[str, fl
 
     Args:
       config, dataset: as `towers run` prepares them.
-      steps: of each epoch; None: all.
+      steps: number of steps of each epoch; None: all.
 
     Returns:
-      events/s, seconds (training alone), and NDCG@10 on validation and test, full ranking less the user's own.
+      `rate` (events/s), `seconds` (training alone), and NDCG@10 on `validation` and `test` in full ranking without the
+      user's own items.
     """
     tf.keras.utils.set_random_seed(config.seed)
     train = dataset.train

@@ -1,4 +1,4 @@
-"""A script in a process and a Python environment of its own, asked and answering in JSON, an object a line."""
+"""A script in its own process and Python environment, which answers requests: JSON objects, one a line."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from own_environment import bare
+from own_environment import clean_variables
 
 
 class Worker:
-    """Use it as a context manager; leaving it ends the process.
+    """A context manager; leaving it ends the process.
 
     Args:
-      python: the interpreter; another than this process's own sees none of its packages.
-      script: a file beside this one. It gets `options` as its argument and says one object when it is ready.
-      threads: OpenMP's.
-      options: what the script takes.
+      python: the interpreter. Unless it is this process's own, it does not see this process's packages.
+      script: a file beside this one. It gets `options` as its argument, and sends one object when it is ready.
+      threads: number of OpenMP's threads.
+      options: arguments of the script.
 
     Attributes:
-      about: what the script said when it was ready.
+      info: the object that the script sent when it was ready.
       pid: of the process.
     """
 
     def __init__(self, python: str, script: str, threads: int, **options: Any) -> None:
-        variables = dict(os.environ) if python == sys.executable else bare()
+        variables = dict(os.environ) if python == sys.executable else clean_variables()
         self._process = subprocess.Popen(
             [python, str(Path(__file__).with_name(script)), json.dumps({**options, "threads": threads})],
             stdin=subprocess.PIPE,
@@ -37,7 +37,7 @@ class Worker:
         )
         self._script = script
         self.pid = self._process.pid
-        self.about = self._answer()
+        self.info = self._answer()
 
     def ask(self, **request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
