@@ -1,1 +1,1 @@
-"""Towers, ranking model and index -> one SavedModel, its checks and its warm-up requests."""
+"""Exports a model as one SavedModel with checks, metadata and warm-up requests."""

@@ -1,4 +1,4 @@
-"""An export, asked in this process: what a server would answer, without one."""
+"""Runs an export in this process: the answers are a server's."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import tensorflow as tf
 from serving.client.input_batches import batch_inputs, user_row
 from serving.client.metadata import SignatureSpec, TensorSpec
 from serving.client.requests import HistoryEvent, UserRequest
-from serving.export.exporter import read_metadata
+from serving.export.metadata import read_metadata
 from serving.server.runtime import custom_ops
+from serving.wire.tensors import bytes_array
 from trainer.errors import TowersError, first_line
 
-_USERS_AT_ONCE, _TEXTS_AT_ONCE = 64, 64
+_BATCH_SIZE = 64  # of users and of texts
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,16 @@ class Answer:
 
 
 class ExportedModel:
-    """A SavedModel of `serving.export.exporter`, of this or an earlier version of the code.
+    """A SavedModel that this or an earlier version of `serving.export.exporter` wrote.
 
     Args:
-      directory: the SavedModel's.
+      directory: of the SavedModel.
 
     Attributes:
-      metadata: what `serving.export.exporter.export` noted with it.
+      metadata: see `serving.export.metadata`.
 
     Raises:
-      TowersError: it is none, or cannot be loaded.
+      TowersError: the directory holds no exported model, or it cannot be loaded.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -56,15 +57,15 @@ class ExportedModel:
         *,
         reuse_vectors: bool = True,
     ) -> list[Answer]:
-        """`recommend` for each request.
+        """Recommends items for each request.
 
-        What a request says beyond the inputs that the model has is left out.
+        Values of a request for which the model has no input are left out.
 
         Args:
           requests: any number.
-          on_update: told how many were answered.
-          reuse_vectors: encodes a text once that is said more than once, and has `recommend_embedded` answer, where the
-            model has that; False asks `recommend` itself, texts and all.
+          on_update: called with the number of requests answered so far.
+          reuse_vectors: encode each distinct text once and call `recommend_embedded`, if the model has it; False calls
+            `recommend`, which encodes the texts of each request.
         """
         requests = list(requests)
         name = "recommend"
@@ -72,53 +73,56 @@ class ExportedModel:
             name, requests = self._with_vectors(requests)
         signature = self._model.signatures[name]
         spec = _spec(signature)
-        answers: dict[int, Answer] = {}  # by the request's place
-        # Histories of one length together: padding is computed like events.
+        answers: dict[int, Answer] = {}  # by the request's position
+        # Requests are sorted by history length: padding costs as much as events.
         order = np.argsort([len(request.events) for request in requests], kind="stable")
-        for first in range(0, len(order), _USERS_AT_ONCE):
-            places = order[first : first + _USERS_AT_ONCE].tolist()
-            rows = [user_row(requests[place], str) for place in places]
+        for first in range(0, len(order), _BATCH_SIZE):
+            positions = order[first : first + _BATCH_SIZE].tolist()
+            rows = [user_row(requests[position], str) for position in positions]
             rows = [{key: value for key, value in row.items() if key in spec.inputs} for row in rows]
-            found = _call(signature, batch_inputs(rows, spec))
-            for place, ids, scores in zip(places, found["item_id"], found["score"], strict=True):
-                kept = ids != b""
-                answers[place] = Answer([item_id.decode() for item_id in ids[kept]], scores[kept])
+            outputs = _call(signature, batch_inputs(rows, spec))
+            for position, ids, scores in zip(positions, outputs["item_id"], outputs["score"], strict=True):
+                is_item = ids != b""  # lists are padded with ""
+                answers[position] = Answer([item_id.decode() for item_id in ids[is_item]], scores[is_item])
             if on_update:
                 on_update(len(answers))
-        return [answers[place] for place in range(len(requests))]
+        return [answers[position] for position in range(len(requests))]
 
     def _with_vectors(self, requests: list[UserRequest]) -> tuple[str, list[UserRequest]]:
-        """The signature to call, and the requests with vectors in place of texts if it takes them."""
-        reuse: dict[str, Any] | None = self.metadata.get("text_vectors")
-        if not reuse or reuse["embedded"].get("recommend") not in self._model.signatures:
+        """The signature to call, and the requests with vectors in place of texts if it takes vectors."""
+        settings: dict[str, Any] | None = self.metadata.get("text_vectors")
+        if not settings or settings["embedded"].get("recommend") not in self._model.signatures:
             return "recommend", requests
-        read = reuse["max_history"]
-        texts = {event.text for request in requests for event in request.events[-read:]}
+        max_events = settings["max_history"]  # only these last events of a history are read
+        texts = {event.text for request in requests for event in request.events[-max_events:]}
         texts |= {request.query for request in requests}
-        vectors = dict(self._encoded(reuse["encode"], sorted(texts - {""}, key=len)))
+        vectors = dict(self._encode_texts(settings["encode"], sorted(texts - {""}, key=len)))
 
-        def said(event: HistoryEvent) -> HistoryEvent:
+        def with_vector(event: HistoryEvent) -> HistoryEvent:
             return replace(event, text="", text_embedding=vectors[event.text]) if event.text else event
 
-        def unsaid(event: HistoryEvent) -> HistoryEvent:
+        def without_text(event: HistoryEvent) -> HistoryEvent:
             return replace(event, text="") if event.text else event
 
-        return reuse["embedded"]["recommend"], [
+        return settings["embedded"]["recommend"], [
             replace(
                 request,
-                history=[*map(unsaid, request.events[:-read]), *map(said, request.events[-read:])],
+                history=[
+                    *map(without_text, request.events[:-max_events]),
+                    *map(with_vector, request.events[-max_events:]),
+                ],
                 query="",
                 query_embedding=vectors[request.query] if request.query else None,
             )
             for request in requests
         ]
 
-    def _encoded(self, name: str, texts: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+    def _encode_texts(self, name: str, texts: list[str]) -> Iterator[tuple[str, np.ndarray]]:
         signature = self._model.signatures[name]
-        for first in range(0, len(texts), _TEXTS_AT_ONCE):
-            some = texts[first : first + _TEXTS_AT_ONCE]
-            found = _call(signature, {"text": np.array([text.encode() for text in some], object)})
-            yield from zip(some, found["embedding"], strict=True)
+        for first in range(0, len(texts), _BATCH_SIZE):
+            batch = texts[first : first + _BATCH_SIZE]
+            outputs = _call(signature, {"text": bytes_array([text.encode() for text in batch])})
+            yield from zip(batch, outputs["embedding"], strict=True)
 
 
 def _spec(signature: Any) -> SignatureSpec:

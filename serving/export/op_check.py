@@ -1,7 +1,7 @@
-"""Which ops an exported graph uses, and which of them its server has.
+"""Checks that servers have all ops of an exported graph.
 
-TensorFlow Serving finds an op missing only when a request reaches it, with the model shown as AVAILABLE. So the export
-looks first.
+TensorFlow Serving reports a missing op only when a request runs it, after it has shown the model as AVAILABLE. So the
+export checks the ops.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainer.errors import TowersError
 Target = Literal["brute_force", "scann"]
 Server = Literal["stock", "tf_serving_scann", "embedded"]
 
-# Who should be able to serve an export: see serving/deploy/README.md.
+# The servers that can load an export: see serving/deploy/README.md.
 SERVERS_OF: dict[Target, tuple[Server, ...]] = {
     "brute_force": ("stock", "tf_serving_scann", "embedded"),
     "scann": ("tf_serving_scann", "embedded"),
@@ -69,25 +69,25 @@ TEXT_OPS = frozenset(
         "WordpieceTokenizeWithOffsets",
     }
 )
-# Those that only the Python package has.
+# tensorflow-text's ops that only its Python package has.
 _OTHER_TEXT_OPS = frozenset({"TFText>RoundRobinGenerateMasks", "TFText>RoundRobinTrim", "TFText>Utf8Binarize"})
 SCANN_PREFIX = "Scann>"
 SCANN_OPS = frozenset(
     SCANN_PREFIX + name
     for name in ("ScannCreateSearcher", "ScannSearch", "ScannSearchBatched", "ScannToTensors", "TensorsToScann")
 )
-# What each server links beside TensorFlow's own ops.
+# The ops that each server links in addition to TensorFlow's own.
 LINKED: dict[Server, frozenset[str]] = {
     "stock": TEXT_OPS,
     "tf_serving_scann": TEXT_OPS | SCANN_OPS,
     "embedded": TEXT_OPS | _OTHER_TEXT_OPS | SCANN_OPS,
 }
-# In TensorFlow's core, but they call back into the Python process that made the graph.
+# Ops of TensorFlow that call functions of the Python process that made the graph: no server has these functions.
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 def used_ops(saved_model: str | os.PathLike[str]) -> set[str]:
-    """Names of all ops of a SavedModel, function bodies included; calls of its own functions count as no op."""
+    """Names of all ops of a SavedModel, including those in function bodies; function calls are not listed."""
     proto = saved_model_pb2.SavedModel()
     proto.ParseFromString((Path(saved_model) / "saved_model.pb").read_bytes())
     ops: set[str] = set()
@@ -102,7 +102,7 @@ def used_ops(saved_model: str | os.PathLike[str]) -> set[str]:
 
 
 def missing_ops(saved_model: str | os.PathLike[str], server: Server) -> list[str]:
-    """The ops, sorted, that a server lacks.
+    """The ops of a SavedModel that a server lacks, sorted.
 
     Args:
       saved_model: the directory that holds `saved_model.pb`.
@@ -111,14 +111,14 @@ def missing_ops(saved_model: str | os.PathLike[str], server: Server) -> list[str
     """
 
     def linked(op: str) -> bool:
-        # `tf.raw_ops` is made from TensorFlow's own ops alone, whatever libraries are loaded.
+        # `tf.raw_ops` has only TensorFlow's own ops, whatever libraries are loaded.
         return op not in _PYTHON_OPS and (hasattr(tf.raw_ops, op) or op in LINKED[server])
 
     return sorted(op for op in used_ops(saved_model) if not linked(op))
 
 
 def check_ops(saved_model: str | os.PathLike[str], target: Target) -> None:
-    """Raises TowersError, naming the ops, if one of the servers that an export is for lacks some."""
+    """Raises TowersError, with the names of the ops, if a server that the export is for lacks some."""
     for server in SERVERS_OF[target]:
         missing = missing_ops(saved_model, server)
         if missing:

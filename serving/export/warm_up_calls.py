@@ -1,4 +1,4 @@
-"""Sends the warm-up requests of an export to a running server: to check that it answers, and to measure how fast."""
+"""Sends the warm-up requests of an export to a running server, to check its answers and to measure its latency."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def measure_latency(
     requests: int = 50,
     timeout_seconds: float = 60.0,
 ) -> dict[str, dict[str, float]]:
-    """How long a running server takes for a model's smallest warm-up requests, sent one after another.
+    """Measures the latency of a running server for a model's warm-up requests of one row, sent one after another.
 
     Args:
       saved_model: the directory whose requests are sent.
       address: `host:port` of the gRPC port.
       model_name: the server's name for the model.
-      signatures: those to measure, as far as the model has them.
-      requests: so many of each; half as many go before and are not counted.
+      signatures: those to measure; names that the model lacks are skipped.
+      requests: measured for each signature, after half as many that are not.
       timeout_seconds: for each request.
 
     Returns:
@@ -68,25 +68,25 @@ def measure_latency(
     Raises:
       TowersError: a request was not answered.
     """
-    smallest: dict[str, list[predict_pb2.PredictRequest]] = {}
+    of_one_row: dict[str, list[predict_pb2.PredictRequest]] = {}
     for request in warm_up_records.read(saved_model):
         request.model_spec.name = model_name
         rows = min(value.tensor_shape.dim[0].size for value in request.inputs.values())
         if rows == 1:
-            smallest.setdefault(request.model_spec.signature_name, []).append(request)
-    found = {}
+            of_one_row.setdefault(request.model_spec.signature_name, []).append(request)
+    latencies = {}
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        for name in (name for name in signatures if name in smallest):
+        for name in (name for name in signatures if name in of_one_row):
             seconds = []
             for number in range(requests + requests // 2):
-                request = smallest[name][number % len(smallest[name])]
+                request = of_one_row[name][number % len(of_one_row[name])]
                 start = time.perf_counter()
                 _send(stub, request, f"{saved_model}: a request to {name}", address, timeout_seconds)
                 seconds.append(time.perf_counter() - start)
             p50, p95, p99 = np.quantile(np.array(seconds[requests // 2 :]) * 1e3, [0.5, 0.95, 0.99]).tolist()
-            found[name] = {"requests": requests, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
-    return found
+            latencies[name] = {"requests": requests, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+    return latencies
 
 
 def _send(

@@ -10,6 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from serving.export import exporter
+from serving.export.metadata import summary
 from tfx_pipeline.artifacts import Ranker, Towers, VectorIndex
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
 from tfx_pipeline.terminal import progress
@@ -33,7 +34,7 @@ class ExporterExecutor(DatasetExecutor):
             ingested_items=step.inputs["ingested_items"],
             directory=directory,
         )
-        progress.summary(exporter.describe(report))
+        progress.summary(summary(report))
 
 
 class ExporterSpec(component_spec.ComponentSpec):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from serving.export import exporter
+from serving.export.metadata import summary
 from tfx_pipeline.components.pusher import push
 from tfx_pipeline.gates.infrastructure.judgement import try_in_server
 from tfx_pipeline.ingest.counts import IngestReport
@@ -144,4 +145,4 @@ def _export(workspace: Workspace, run: TrainedRun, towers: RetrievalModel, items
         ingested_items=workspace.items,
         directory=workspace.model,
     )
-    progress.summary(exporter.describe(report))
+    progress.summary(summary(report))

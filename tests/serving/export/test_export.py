@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
 from serving.export import exporter, warm_up_records
+from serving.export.metadata import read_metadata, summary
 from serving.export.op_check import LINKED, SCANN_PREFIX, SERVERS_OF, check_ops, missing_ops, used_ops
 from serving.model_files import MAX_WARM_UP_RECORDS
 from serving.popular_items import read_popular_items
@@ -412,13 +413,13 @@ class TestWarmUp:
 
 class TestDirectory:
     def test_metadata(self, models, kind):
-        metadata = exporter.read_metadata(models[kind])
+        metadata = read_metadata(models[kind])
         assert metadata["items"] == ITEMS[kind]
         assert metadata["index"]["kind"] == metadata["index_report"]["kind"] == kind
         assert metadata["encoder"]["fingerprint"]
         assert metadata["versions"]["tensorflow"] == tf.__version__
         assert metadata["config"]["serving"]["k"] == K
-        assert "\n" not in exporter.describe(metadata)
+        assert "\n" not in summary(metadata)
 
     def test_ops_are_those_of_the_target(self, models, kind):
         for server in SERVERS_OF[kind]:
@@ -507,7 +508,7 @@ def test_ids_alone_in_a_catalogue_smaller_than_k(tmp_path, exclude_history):
     assert row[2:] == ["" if exclude_history else row[2], "", ""]
     assert ("item-0000" in row) == (not exclude_history)
     assert "encode_text" not in call.definition.signature_def
-    assert exporter.read_metadata(tmp_path / "model")["encoder"] is None
+    assert read_metadata(tmp_path / "model")["encoder"] is None
 
 
 def test_brute_force_export_of_a_scann_index(tmp_path):

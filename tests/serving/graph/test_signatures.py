@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from serving.client import PredictionClient, ServingError
-from serving.export import exporter
+from serving.export import warm_up_records
 from serving.graph.categories import Categories
 from serving.graph.recommender import Recommender
 from serving.wire.scores import NO_SCORE
@@ -241,7 +241,7 @@ def test_vectors_of_no_text_but_longer_than_any_are_named(call):
 
 
 def test_every_signature_answers_its_warm_up_requests(model, call):
-    requests = exporter.warm_up_requests(model.recommender, model.items)
+    requests = warm_up_records.example_requests(model.recommender.signatures, model.items)
     assert {name for name, _ in requests} == set(model.recommender.signatures)
     for name, inputs in requests:
         answer = call(name, inputs)

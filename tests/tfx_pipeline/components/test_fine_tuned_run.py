@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from serving.export import exporter
+from serving.export.metadata import read_metadata
 from tests.serving.exported import Reloaded
 from tests.support import tiny_bert
 from tests.trainer import tables
@@ -133,7 +133,7 @@ def test_from_examples_to_the_served_graph(step: Step) -> None:
     served = Reloaded(model.parent)("encode_text", {"text": texts.texts})["embedding"]
     np.testing.assert_allclose(served, np.load(Path(step.inputs["towers"], VECTORS_FILE)), atol=1e-3)
     assert np.abs(served - texts.vectors).max() > 0.01, "as EmbedTexts wrote them: the encoder before it was trained"
-    report = exporter.read_metadata(model.parent)
+    report = read_metadata(model.parent)
     assert report["encoder"] == {
         "name": step.config.text.encoder,
         "fine_tuned": True,
