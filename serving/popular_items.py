@@ -1,7 +1,7 @@
-"""The most popular items as a file beside the model: what to show where no model answers.
+"""The list of the most popular items, a file beside the model: clients show these items if no model answers.
 
-`assets.extra/popular_items.txt` of a SavedModel: UTF-8, one item id a line, the most popular first. Standard library
-only, because clients import this without the rest of the package.
+`assets.extra/popular_items.txt` of a SavedModel: UTF-8, one item id a line, the most popular first. This module needs
+only the standard library, because clients import it.
 """
 
 import os
@@ -16,14 +16,14 @@ POPULAR_ITEMS = Path("assets.extra", "popular_items.txt")
 def write_popular_items(directory: str | os.PathLike[str], item_ids: Iterable[str]) -> Path:
     """Writes the file into an exported model.
 
-    An id with a line break cannot be a line: it is left out, and so is an empty one, which means no item.
+    Ids with a line break, which cannot be a line, and empty ids, which stand for no item, are left out.
 
     Args:
         directory: of the SavedModel.
         item_ids: the most popular first.
 
     Raises:
-        ValueError: no id is left.
+        ValueError: no id remains.
     """
     lines = [f"{item_id}\n" for item_id in item_ids if item_id and not ("\n" in item_id or "\r" in item_id)]
     if not lines:
@@ -38,7 +38,7 @@ def read_popular_items(path: str | os.PathLike[str]) -> list[str]:
     """Item ids, the most popular first, each once.
 
     Args:
-        path: the file, or the directory of a SavedModel that has it.
+        path: of the file, or of the directory of a SavedModel that has it.
 
     Raises:
         ServingError: FAILED_PRECONDITION, with the file's name: it cannot be read, is not UTF-8, or holds no id.
@@ -52,7 +52,7 @@ def read_popular_items(path: str | os.PathLike[str]) -> list[str]:
         raise ServingError("FAILED_PRECONDITION", f"{path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise ServingError("FAILED_PRECONDITION", f"{path} is not UTF-8 text of one item id a line") from None
-    lines = (line.removesuffix("\r") for line in text.split("\n"))  # other line breaks may be part of an id
+    lines = (line.removesuffix("\r") for line in text.split("\n"))  # other line separators can be part of an id
     item_ids = list(dict.fromkeys(line for line in lines if line))
     if not item_ids:
         raise ServingError("FAILED_PRECONDITION", f"{path} holds no item id; it should have one a line")

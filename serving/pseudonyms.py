@@ -1,7 +1,7 @@
 """Pseudonyms for user and item ids: HMAC-SHA-256 under a key that only its owner knows.
 
-Ingestion writes pseudonyms in place of ids; whoever calls the served model applies the same function, so callers keep
-their own ids. Standard library only, because clients import this without the rest of the package.
+Ingestion writes pseudonyms in place of ids. Clients of the served model apply the same function to the ids they send.
+This module needs only the standard library, because clients import it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MINIMUM_KEY_BYTES = 16
 
 
 class PseudonymKeyError(ValueError):
-    """The key cannot be read or is too short. The message says what to do and never holds the key."""
+    """The key cannot be read or is too short. The message says what to do and never contains the key."""
 
 
 def pseudonym(key: bytes, id: str) -> str:
@@ -28,11 +28,11 @@ def pseudonym(key: bytes, id: str) -> str:
 
 
 def read_key(key_env: str | None = None, key_file: str | None = None) -> bytes:
-    """Reads the key from an environment variable or a file (white space at its ends does not count).
+    """Reads the key from an environment variable or a file; surrounding white space is removed.
 
     Raises:
-      PseudonymKeyError: neither or both are given, nothing is there, or the key has fewer than 16 bytes (short keys can
-        be found by trying ids that are known).
+      PseudonymKeyError: not exactly one argument is set, the variable or file is missing, or the key has fewer than 16
+        bytes. With a few known ids, short keys could be guessed.
     """
     if (key_env is None) == (key_file is None):
         raise PseudonymKeyError("exactly one of `key_env` and `key_file` should be given")

@@ -68,19 +68,19 @@ def measure_latency(
     Raises:
       TowersError: a request was not answered.
     """
-    of_one_row: dict[str, list[predict_pb2.PredictRequest]] = {}
+    requests_by_signature: dict[str, list[predict_pb2.PredictRequest]] = {}
     for request in warm_up_records.read(saved_model):
         request.model_spec.name = model_name
         rows = min(value.tensor_shape.dim[0].size for value in request.inputs.values())
         if rows == 1:
-            of_one_row.setdefault(request.model_spec.signature_name, []).append(request)
+            requests_by_signature.setdefault(request.model_spec.signature_name, []).append(request)
     latencies = {}
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        for name in (name for name in signatures if name in of_one_row):
+        for name in (name for name in signatures if name in requests_by_signature):
             seconds = []
             for number in range(requests + requests // 2):
-                request = of_one_row[name][number % len(of_one_row[name])]
+                request = requests_by_signature[name][number % len(requests_by_signature[name])]
                 start = time.perf_counter()
                 _send(stub, request, f"{saved_model}: a request to {name}", address, timeout_seconds)
                 seconds.append(time.perf_counter() - start)

@@ -44,15 +44,15 @@ class Explanations:
         def explained() -> tf.Tensor:
             rows = tf.where(explain)  # [R, 1]
 
-            def of_rows(value: tf.Tensor) -> tf.Tensor:
+            def select(value: tf.Tensor) -> tf.Tensor:
                 return tf.gather(value, rows[:, 0])
 
-            history = {name: of_rows(value) for name, value in inputs.items() if name.startswith("history_")}
+            history = {name: select(value) for name, value in inputs.items() if name.startswith("history_")}
             columns = self._columns(
                 history,
-                {name: of_rows(value) for name, value in features.items()},
-                self._catalogue.vectors(of_rows(items)),
-                of_rows(scores),
+                {name: select(value) for name, value in features.items()},
+                self._catalogue.vectors(select(items)),
+                select(scores),
             )
             return tf.tensor_scatter_nd_update(none, rows, columns)
 

@@ -1,4 +1,4 @@
-"""From raw inputs that describe a user to features of the user tower.
+"""From raw inputs, which describe a user, to features of the user tower.
 
 There are inputs only for what the tower reads: a model that was trained without event texts has no input for them. Rows
 are padded on the right with "" and 0.
