@@ -23,11 +23,11 @@ def test_calls_run_at_the_same_time_over_one_connection(server):
             await client.metadata()
             server.delay = 0.3
             began = time.monotonic()
-            found = await asyncio.gather(*(client.recommend(user_id=f"u{number}") for number in range(8)))
-            return found, time.monotonic() - began
+            lists = await asyncio.gather(*(client.recommend(user_id=f"u{number}") for number in range(8)))
+            return lists, time.monotonic() - began
 
-    found, seconds = asyncio.run(run())
-    assert [[item.item_id for item in items] for items in found] == [list(ITEMS)] * 8
+    lists, seconds = asyncio.run(run())
+    assert [[item.item_id for item in items] for items in lists] == [list(ITEMS)] * 8
     assert seconds < 8 * 0.3 / 2
     assert len(server.peers) == 1
 
@@ -48,8 +48,8 @@ def test_the_loop_goes_on_while_a_call_waits(server):
                 ticks += 1
             return ticks, await task
 
-    ticks, found = asyncio.run(run())
-    assert found
+    ticks, items = asyncio.run(run())
+    assert items
     assert ticks > 5
 
 

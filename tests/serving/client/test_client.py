@@ -59,7 +59,7 @@ def test_lives_beside_tensorflow():
 
 def test_recommend_sends_what_is_given(client):
     history = [HistoryEvent("b1", text="very quiet", timestamp=7), "b2"]
-    found = client.recommend(
+    items = client.recommend(
         user_id="u1",
         history=history,
         query="读书",
@@ -67,8 +67,8 @@ def test_recommend_sends_what_is_given(client):
         exclude=["b8", "b9"],
         features={"device": "phone", "age": 30},
     )
-    assert item_ids(found) == ["u1", "b1:very quiet:7", "b2::0", "读书@99", "phone/30", "not b8,b9"]
-    assert found[0] == Recommendation("u1", score=8.0, retrieval_score=11.0)
+    assert item_ids(items) == ["u1", "b1:very quiet:7", "b2::0", "读书@99", "phone/30", "not b8,b9"]
+    assert items[0] == Recommendation("u1", score=8.0, retrieval_score=11.0)
 
 
 def test_recommend_sends_defaults_for_what_is_left_out(client):
@@ -128,8 +128,8 @@ def test_pseudonyms_go_out_and_known_ids_come_back(server, monkeypatch):
     with RecommenderClient(
         server.address, "tiny", timeout=10, pseudonym_key_env="TOWERS_KEY", known_item_ids=["u1"]
     ) as client:
-        found = item_ids(client.recommend(user_id="u1", history=["b1"], exclude=["b2"]))
-    assert found == ["u1", f"{pseudonym(key, 'b1')}::0", "@0", "/0", f"not {pseudonym(key, 'b2')}"]
+        items = item_ids(client.recommend(user_id="u1", history=["b1"], exclude=["b2"]))
+    assert items == ["u1", f"{pseudonym(key, 'b1')}::0", "@0", "/0", f"not {pseudonym(key, 'b2')}"]
 
 
 def test_a_key_that_cannot_be_read(monkeypatch):
@@ -246,8 +246,8 @@ def test_labels_and_mutual_tls_of_the_server(publish, start, tmp_path):
         for choice, version in (({}, 2), ({"version": 1}, 1), ({"version_label": "stable"}, 1)):
             with kind(server.address, "tiny", timeout=10, tls=Tls(*files), **choice) as client:
                 assert client.wait_until_available() == version
-                found = client.recommend(user_id="u1")
-                assert (found.version, found[0].retrieval_score - found[0].score) == (version, version)
+                items = client.recommend(user_id="u1")
+                assert (items.version, items[0].retrieval_score - items[0].score) == (version, version)
         with kind(server.address, "tiny", timeout=10, tls=Tls(*files), version_label="canary") as client:
             with pytest.raises(ServingError, match="Unrecognized servable version label: canary") as caught:
                 client.recommend(user_id="u1")

@@ -64,7 +64,7 @@ def test_mutual_tls(files):
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (("missing",), "missing cannot be read (No such file or directory)"),
         (("prose",), "prose is no PEM file of certificates"),
@@ -78,11 +78,11 @@ def test_mutual_tls(files):
         (("servers", "other_key", "certificate"), "other_key is no PEM file of a private key, is encrypted, or does"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named(files, names, told):
+def test_a_file_that_cannot_be_used_is_named(files, names, message):
     with pytest.raises(ServingError) as caught:
         RecommenderClient("127.0.0.1:1", tls=Tls(*(files[name] for name in names)))
     assert caught.value.code == "FAILED_PRECONDITION"
-    assert told in caught.value.message
+    assert message in caught.value.message
 
 
 @pytest.mark.parametrize("given", ["private_key", "certificate_chain"])

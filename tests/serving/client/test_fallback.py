@@ -33,19 +33,19 @@ def item_ids(items):
 def test_a_model_that_answers_needs_none(client_of, server):
     server.fail("UNAVAILABLE")  # once, and two attempts
     with client_of(server.address) as client:
-        found = client.recommend(user_id="u")
-    assert item_ids(found) == list(ITEMS)
-    assert (found.is_fallback, found.failure, found.version) == (False, None, 1)
+        items = client.recommend(user_id="u")
+    assert item_ids(items) == list(ITEMS)
+    assert (items.is_fallback, items.failure, items.version) == (False, None, 1)
 
 
 def test_no_server(client_of):
     with client_of("127.0.0.1:1") as client:
-        found = client.recommend(user_id="u", history=["p3", HistoryEvent("x")], exclude=["p1"], k=10)
-        assert item_ids(found) == ["p2", "p4"]
-        assert found.is_fallback
-        assert found.failure.code == "UNAVAILABLE"
-        assert "127.0.0.1:1" in found.failure.message
-        assert found.version is None
+        items = client.recommend(user_id="u", history=["p3", HistoryEvent("x")], exclude=["p1"], k=10)
+        assert item_ids(items) == ["p2", "p4"]
+        assert items.is_fallback
+        assert items.failure.code == "UNAVAILABLE"
+        assert "127.0.0.1:1" in items.failure.message
+        assert items.version is None
         assert item_ids(client.recommend(user_id="u", k=1)) == ["p1"]
 
 
@@ -60,8 +60,8 @@ def test_unavailable_after_all_attempts(client_of, server):
 def test_a_server_with_too_many_calls_is_not_asked_again(client_of, server):
     server.fail("RESOURCE_EXHAUSTED")
     with client_of(server.address) as client:
-        found = client.recommend(user_id="u")
-        assert (found.is_fallback, found.failure.code) == (True, "RESOURCE_EXHAUSTED")
+        items = client.recommend(user_id="u")
+        assert (items.is_fallback, items.failure.code) == (True, "RESOURCE_EXHAUSTED")
         assert server.predicted() == 1
 
 
@@ -69,13 +69,13 @@ def test_the_deadline(client_of, server):
     with client_of(server.address) as client:
         client.metadata()
         server.delay = 0.5
-        found = client.recommend(user_id="u", timeout=0.1)
-    assert item_ids(found) == POPULAR
-    assert found.failure.code == "DEADLINE_EXCEEDED"
+        items = client.recommend(user_id="u", timeout=0.1)
+    assert item_ids(items) == POPULAR
+    assert items.failure.code == "DEADLINE_EXCEEDED"
 
 
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "PERMISSION_DENIED", "INTERNAL", "NOT_FOUND"])
-def test_any_other_failure_is_told(client_of, server, code):
+def test_any_other_failure_is_raised(client_of, server, code):
     server.fail(code)
     with client_of(server.address) as client, pytest.raises(ServingError) as caught:
         client.recommend(user_id="u")
@@ -125,9 +125,9 @@ def test_pseudonyms(client_of, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fallback", "told"),
+    ("fallback", "message"),
     [([], "`fallback` should hold at least one"), ([5], "`fallback` should hold strings"), ("no/such", "no/such")],
 )
-def test_a_fallback_that_is_none_is_told_at_once(client_of, fallback, told):
-    with pytest.raises(ServingError, match=told):
+def test_a_fallback_that_is_none_is_refused_at_once(client_of, fallback, message):
+    with pytest.raises(ServingError, match=message):
         client_of("127.0.0.1:1", fallback=fallback)

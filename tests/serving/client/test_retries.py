@@ -117,8 +117,8 @@ def test_a_server_that_comes_back_is_found_again(client_of, server):
 
 def test_threads_share_one_connection(server):
     with RecommenderClient(server.address, timeout=10) as client, ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda number: client.recommend(user_id=f"u{number}"), range(40)))
-    assert all(len(items) == len(ITEMS) for items in found)
+        lists = list(threads.map(lambda number: client.recommend(user_id=f"u{number}"), range(40)))
+    assert all(len(items) == len(ITEMS) for items in lists)
     assert len(server.peers) == 1
     assert server.predicted() == 40
 

@@ -237,12 +237,12 @@ class TestExclusions:
         banned = ids[left:]
         answer = call("recommend", request(1, 0, exclude_item_id=[banned]))
         row = texts(answer["item_id"])[0]
-        found = [item for item in row if item]
-        assert len(found) == min(left, K)
-        assert not set(found) & set(banned)
-        assert row[len(found) :] == [""] * (K - len(found))
-        assert (answer["score"][0, len(found) :] == 0).all()
-        assert (answer["retrieval_score"][0, len(found) :] == 0).all()
+        item_ids = [item for item in row if item]
+        assert len(item_ids) == min(left, K)
+        assert not set(item_ids) & set(banned)
+        assert row[len(item_ids) :] == [""] * (K - len(item_ids))
+        assert (answer["score"][0, len(item_ids) :] == 0).all()
+        assert (answer["retrieval_score"][0, len(item_ids) :] == 0).all()
 
     def test_the_rest_moves_up(self, call):
         everything = texts(call("retrieve", retrieval(request(1, 0)))["item_id"])[0]
@@ -273,9 +273,9 @@ class TestExclusions:
 
     def test_a_category_that_the_towers_do_not_know_is_allowed_by_its_name(self, call, kind):
         late = {item for place, item in enumerate(exported.make_items(ITEMS[kind]).item_id) if place % 10 == 0}
-        (found,) = texts(call("recommend", request(1, 0, allowed_category=[[exported.LATE_COLOUR]]))["item_id"])
-        assert len(set(found) - {""}) == min(K, len(late))
-        assert set(found) - {""} <= late
+        (item_ids,) = texts(call("recommend", request(1, 0, allowed_category=[[exported.LATE_COLOUR]]))["item_id"])
+        assert len(set(item_ids) - {""}) == min(K, len(late))
+        assert set(item_ids) - {""} <= late
 
     def test_history_is_excluded_beyond_what_is_read(self, call):
         everything = texts(call("retrieve", retrieval(request(1, 0)))["item_id"])[0]

@@ -42,18 +42,18 @@ def some_requests(count: int = 70) -> list[UserRequest]:
     ]
 
 
-def check(found: list[Answer], expected: list[Answer]) -> None:
-    assert [answer.item_ids for answer in found] == [answer.item_ids for answer in expected]
-    for answer, other in zip(found, expected, strict=True):
+def check(answers: list[Answer], expected: list[Answer]) -> None:
+    assert [answer.item_ids for answer in answers] == [answer.item_ids for answer in expected]
+    for answer, other in zip(answers, expected, strict=True):
         np.testing.assert_allclose(answer.scores, other.scores, rtol=0, atol=1e-4)
 
 
 def test_many_requests_are_answered_in_their_order_as_each_alone(model: ExportedModel) -> None:
-    requests, told = some_requests(), []
-    found = model.recommend(requests, told.append)
-    assert told == [64, 70]
-    assert all(answer.item_ids and len(answer.item_ids) == len(answer.scores) for answer in found)
-    check([model.recommend([request])[0] for request in requests[:12]], found[:12])
+    requests, updates = some_requests(), []
+    answers = model.recommend(requests, updates.append)
+    assert updates == [64, 70]
+    assert all(answer.item_ids and len(answer.item_ids) == len(answer.scores) for answer in answers)
+    check([model.recommend([request])[0] for request in requests[:12]], answers[:12])
 
 
 def test_texts_are_encoded_once_and_mean_what_they_mean_in_the_graph(

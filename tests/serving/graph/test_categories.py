@@ -21,8 +21,8 @@ NAMES = ("novel", "Novel", "two\nlines", "科幻", "rock & roll", "a\x00b")
 
 def allowed(made: Categories, names: list[str]) -> list[int]:
     """Places of the items that have one of the names."""
-    found = made.items(made.ids(tf.constant([names], tf.string, [1, len(names)])))
-    return (np.flatnonzero(found[0]) - 1).tolist()
+    allowed_items = made.items(made.ids(tf.constant([names], tf.string, [1, len(names)])))
+    return (np.flatnonzero(allowed_items[0]) - 1).tolist()
 
 
 @settings(max_examples=60, deadline=None)

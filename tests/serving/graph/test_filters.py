@@ -57,7 +57,7 @@ ROW = st.tuples(
     st.lists(st.integers(0, ITEMS - 1), max_size=6),
     st.one_of(
         st.lists(st.integers(0, ITEMS - 1), max_size=8),
-        st.permutations(range(ITEMS)).flatmap(lambda order: st.integers(0, 7).map(lambda kept: order[kept:])),
+        st.permutations(range(ITEMS)).flatmap(lambda order: st.integers(0, 7).map(lambda remaining: order[remaining:])),
     ),
     st.lists(st.sampled_from(["", "", *COLOURS, LATE_COLOUR, "no such colour"]), max_size=3),
 )
@@ -85,9 +85,9 @@ def batch_of(rows: list[tuple[list[int], list[int], list[str]]]) -> dict[str, np
 def test_the_best_of_what_is_allowed_and_no_others(filtered, rows):
     for call in filtered.forms:
         answer = call("recommend", batch_of(rows))
-        for row, found, score in zip(rows, texts(answer["item_id"]), answer["score"], strict=True):
+        for row, items, score in zip(rows, texts(answer["item_id"]), answer["score"], strict=True):
             expected = filtered.expected(*row)
-            assert found == expected + [""] * (K - len(expected))
+            assert items == expected + [""] * (K - len(expected))
             assert (score[len(expected) :] == 0).all()
 
 
@@ -154,9 +154,9 @@ def test_nobody_asks_and_nobody_is_there(filtered):
 def test_top_items_excluding(scores, excluded, k):
     values = tf.constant(scores, tf.float32, [len(scores), 7])
     banned = tf.constant(excluded * len(scores), tf.int64, [len(scores), len(excluded)])
-    found = top_items_excluding(values, banned, k)
-    assert found[0].shape == found[1].shape == (len(scores), k)
-    for row, score, item in zip(scores, *(part.numpy() for part in found), strict=True):
+    result = top_items_excluding(values, banned, k)
+    assert result[0].shape == result[1].shape == (len(scores), k)
+    for row, score, item in zip(scores, *(part.numpy() for part in result), strict=True):
         may = [i for i in range(1, 7) if i not in excluded and row[i] > -np.inf]
         expected = sorted(may, key=lambda i: -row[i])[:k]
         assert item.tolist() == expected + [0] * (k - len(expected))

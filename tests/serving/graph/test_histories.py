@@ -30,5 +30,5 @@ def test_keeps_the_last_events_in_their_order(batch):
         valid = histories.valid.numpy()[row]
         assert histories.length.numpy()[row] == len(expected) == valid.sum()
         assert valid[: len(expected)].all()
-        found = zip(histories.columns["id"].numpy()[row], histories.columns["place"].numpy()[row], strict=True)
-        assert list(found)[: len(expected)] == expected
+        events = zip(histories.columns["id"].numpy()[row], histories.columns["place"].numpy()[row], strict=True)
+        assert list(events)[: len(expected)] == expected

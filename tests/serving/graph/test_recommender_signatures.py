@@ -1,4 +1,4 @@
-"""Batches of users, and every signature that a recommender may have: a model that tells what it was told."""
+"""Batches of users, and every signature of a recommender: a model that returns its inputs as item ids."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def save(directory):
 
     user = [tensor("user_id", None), tensor("history_item_id", None, None)]
 
-    class Told(tf.Module):
+    class Echo(tf.Module):
         @tf.function(
             input_signature=[
                 *user,
@@ -38,7 +38,7 @@ def save(directory):
             ]
         )
         def recommend(self, user_id, history, text, vectors, exclude, allowed, diversity, query, tags, age, explain):
-            told = {
+            values = {
                 "user": user_id[:, None],
                 "history": history,
                 "text": text,
@@ -51,7 +51,7 @@ def save(directory):
                 "age": numbers(age)[:, None],
                 "explain": tf.strings.as_string(explain)[:, None],
             }
-            item_id = tf.concat([joined(name, value) for name, value in told.items()], 1)
+            item_id = tf.concat([joined(name, value) for name, value in values.items()], 1)
             ones = tf.ones_like(item_id, tf.float32)
             position = tf.cast(tf.cumsum(ones, 1), tf.int32) - 2
             return {"item_id": item_id, "score": ones, "reason_history_position": position}
@@ -89,17 +89,17 @@ def save(directory):
         def uneven(self, user_id):
             return {"item_id": user_id[:, None], "score": tf.ones([1, 2])}
 
-    told = Told()
+    model = Echo()
     names = (
         *("recommend", "rank", "similar_items", "encode_text", "encode_item", "encode_user"),
         *("numbered", "uneven"),
     )
-    tf.saved_model.save(told, str(directory), signatures={name: getattr(told, name) for name in names})
+    tf.saved_model.save(model, str(directory), signatures={name: getattr(model, name) for name in names})
 
 
 @pytest.fixture(scope="module")
 def server(start, tmp_path_factory):
-    base_path = tmp_path_factory.mktemp("told")
+    base_path = tmp_path_factory.mktemp("echo")
     save(base_path / "5")
     return start(base_path)
 
@@ -110,7 +110,7 @@ def client(server, request):
         yield client
 
 
-def told(items):
+def echoed_inputs(items):
     return dict(item.item_id.split("=", 1) for item in items)
 
 
@@ -145,7 +145,7 @@ def test_many_users_in_one_call(client):
     )
     second = UserRequest("u2", history=["c"], exclude=(item_id for item_id in ("d", "e", "f")))
     one, two, three = client.recommend_many([first, second, UserRequest()])
-    assert told(one) == {
+    assert echoed_inputs(one) == {
         **NOTHING,
         "user": "u1",
         "history": "a,b",
@@ -160,8 +160,8 @@ def test_many_users_in_one_call(client):
         "explain": "true",
     }
     padding = {"history": ",", "text": ",", "vectors": "0.0,0.0", "exclude": ",,", "allowed": ",", "tags": ","}
-    assert told(two) == {**NOTHING, **padding, "user": "u2", "history": "c,", "exclude": "d,e,f"}
-    assert told(three) == {**NOTHING, **padding}
+    assert echoed_inputs(two) == {**NOTHING, **padding, "user": "u2", "history": "c,", "exclude": "d,e,f"}
+    assert echoed_inputs(three) == {**NOTHING, **padding}
     assert [items.version for items in (one, two, three)] == [5, 5, 5]
     assert not one.is_fallback
     assert [item.reason_history_position for item in one][:3] == [-1, 0, 1]
@@ -174,7 +174,7 @@ def test_one_user_is_a_batch_of_one(client):
 
 
 def test_nothing_said_is_nothing_sent(client):
-    assert told(client.recommend()) == NOTHING
+    assert echoed_inputs(client.recommend()) == NOTHING
     assert client.recommend_many([]) == []
 
 
@@ -208,9 +208,9 @@ def test_an_input_the_signature_lacks_is_named_whoever_says_it(client):
 
 
 def test_rank_orders_given_items(client):
-    found = client.rank(UserRequest("u1", history=["a"]), ["i", "iii", "unknown?", "ii", "iii"])
-    assert [(item.item_id, item.score) for item in found] == [("iii", 3), ("ii", 2), ("i", 1)]
-    assert found.version == 5
+    items = client.rank(UserRequest("u1", history=["a"]), ["i", "iii", "unknown?", "ii", "iii"])
+    assert [(item.item_id, item.score) for item in items] == [("iii", 3), ("ii", 2), ("i", 1)]
+    assert items.version == 5
     with pytest.raises(ServingError, match="`item_ids` should hold at least one"):
         client.rank(UserRequest(), [])
 
@@ -241,11 +241,11 @@ def test_a_signature_the_model_lacks(client):
 
 
 @pytest.mark.parametrize(
-    ("signature", "told"),
+    ("signature", "message"),
     [("numbered", "`item_id` should be of strings. It is of int64"), ("uneven", r"of one shape\. Received: item_id")],
 )
-def test_outputs_that_are_no_recommendations(client, signature, told):
-    with pytest.raises(ServingError, match=told) as caught:
+def test_outputs_that_are_no_recommendations(client, signature, message):
+    with pytest.raises(ServingError, match=message) as caught:
         client.recommend(user_id="u", signature=signature)
     assert caught.value.code == "FAILED_PRECONDITION"
 
@@ -255,5 +255,5 @@ def test_pseudonyms_of_candidates_come_back_as_they_were_given(server, tmp_path)
     key.write_text("0123456789abcdef")
     with RecommenderClient(server.address, "tiny", timeout=10, pseudonym_key_file=str(key)) as client:
         assert set(item_ids(client.rank(UserRequest("u1"), ["i", "ii"]))) == {"i", "ii"}
-        assert told(client.recommend(user_id="u1"))["user"] == pseudonym(key.read_bytes(), "u1")
+        assert echoed_inputs(client.recommend(user_id="u1"))["user"] == pseudonym(key.read_bytes(), "u1")
         assert client.encode_item(["i"])[0, 0] == 43  # a pseudonym's length

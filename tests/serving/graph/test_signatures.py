@@ -88,9 +88,9 @@ def call(model, request):
 def test_new_items_are_encoded_as_the_tower_encodes_them(model, call):
     """Those without an id embedding of their own are in the index as their features make them."""
     chosen = list(range(OWN_ID))
-    found = call("encode_item", model.described(chosen))["embedding"]
-    np.testing.assert_allclose(found, model.vectors[1 : OWN_ID + 1], atol=2e-2)
-    assert np.abs(found[1:] - found[:-1]).max(axis=1).min() > 0.5
+    embeddings = call("encode_item", model.described(chosen))["embedding"]
+    np.testing.assert_allclose(embeddings, model.vectors[1 : OWN_ID + 1], atol=2e-2)
+    assert np.abs(embeddings[1:] - embeddings[:-1]).max(axis=1).min() > 0.5
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_every_feature_of_an_item_counts(model, call, name):
 def test_an_item_of_the_catalogue_has_its_vector_there(model, call):
     inputs = model.described([3, 30, 3])
     inputs["item_id"] = np.array([b"item-0030", b"item-0003", b"new"], object)
-    found = call("encode_item", inputs)["embedding"]
-    np.testing.assert_array_equal(found[:2], model.vectors[[31, 4]])
-    np.testing.assert_allclose(found[2], model.vectors[4], atol=2e-2)
+    embeddings = call("encode_item", inputs)["embedding"]
+    np.testing.assert_array_equal(embeddings[:2], model.vectors[[31, 4]])
+    np.testing.assert_allclose(embeddings[2], model.vectors[4], atol=2e-2)
 
 
 def test_rank_scores_as_recommend_does(model, call):
@@ -249,7 +249,7 @@ def test_every_signature_answers_its_warm_up_requests(model, call):
 
 
 def test_over_the_wire(model, start):
-    """What a client sends and is told is what the graph takes and answers."""
+    """Clients receive through the server what the graph returns."""
     call, inputs = model.session, request(2, 3, explain=[True, False], diversity=[0.0, 0.4])
     candidates = np.array([[b"item-0001", b"item-0039"]] * 2, object)
     requests = {

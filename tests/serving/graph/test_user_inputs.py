@@ -1,4 +1,4 @@
-"""What the user tower is told of a request."""
+"""Features of the user tower, from the inputs of a request."""
 
 import dataclasses
 

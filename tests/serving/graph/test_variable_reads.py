@@ -11,24 +11,24 @@ from serving.model_files import WARM_UP_REQUESTS
 
 
 def requests_by_signature(directory):
-    found = defaultdict(list)
+    requests = defaultdict(list)
     for record in tf.data.TFRecordDataset(str(directory / WARM_UP_REQUESTS)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        found[request.model_spec.signature_name].append(request)
-    return found
+        requests[request.model_spec.signature_name].append(request)
+    return requests
 
 
 def allocating_reads(session, signature, request):
     """The reads of variables, in a run of one request, that took memory: those that copied."""
     feeds = {signature.inputs[name].name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-    told = config_pb2.RunMetadata()
+    run_metadata = config_pb2.RunMetadata()
     session.run(
         [output.name for output in signature.outputs.values()],
         feeds,
         options=config_pb2.RunOptions(trace_level=config_pb2.RunOptions.FULL_TRACE),
-        run_metadata=told,
+        run_metadata=run_metadata,
     )
-    nodes = [node for device in told.step_stats.dev_stats for node in device.node_stats]
+    nodes = [node for device in run_metadata.step_stats.dev_stats for node in device.node_stats]
     reads = [node for node in nodes if "ReadVariableOp(" in node.timeline_label]
     assert reads or signature.outputs.keys() == {"embedding"}
     return [node.node_name for node in reads if any(allocated.total_bytes for allocated in node.memory)]

@@ -21,11 +21,11 @@ def originals() -> dict[str, Descriptor | EnumDescriptor]:
         *(tensor_pb2, tensor_shape_pb2, types_pb2, meta_graph_pb2),
         *(get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2, status_pb2),
     ]
-    found: dict[str, Descriptor | EnumDescriptor] = {}
+    descriptors: dict[str, Descriptor | EnumDescriptor] = {}
     for module in modules:
-        found.update(module.DESCRIPTOR.message_types_by_name)
-        found.update(module.DESCRIPTOR.enum_types_by_name)
-    return found
+        descriptors.update(module.DESCRIPTOR.message_types_by_name)
+        descriptors.update(module.DESCRIPTOR.enum_types_by_name)
+    return descriptors
 
 
 def same_field(ours: FieldDescriptor, theirs: FieldDescriptor) -> None:
