@@ -20,7 +20,7 @@ from prepared import ROOT, prepared
 
 from tfx_pipeline import bookshop
 from trainer.config import Config, ModelConfig
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.towers.inputs import item_inputs, user_inputs
 
 SETS = ("amazon_reviews", "douban_books", "movielens_1m", "online_retail", "demo")

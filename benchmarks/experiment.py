@@ -15,7 +15,7 @@ import numpy as np
 
 from tfx_pipeline.fingerprint import code_fingerprint
 from trainer.config import Config
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.evaluation.evaluate import evaluate
 from trainer.files import write_text
 from trainer.ranking import model as ranking_model

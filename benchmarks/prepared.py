@@ -12,7 +12,7 @@ from tfx_pipeline.runs.run_directory import RunDirectory
 from trainer.config import Config
 from trainer.config import loader as config_loader
 from trainer.data import loading
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import TowersError
 from trainer.text.store.vectors import load_vectors
 

@@ -22,7 +22,7 @@ from simple_recommenders import measure, tuned_item_knn
 from verdict import verdict
 
 from trainer.config import Config
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.evaluation.baselines import own_items
 
 COLUMNS = ("ndcg@10", "hit_rate@10", "cold ndcg@10", "cold hit_rate@10", "hit_rate@100")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.data.tables import take_users
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from trainer.config import Config
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.data.tables import SequenceTable
 from trainer.evaluation import metrics
 from trainer.evaluation.full_ranking import RankingTask, rank_with_scorer, target_ranks

@@ -29,7 +29,7 @@ from trainer.text.encoder import TextEncoder
 from trainer.text.pretrained import load_encoder
 
 if TYPE_CHECKING:
-    from trainer.data.loading import Dataset
+    from trainer.data.dataset import Dataset
 
 POPULAR = 1_000  # length of the list of popular items, which clients fall back on
 

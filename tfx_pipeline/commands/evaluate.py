@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.runs import trained_run
     from tfx_pipeline.runs.run_directory import RunDirectory
-    from trainer.data import loading
+    from trainer.data import texts
     from trainer.evaluation import describe
     from trainer.evaluation.detailed import evaluate_in_detail
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_split(split, config, arguments.run)
     output = output_file(arguments.out) if arguments.out else directory.report / f"evaluation_{split}.json"
     loaded = trained_run.load(directory, ("validation", split))
-    languages = loading.load_languages(config, trained_run.dataset_paths(directory))
+    languages = texts.load_languages(config, trained_run.dataset_paths(directory))
     evaluated = evaluate_in_detail(config, loaded.towers, loaded.dataset, split, loaded.ranker, languages)
     evaluation = {
         "split": split,

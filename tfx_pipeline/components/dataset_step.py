@@ -16,7 +16,7 @@ from tfx_pipeline.runs import trained_run, users
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.data import loading
-from trainer.data.loading import Dataset, DatasetPaths
+from trainer.data.dataset import Dataset, DatasetPaths
 from trainer.ranking import training as ranking_training
 from trainer.ranking.model import RankingModel
 from trainer.retrieval import persistence as retrieval_persistence

@@ -17,9 +17,9 @@ from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels
 from tfx_pipeline.runs.reporting import RATING_SLICES
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
-from trainer.data import loading
+from trainer.data import texts
+from trainer.data.dataset import Dataset
 from trainer.data.features import has_clock
-from trainer.data.loading import Dataset
 from trainer.evaluation import describe, document, examples, per_user
 from trainer.evaluation.detailed import Evaluated, evaluate_in_detail
 from trainer.evaluation.slices import slices
@@ -31,7 +31,7 @@ class EvaluatorExecutor(DatasetExecutor):
         config, split = step.config, step.evaluated_split
         output = Path(step.outputs["evaluation"])
         dataset = step.load_dataset("validation", split)
-        languages = loading.load_languages(config, step.dataset_paths)
+        languages = texts.load_languages(config, step.dataset_paths)
         towers = step.load_towers(dataset)
         ranker = step.load_ranker(towers) if "ranker" in step.inputs else None
         ranking_is_served = step.ranking_is_served()
@@ -53,7 +53,7 @@ class EvaluatorExecutor(DatasetExecutor):
             split,
             ranker if ranking_is_served else None,
             languages,
-            lambda rows: loading.load_some_texts(config, step.dataset_paths, rows),
+            lambda rows: texts.load_texts(config, step.dataset_paths, rows),
         )
         write_text(output / "examples.json", json.dumps(users, indent=1, ensure_ascii=False))
         write_text(output / document.FILE, json.dumps(evaluation, indent=1, ensure_ascii=False))

@@ -24,7 +24,7 @@ from tfx_pipeline.runs.trained_run import TrainedRun
 from tfx_pipeline.terminal import progress
 from tfx_pipeline.terminal.interruption import Interruption
 from tfx_pipeline.terminal.screen import Screen
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.data.tables import ItemTable
 from trainer.errors import TowersError
 from trainer.files import write_text

@@ -8,7 +8,7 @@ from pathlib import Path
 from tfx_pipeline.runs.run_directory import RunDirectory
 from trainer.config import Config
 from trainer.data import loading
-from trainer.data.loading import Dataset, DatasetPaths
+from trainer.data.dataset import Dataset, DatasetPaths
 from trainer.data.tables import TextVectors
 from trainer.ranking import persistence as ranking_persistence
 from trainer.ranking import training as ranking_training

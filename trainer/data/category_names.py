@@ -1,7 +1,7 @@
-"""The items' categories by their names, as ingestion read them in the items table.
+"""The names of the items' categories, from the ingested items.
 
-Transform makes ids of them, and knows those names alone that the training's catalogue had, on one line each. What a
-request may name is every one that the served catalogue has.
+Transform replaces names by ids and knows only the names in the training catalogue. A request, however, may filter by
+every name in the served catalogue.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
+from trainer.data.examples import example_files, parse_examples
 from trainer.data.ragged import Ragged, list_positions, offsets_of
 from trainer.data.tables import ItemTable
 from trainer.errors import TowersError
 
-_PARSE_BATCH = 512
-
 
 def load(config: Config, directory: str | os.PathLike[str], items: ItemTable) -> Ragged:
-    """Names in the column `serving.category` of the items table.
+    """The category names of each item: the values of its column `serving.category`.
 
     Args:
       config: the configuration, with `serving.category`.
@@ -28,7 +27,8 @@ def load(config: Config, directory: str | os.PathLike[str], items: ItemTable) ->
       items: the same items, transformed.
 
     Returns:
-      object (bytes) lists, one an item of `items`, in their order; an item without a category may have "" or no name.
+      object (bytes) lists, one for each item of `items` in their order. For an item without a category, the list is
+      empty or holds only "".
 
     Raises:
       TowersError: the directory holds other items.
@@ -42,18 +42,16 @@ def load(config: Config, directory: str | os.PathLike[str], items: ItemTable) ->
         feature: tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64),
     }
     ids, names, lengths = [np.zeros(0, object)], [np.zeros(0, object)], [np.zeros(0, np.int64)]
-    files = sorted(tf.io.gfile.glob(os.path.join(directory, "Split-all", "*.gz")))
-    for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_PARSE_BATCH):
-        parsed = tf.io.parse_example(records, spec)
+    for parsed in parse_examples(example_files(directory, "all"), spec):
         ids.append(parsed["item_id"].numpy())
         names.append(parsed[feature].flat_values.numpy())
         lengths.append(parsed[feature].row_lengths().numpy())
     item_id = np.concatenate(ids)
-    order = np.argsort(item_id, kind="stable")  # of bytes, as the catalogue's order is defined
-    if [found.decode("utf-8") for found in item_id[order]] != items.item_id.tolist():
+    order = np.argsort(item_id, kind="stable")  # by bytes, which defines the catalogue's order
+    if [value.decode("utf-8") for value in item_id[order]] != items.item_id.tolist():
         raise TowersError(
-            f"{directory}: should hold the catalogue's {len(items)} items. Received: {len(item_id)} items, not all of "
-            "them the catalogue's. Run the pipeline again."
+            f"{directory}: should hold the catalogue's {len(items)} items. Received: {len(item_id)} items, not the "
+            "same ones. Run the pipeline again."
         )
     positions, offsets = list_positions(offsets_of(np.concatenate(lengths)), order)
     return Ragged(np.concatenate(names)[positions], offsets)

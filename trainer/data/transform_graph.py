@@ -1,6 +1,6 @@
-"""The Transform step's graph, applied outside TFX: in the exported model, to what a client sends.
+"""The Transform step's graph as a function, for inputs of the exported model.
 
-The graph is the very one the training data went through, so that nothing has to be kept equal by hand.
+Training data and requests pass through the same graph, so that they cannot be transformed differently.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 
 import tensorflow as tf
-import tensorflow_text  # noqa: F401  (registers the ops that cleaning uses)
+import tensorflow_text  # noqa: F401  (registers the ops that text cleaning needs)
+
+SAVED_MODEL = "transform_fn"  # directory of the SavedModel in a transform graph artifact
 
 
 class TransformGraph(tf.Module):
@@ -20,8 +22,8 @@ class TransformGraph(tf.Module):
 
     def __init__(self, directory: str):
         super().__init__(name="transform_graph")
-        # A TF2 SavedModel with the one function `transform_fn`; kept whole, so that its vocabularies are exported.
-        self._saved = tf.saved_model.load(os.path.join(directory, "transform_fn"))
+        # A TF2 SavedModel with the one function `transform_fn`. The attribute makes an export include its vocabularies.
+        self._saved = tf.saved_model.load(os.path.join(directory, SAVED_MODEL))
         function = self._saved.transform_fn
         if hasattr(function, "concrete_functions"):
             (function,) = function.concrete_functions
@@ -30,14 +32,14 @@ class TransformGraph(tf.Module):
 
     @property
     def inputs(self) -> list[str]:
-        """Names of the raw features the graph takes."""
+        """Names of the raw features that the graph reads."""
         return sorted(self._signature)
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Transforms one value per row and feature.
+        """Transforms features with one value in each row.
 
         Args:
-          raw: feature -> [N] values; features that are left out are fed empty, and what comes of them is meaningless.
+          raw: feature -> [N] values. Features of the graph that are left out are fed with empty values.
 
         Returns:
           feature -> [N] transformed values, for the features in `raw`.
@@ -49,29 +51,39 @@ class TransformGraph(tf.Module):
         if unknown:
             raise ValueError(f"`raw` should hold features of the graph, {self.inputs}. Received also: {unknown}")
         rows = tf.shape(next(iter(raw.values())))[0]
-        feeds = {name: self._feed(spec, raw.get(name), rows) for name, spec in self._signature.items()}
+        feeds = {name: _feed(spec, raw.get(name), rows) for name, spec in self._signature.items()}
         outputs = self._function(**feeds) if not self._function.structured_input_signature[0] else self._function(feeds)
         return {name: _flat(outputs[name]) for name in raw}
 
     def ids(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """As calling it, for features that become ids: int32 [N], 0 for a number that is not known (NaN)."""
+        """Transforms features that become ids.
+
+        Args:
+          raw: feature -> [N] values; NaN is a missing number.
+
+        Returns:
+          feature -> int32 [N] ids, 0 for a missing number.
+
+        Raises:
+          ValueError: a feature is not one of the graph's.
+        """
         ids = {name: tf.cast(values, tf.int32) for name, values in self(raw).items()}
         numbers = {name: values for name, values in raw.items() if values.dtype.is_floating}
         return ids | {name: tf.where(tf.math.is_nan(values), 0, ids[name]) for name, values in numbers.items()}
 
-    def _feed(self, spec: tf.TypeSpec, values: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
-        if isinstance(spec, tf.RaggedTensorSpec):
-            # Splits made here need no check: checks would be more than half of the exported graph's ops.
-            if values is None:
-                nothing = tf.zeros([0], spec.dtype)
-                return tf.RaggedTensor.from_row_splits(
-                    nothing, tf.zeros([rows + 1], spec.row_splits_dtype), validate=False
-                )
-            each = tf.range(tf.cast(rows, spec.row_splits_dtype) + 1)
-            return tf.RaggedTensor.from_row_splits(values, each, validate=False)
+
+def _feed(spec: tf.TypeSpec, values: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
+    """An input of the graph from [N] values; None: an empty input."""
+    if isinstance(spec, tf.RaggedTensorSpec):
+        # Row splits made here need no validation, whose ops would be more than half of the exported graph.
         if values is None:
-            values = tf.fill([rows], "") if spec.dtype == tf.string else tf.zeros([rows], spec.dtype)
-        return values[:, None]
+            splits = tf.zeros([rows + 1], spec.row_splits_dtype)
+            return tf.RaggedTensor.from_row_splits(tf.zeros([0], spec.dtype), splits, validate=False)
+        splits = tf.range(tf.cast(rows, spec.row_splits_dtype) + 1)
+        return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+    if values is None:
+        values = tf.fill([rows], "") if spec.dtype == tf.string else tf.zeros([rows], spec.dtype)
+    return values[:, None]
 
 
 def _flat(value: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:

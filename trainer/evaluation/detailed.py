@@ -11,8 +11,8 @@ import numpy as np
 
 from trainer.config import Config
 from trainer.config.names import METRICS
+from trainer.data.dataset import Dataset
 from trainer.data.features import has_clock
-from trainer.data.loading import Dataset
 from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation import lists, metrics
 from trainer.evaluation.baselines import tuned_baselines, written_of_items

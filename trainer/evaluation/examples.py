@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.data.batches import request_batch
+from trainer.data.dataset import Dataset
 from trainer.data.features import has_clock
-from trainer.data.loading import Dataset
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, take_users
 from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.evaluation.protocols import Ranker, Retriever

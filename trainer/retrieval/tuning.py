@@ -14,7 +14,7 @@ from keras_tuner.engine import base_tuner
 
 from trainer.config import Config, RangeConfig
 from trainer.config import loader as config_loader
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import TowersError, UsageError
 from trainer.retrieval import training as retrieval_training
 from trainer.training.loop import METRIC

@@ -15,7 +15,7 @@ from tfx_pipeline.commands.predict import predictions, read_users
 from tfx_pipeline.runs import trained_run
 from tfx_pipeline.runs.run_directory import RunDirectory
 from tfx_pipeline.runs.trained_run import TrainedRun
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.data.tables import SequenceTable
 from trainer.errors import UsageError
 from trainer.retrieval.model import RetrievalModel

@@ -14,7 +14,7 @@ import tensorflow as tf
 from sklearn import metrics as sk
 
 from tests.trainer import tables
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import TowersError
 from trainer.evaluation import describe, detailed, per_user
 from trainer.evaluation.detailed import evaluate_in_detail

@@ -11,7 +11,7 @@ import pytest
 from tests.trainer import tables, trainings
 from trainer.config import Config
 from trainer.config import loader as config_loader
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import TowersError, UsageError
 from trainer.retrieval import training as retrieval_training
 from trainer.retrieval import tuning

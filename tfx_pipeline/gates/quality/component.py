@@ -23,7 +23,7 @@ from tfx_pipeline.gates.quality.judgement import PairedRanks, SliceComparison
 from tfx_pipeline.gates.verdict import Verdict
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
-from trainer.data import loading
+from trainer.data import texts
 from trainer.data.features import has_clock
 from trainer.evaluation import document
 from trainer.evaluation.slices import slices
@@ -118,7 +118,7 @@ def _compare_with(last_model: str, step: Step, evaluation: dict[str, Any]) -> tu
         dataset.train,
         targets,
         clock=has_clock(config.data),
-        languages=loading.load_languages(config, step.dataset_paths),
+        languages=texts.load_languages(config, step.dataset_paths),
     )
     comparisons, note = judgement.compare(config.gates, ranks, parts, config.seed)
     return comparisons, k, note

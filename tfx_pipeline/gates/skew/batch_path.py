@@ -7,7 +7,7 @@ import numpy as np
 from serving.export.exported_model import Answer
 from tfx_pipeline.components.dataset_step import Step
 from tfx_pipeline.gates.skew.judgement import ExpectedAnswer
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.data.tables import UNKNOWN_ITEM
 from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.ranking.model import RankingModel

@@ -17,7 +17,7 @@ from tests.support import tiny_bert
 from tests.trainer import tables
 from trainer.config import Config
 from trainer.data.batches import Batch
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.data.tables import ItemTable, SequenceTable, TextVectors
 from trainer.errors import TowersError, UsageError
 from trainer.evaluation.evaluate import evaluate
