@@ -108,11 +108,11 @@ def vectors(users: int, items: int, dim: int = 64, length: int = 20) -> None:
     with measured("vectors", f"{users:,} users x {items:,} items, 64-d"):
         targets, rows = targets_of(sequences), np.arange(users)
         task = RankingTask(config, table, sequences, k=max(config.evaluation.cutoffs))
-        of = {
+        by_name = {
             name: stages.collect(rank_with_scorer(task, scorer), targets, rows, 10) for name, scorer in scorers.items()
         }
-        ranked = stages.Stages(rows, targets, 10, of)
-        detailed.detailed(config, ranked, table, sequences, train, None)
+        ranked = stages.Stages(rows, targets, 10, by_name)
+        detailed.build_document(config, ranked, detailed.EvaluationData(table, train, sequences))
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def measured(part: str, sizes: str) -> Iterator[None]:
         (detailed, "tuned_baselines"),
         (detailed, "rank_stages"),
         (detailed, "means"),
-        (detailed, "_of_stage"),
+        (detailed, "_stage_figures"),
         (detailed, "_slice"),
         (detailed, "comparisons"),
     ):

@@ -1,4 +1,4 @@
-"""Recommenders that a model has to beat. Each one sees the train split and the user's history, and nothing else."""
+"""Baselines that a model should beat. Each one is computed from the train split and a user's history alone."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from trainer.data.ragged import ranges
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 from trainer.evaluation.protocols import Scorer
 
-RECENT = 0.1  # of the train split's time is "recently"
+RECENT = 0.1  # share of the train split's time that counts as recent
 NEIGHBOURS = 200  # of each item
-DECAYS = (1.0, 0.9, 0.7)  # weight of an event, for each event that the user had since; the best on validation is taken
+DECAYS = (1.0, 0.9, 0.7)  # weight of an event per later event of the user; the best one on validation is used
 FACTORS = 64  # of the matrix factorisation
-# Weight of an event beside that of a pair without any, and of the penalty; the best on validation is taken. How good
-# the factorisation is hangs on them (Rendle et al., 2022).
+# (confidence, regularisation) of the matrix factorisation; the best pair on validation is used. Its quality depends
+# strongly on them (Rendle et al., 2022).
 FACTORISATIONS = ((10.0, 10.0), (1.0, 10.0), (40.0, 100.0), (100.0, 300.0))
-MOST_TUNED = 2_000_000  # train events up to which the matrix factorisation is tuned
-_AT_ONCE = 65_536  # texts
+MAX_TUNED_EVENTS = 2_000_000  # with more train events, only the first pair is tried
+TEXTS_AT_ONCE = 65_536
 
 
 def popularity(items: ItemTable) -> Scorer:
-    """The number of train events; equal counts rank in the order of the catalogue."""
-    return _for_everybody(np.concatenate([[0], items.train_count]))
+    """The number of train events. Items with equal counts rank in the order of the catalogue."""
+    return _same_for_all(np.concatenate([[0], items.train_count]))
 
 
 def recent_popularity(items: ItemTable, train: SequenceTable) -> Scorer:
-    """The number of events in the last tenth of the train split's time; equal counts by all events.
+    """The number of events in the last tenth of the train split's time; of equals, the number of all events.
 
     Raises:
       ValueError: the train split has no events.
@@ -39,23 +39,23 @@ def recent_popularity(items: ItemTable, train: SequenceTable) -> Scorer:
     if not len(train.timestamp):
         raise ValueError("`train` should have events. Received: none")
     first, last = train.timestamp.min(), train.timestamp.max()
-    late = train.timestamp >= last - RECENT * (last - first)
-    recent = np.bincount(train.item[late], minlength=len(items) + 1)
-    everything = np.concatenate([[0], items.train_count])
-    return _for_everybody(recent + everything / (1.0 + everything.max()))
+    is_recent = train.timestamp >= last - RECENT * (last - first)
+    recent = np.bincount(train.item[is_recent], minlength=len(items) + 1)
+    total = np.concatenate([[0], items.train_count])
+    return _same_for_all(recent + total / (1.0 + total.max()))
 
 
 def own_items(items: ItemTable) -> Scorer:
-    """The user's own items by how often they come in the history; of equals the later one. Others by popularity."""
-    rest = popularity(items)
+    """The user's own items by their number of events; of equals, the more recent one. Other items by popularity."""
+    by_popularity = popularity(items)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
         size = len(items) + 1
-        often = histories(sequences, users, size).toarray()
-        # An event weighs more than all that came before it, and all of them less than 2: this only decides ties.
-        lately = histories(sequences, users, size, decay=0.5).toarray() / 2
-        popular = rest(sequences, users) / (1.0 + items.train_count.max(initial=0))
-        return np.where(often > 0, 1.0 + often + lately, popular).astype(np.float32)
+        count = histories(sequences, users, size).toarray()
+        # An event weighs more than all earlier ones together, and all weigh less than 2: this only decides ties.
+        recency = histories(sequences, users, size, decay=0.5).toarray() / 2
+        popular = by_popularity(sequences, users) / (1.0 + items.train_count.max(initial=0))
+        return np.where(count > 0, 1.0 + count + recency, popular).astype(np.float32)
 
     return score
 
@@ -69,14 +69,14 @@ def item_knn(
     decay: float = 1.0,
     keep_own: bool = False,
 ) -> Scorer:
-    """Sum over a history of each item's similarity to the candidate, over who has them (Sarwar et al., 2001).
+    """Sum of the similarities of the history's items to the candidate, by their common users (Sarwar et al., 2001).
 
     Args:
       items: the catalogue.
-      train: what the similarities are of.
-      neighbours, shrinkage: of the similarities, see `trainer.data.cooccurrence.going_together`.
-      decay: an event followed by k others of the user counts decay^k.
-      keep_own: whether an item is its own nearest neighbour: where what was taken may be taken again.
+      train: the split that similarities are computed from.
+      neighbours, shrinkage: see `trainer.data.cooccurrence.going_together`.
+      decay: an event followed by k others of the user has weight decay^k.
+      keep_own: whether an item is its own nearest neighbour, for data in which users choose items again.
     """
     return _item_knn(items, _similarities(items, train, neighbours, shrinkage, keep_own), decay)
 
@@ -84,19 +84,21 @@ def item_knn(
 def _similarities(
     items: ItemTable, train: SequenceTable, neighbours: int, shrinkage: float, keep_own: bool
 ) -> scipy.sparse.csr_matrix:
-    found = going_together(len(items), train, neighbours, shrinkage)
-    size, there = len(items) + 1, found.weight > 0
-    starts = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-    similar = scipy.sparse.csr_matrix((found.weight[there], found.item[there], starts), (size, size))
-    return similar + scipy.sparse.identity(size, np.float32, format="csr") if keep_own else similar
+    """float32 [n + 1, n + 1]"""
+    table = going_together(len(items), train, neighbours, shrinkage)
+    size, present = len(items) + 1, table.weight > 0
+    starts = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
+    similarities = scipy.sparse.csr_matrix((table.weight[present], table.item[present], starts), (size, size))
+    return similarities + scipy.sparse.identity(size, np.float32, format="csr") if keep_own else similarities
 
 
-def _item_knn(items: ItemTable, similar: scipy.sparse.csr_matrix, decay: float) -> Scorer:
-    rest = _below(items)
+def _item_knn(items: ItemTable, similarities: scipy.sparse.csr_matrix, decay: float) -> Scorer:
+    fallback = _negative_popularity(items)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
-        found = np.asarray((histories(sequences, users, similar.shape[0], decay) @ similar).todense(), np.float32)
-        return np.where(found > 0, found, rest)
+        history = histories(sequences, users, similarities.shape[0], decay)
+        scores = np.asarray((history @ similarities).todense(), np.float32)
+        return np.where(scores > 0, scores, fallback)
 
     return score
 
@@ -104,111 +106,114 @@ def _item_knn(items: ItemTable, similar: scipy.sparse.csr_matrix, decay: float) 
 def matrix_factorisation(
     items: ItemTable, train: SequenceTable, confidence: float, regularisation: float, seed: int
 ) -> Scorer:
-    """Implicit alternating least squares (Hu et al., 2008), users' factors made from what they have now.
+    """Implicit alternating least squares (Hu et al., 2008). Users' factors are computed from their current history.
 
     Args:
       items: the catalogue.
-      train: what the items' factors are learnt from.
-      confidence: weight of a pair for each event it has; one without any has weight 1.
+      train: the split that the items' factors are learnt from.
+      confidence: weight of a (user, item) pair per event; pairs without events have weight 1.
       regularisation: weight of the factors' squared lengths.
-      seed: of the factors' start.
+      seed: of the initial factors.
     """
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    size, rest = len(items) + 1, _below(items)
-    with threadpool_limits(1, "blas"):  # it has threads of its own, and says how much slower theirs would make it
+    size, fallback = len(items) + 1, _negative_popularity(items)
+    with threadpool_limits(1, "blas"):  # implicit has threads of its own, which BLAS threads would slow down
         model = AlternatingLeastSquares(
             factors=FACTORS, alpha=confidence, regularization=regularisation, random_state=seed
         )
         model.fit(histories(train, np.arange(len(train)), size), show_progress=False)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
-        read = histories(sequences, users, size)
+        history = histories(sequences, users, size)
         with threadpool_limits(1, "blas"):
-            factors = model.recalculate_user(np.arange(len(users)), read)
-        found = np.asarray(factors @ model.item_factors.T, np.float32)
-        return np.where(np.diff(read.indptr)[:, np.newaxis] > 0, found, rest)
+            factors = model.recalculate_user(np.arange(len(users)), history)
+        scores = np.asarray(factors @ model.item_factors.T, np.float32)
+        return np.where(np.diff(history.indptr)[:, np.newaxis] > 0, scores, fallback)
 
     return score
 
 
-def text_neighbours(items: ItemTable, about: np.ndarray, decay: float = 1.0) -> Scorer:
-    """Sum over a history of the cosines between what is written about its items and about the candidate.
+def text_neighbours(items: ItemTable, text_vectors: np.ndarray, decay: float = 1.0) -> Scorer:
+    """Sum of the cosines between the texts of the history's items and the text of the candidate.
 
     Args:
       items: the catalogue.
-      about: float32 [n + 1, width], see `written_of_items`.
+      text_vectors: float32 [n + 1, width], see `item_text_vectors`.
       decay: as for `item_knn`.
     """
-    rest = _below(items)
+    fallback = _negative_popularity(items)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
-        read = histories(sequences, users, len(about), decay) @ about  # [B, width]
-        return np.where(read.any(axis=1, keepdims=True), np.asarray(read @ about.T, np.float32), rest)
+        history = histories(sequences, users, len(text_vectors), decay) @ text_vectors  # [B, width]
+        scores = np.asarray(history @ text_vectors.T, np.float32)
+        return np.where(history.any(axis=1, keepdims=True), scores, fallback)
 
     return score
 
 
-def written_of_items(items: ItemTable, train: SequenceTable, texts: TextVectors | None) -> np.ndarray | None:
-    """What is written about each item: its own text, or else the mean of what users wrote with train events of it.
+def item_text_vectors(items: ItemTable, train: SequenceTable, texts: TextVectors | None) -> np.ndarray | None:
+    """The vector of each item's own text, or else the mean vector of the texts that users wrote with train events.
 
     Returns:
-      float32 [n + 1, width], unit length, zeros where nothing is written; None if nothing is about any.
+      float32 [n + 1, width], unit length, zeros for items without texts; None if no item has a text.
     """
     if texts is None:
         return None
-    about = np.zeros((len(items) + 1, texts.width), np.float32)
+    vectors = np.zeros((len(items) + 1, texts.width), np.float32)
     own = np.flatnonzero(items.text_row != NO_TEXT)
-    about[own + 1] = texts.vectors[items.text_row[own]]
+    vectors[own + 1] = texts.vectors[items.text_row[own]]
     if train.text_row is not None:
-        wrote = np.flatnonzero((train.text_row != NO_TEXT) & (train.item != UNKNOWN_ITEM))
-        wrote = wrote[items.text_row[train.item[wrote] - 1] == NO_TEXT]
-        for first in range(0, len(wrote), _AT_ONCE):
-            some = wrote[first : first + _AT_ONCE]
-            np.add.at(about, train.item[some], texts.vectors[train.text_row[some]].astype(np.float32))
-    length = np.linalg.norm(about, axis=1, keepdims=True)
-    return np.where(length > 0, about / np.maximum(length, 1e-12), 0.0) if length.any() else None
+        events = np.flatnonzero((train.text_row != NO_TEXT) & (train.item != UNKNOWN_ITEM))
+        events = events[items.text_row[train.item[events] - 1] == NO_TEXT]
+        for first in range(0, len(events), TEXTS_AT_ONCE):
+            part = events[first : first + TEXTS_AT_ONCE]
+            np.add.at(vectors, train.item[part], texts.vectors[train.text_row[part]].astype(np.float32))
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > 0, vectors / np.maximum(length, 1e-12), 0.0) if length.any() else None
 
 
 def tuned_baselines(
     config: Config,
     items: ItemTable,
     train: SequenceTable,
-    about: np.ndarray | None,
+    text_vectors: np.ndarray | None,
     measure: Callable[[Scorer], float],
 ) -> dict[str, Scorer]:
-    """All that the data allows, from the simplest on; what they can be tuned by is what measures best.
+    """All baselines that the data allows, the simplest first, with the settings that measure best.
 
     Args:
       config: the configuration.
       items: the catalogue.
       train: the train split.
-      about: see `written_of_items`.
-      measure: how good a scorer is on what was held out for choosing.
+      text_vectors: see `item_text_vectors`.
+      measure: the quality of a scorer on validation users.
     """
-    found = {"popularity": popularity(items)}
+    baselines = {"popularity": popularity(items)}
     if not len(train.item):
-        return found
+        return baselines
     if has_clock(config.data):
-        found["recent popularity"] = recent_popularity(items, train)
+        baselines["recent popularity"] = recent_popularity(items, train)
     if not config.data.exclude_history:
-        found["own items"] = own_items(items)
-    kept = (False,) if config.data.exclude_history else (False, True)
-    similar = [_similarities(items, train, NEIGHBOURS, SHRINKAGE, own) for own in kept]
-    found["item-kNN"] = _best((_item_knn(items, each, decay) for each in similar for decay in DECAYS), measure)
-    tried = FACTORISATIONS if len(train.item) <= MOST_TUNED else FACTORISATIONS[:1]
-    found["matrix factorisation"] = _best(
-        (matrix_factorisation(items, train, *weights, config.seed) for weights in tried), measure
+        baselines["own items"] = own_items(items)
+    keep_own = (False,) if config.data.exclude_history else (False, True)
+    similarities = [_similarities(items, train, NEIGHBOURS, SHRINKAGE, own) for own in keep_own]
+    baselines["item-kNN"] = _best((_item_knn(items, each, decay) for each in similarities for decay in DECAYS), measure)
+    settings = FACTORISATIONS if len(train.item) <= MAX_TUNED_EVENTS else FACTORISATIONS[:1]
+    baselines["matrix factorisation"] = _best(
+        (matrix_factorisation(items, train, *weights, config.seed) for weights in settings), measure
     )
-    if about is not None:
-        found["text neighbours"] = _best((text_neighbours(items, about, decay) for decay in DECAYS), measure)
-    return found
+    if text_vectors is not None:
+        baselines["text neighbours"] = _best((text_neighbours(items, text_vectors, decay) for decay in DECAYS), measure)
+    return baselines
 
 
 def histories(sequences: SequenceTable, users: np.ndarray, size: int, decay: float = 1.0) -> scipy.sparse.csr_matrix:
-    """What users have before their targets: float32 [B, size], the sum of decay^k over an item's events, k later ones
-    of the user."""
+    """The items of users' histories before their targets: float32 [B, size].
+
+    An item's value is the sum of decay^k over its events, where k is the number of later events in the history.
+    """
     start = sequences.offsets[:-1][users]
     stop = (sequences.offsets[1:] - sequences.target_count)[users]
     position, row = ranges(start, stop)
@@ -221,7 +226,7 @@ def histories(sequences: SequenceTable, users: np.ndarray, size: int, decay: flo
     return matrix
 
 
-def _for_everybody(scores: np.ndarray) -> Scorer:
+def _same_for_all(scores: np.ndarray) -> Scorer:
     scores = scores.astype(np.float32)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
@@ -231,16 +236,16 @@ def _for_everybody(scores: np.ndarray) -> Scorer:
 
 
 def _best(scorers: Iterable[Scorer], measure: Callable[[Scorer], float]) -> Scorer:
-    best, most = None, -np.inf
-    for scorer in scorers:  # one at a time: each may hold factors of all users
-        measured = measure(scorer)
-        if best is None or measured > most:
-            best, most = scorer, measured
+    best, best_value = None, -np.inf
+    for scorer in scorers:  # made one at a time, because each may hold factors of all users
+        value = measure(scorer)
+        if best is None or value > best_value:
+            best, best_value = scorer, value
     assert best is not None
     return best
 
 
-def _below(items: ItemTable) -> np.ndarray:
-    """For items that nothing speaks for: below 0, the more popular the higher, float32 [n + 1]."""
+def _negative_popularity(items: ItemTable) -> np.ndarray:
+    """Scores for items without similarity to the history: in -1..0, ascending with popularity, float32 [n + 1]."""
     count = np.concatenate([[0], items.train_count])
     return (count / (1.0 + count.max()) - 1.0).astype(np.float32)

@@ -8,12 +8,12 @@ from trainer.evaluation.document import MODELS, main_metric
 
 
 def line(evaluation: dict[str, Any]) -> str:
-    """NDCG of the run's models and of the best baseline in one line."""
+    """The main metric of the run's models and of the best baseline in one line."""
     metric = main_metric(evaluation)
-    found = {name: values[metric] for name, values in evaluation["stages"].items()}
-    best = max((name for name in found if name not in MODELS), key=lambda name: found[name])
-    models = ", ".join(f"{name} {found[name]:.4f}" for name in MODELS if name in found)
-    return f"{metric.upper()} {models}; best baseline {best} {found[best]:.4f}"
+    values = {name: stage[metric] for name, stage in evaluation["stages"].items()}
+    best = max((name for name in values if name not in MODELS), key=lambda name: values[name])
+    models = ", ".join(f"{name} {values[name]:.4f}" for name in MODELS if name in values)
+    return f"{metric.upper()} {models}; best baseline {best} {values[best]:.4f}"
 
 
 def table(evaluation: dict[str, Any]) -> str:
@@ -26,9 +26,9 @@ def table(evaluation: dict[str, Any]) -> str:
         few = ", few" if part["users"] < evaluation["few_users"] else ""
         heading = f"{evaluation['split']}, {title} ({part['users']:,} users{few})"
         lines.append(f"{heading:<36}" + "".join(f"{name:>12}" for name in columns))
-        marks = {} if evaluation["ranking_is_served"] else {"recommend": "recommend (not served)"}
+        labels = {} if evaluation["ranking_is_served"] else {"recommend": "recommend (not served)"}
         lines += [
-            f"  {marks.get(stage, stage):<34}" + "".join(f"{stages[stage][name]:>12.4f}" for name in columns)
+            f"  {labels.get(stage, stage):<34}" + "".join(f"{stages[stage][name]:>12.4f}" for name in columns)
             for stage in _order(stages)
         ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""All figures of a run's recommenders, with how sure they are, for whom they differ, and what can be told apart."""
+"""The full evaluation of a run's recommenders: figures with intervals, slices and significant differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.features import has_clock
 from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation import lists, metrics
-from trainer.evaluation.baselines import tuned_baselines, written_of_items
+from trainer.evaluation.baselines import item_text_vectors, tuned_baselines
 from trainer.evaluation.candidates import candidate_mask
 from trainer.evaluation.document import FORMAT, MODELS
 from trainer.evaluation.evaluate import cold_targets, means
@@ -23,7 +23,7 @@ from trainer.evaluation.full_ranking import RankingTask, rank_with_scorer, targe
 from trainer.evaluation.per_user import headline, headline_figures
 from trainer.evaluation.protocols import Ranker, Retriever, Scorer
 from trainer.evaluation.ratings import evaluate_ratings
-from trainer.evaluation.slices import COLD, Slice, slices
+from trainer.evaluation.slices import COLD_EVENTS, Slice, slices
 from trainer.evaluation.stages import Stages, rank_stages
 from trainer.evaluation.target_ratings import TargetRatings, predict_target_ratings
 from trainer.evaluation.targets import targets_of
@@ -37,22 +37,44 @@ from trainer.evaluation.uncertainty import (
     verdict,
 )
 
-_CHOOSING_USERS = 2_000  # of validation, that baselines are tuned by
+MAX_TUNING_USERS = 2_000  # validation users that the settings of baselines are chosen by
+
+Values = dict[str, dict[str, float]]  # stage -> metric -> value
+Intervals = dict[str, dict[str, Any]]  # stage -> metric -> (low, high) or None
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation, and what it was made from.
+    """An evaluation and its intermediate results.
 
     Attributes:
-      document: what `evaluation.schema.json` describes.
-      stages: the lists and ranks.
+      document: the evaluation, as `evaluation.schema.json` describes it.
+      stages: ranks and lists of each recommender.
       target_ratings: of held-out events, see `predict_target_ratings`; None if no ratings are predicted.
     """
 
     document: dict[str, Any]
     stages: Stages
     target_ratings: TargetRatings | None
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """The data of an evaluation, beside the ranks and lists.
+
+    Attributes:
+      items: the catalogue.
+      train: the train split.
+      sequences: the evaluated split.
+      text_vectors: float32 [n + 1, width], see `baselines.item_text_vectors`; None without texts.
+      languages: object (str) [texts], see `slices.slices`; None if unknown.
+    """
+
+    items: ItemTable
+    train: SequenceTable
+    sequences: SequenceTable
+    text_vectors: np.ndarray | None = None
+    languages: np.ndarray | None = None
 
 
 def evaluate_in_detail(
@@ -63,35 +85,35 @@ def evaluate_in_detail(
     ranking: Ranker | None,
     languages: np.ndarray | None = None,
 ) -> Evaluated:
-    """Evaluates the run's models and every baseline that the data allows, which are tuned on validation.
+    """Evaluates the run's models, and every baseline that the data allows.
 
     Args:
       config: the configuration.
       model: the retrieval model, attached to the catalogue.
-      dataset: with `train`, `validation` and `split`.
-      split: its name.
+      dataset: with the splits `train`, `validation`, by which the settings of baselines are chosen, and `split`.
+      split: name of the evaluated split.
       ranking: the ranking model on top, or None.
       languages: object (str) [texts], see `slices.slices`.
-
     """
     items, train, sequences = dataset.items, dataset.train, dataset.splits[split]
-    about = written_of_items(items, train, dataset.texts)
-    baselines = tuned_baselines(config, items, train, about, _measure(config, items, dataset.splits["validation"]))
+    data = EvaluationData(items, train, sequences, item_text_vectors(items, train, dataset.texts), languages)
+    measure = _tuning_measure(config, items, dataset.splits["validation"])
+    baselines = tuned_baselines(config, items, train, data.text_vectors, measure)
     stages = rank_stages(config, model, items, sequences, ranking, baselines)
-    result = detailed(config, stages, items, sequences, train, about, languages)
-    result["ratings"], target_ratings = None, None
+    document = build_document(config, stages, data)
+    document["ratings"], target_ratings = None, None
     if ranking is not None and ranking.rated and sequences.rating is not None:
         target_ratings = predict_target_ratings(config, model, ranking, sequences)
-        result["ratings"] = evaluate_ratings(config, target_ratings)
-    return Evaluated(result, stages, target_ratings)
+        document["ratings"] = evaluate_ratings(config, target_ratings)
+    return Evaluated(document, stages, target_ratings)
 
 
-def _measure(config: Config, items: ItemTable, validation: SequenceTable) -> Callable[[Scorer], float]:
-    """The first headline metric of a scorer, over some validation users."""
+def _tuning_measure(config: Config, items: ItemTable, validation: SequenceTable) -> Callable[[Scorer], float]:
+    """A function that sums the main metric of a scorer over a sample of the validation users."""
     targets = targets_of(validation)
     users = np.flatnonzero(np.diff(targets.offsets))
-    if len(users) > _CHOOSING_USERS:
-        users = np.random.default_rng(config.seed).choice(users, _CHOOSING_USERS, replace=False)
+    if len(users) > MAX_TUNING_USERS:
+        users = np.random.default_rng(config.seed).choice(users, MAX_TUNING_USERS, replace=False)
     cutoffs = config.evaluation.cutoffs
     metric = headline(cutoffs)[0]
     task = RankingTask(config, items, validation, k=max(cutoffs), users=users)
@@ -103,27 +125,10 @@ def _measure(config: Config, items: ItemTable, validation: SequenceTable) -> Cal
     return measure
 
 
-def detailed(
-    config: Config,
-    stages: Stages,
-    items: ItemTable,
-    sequences: SequenceTable,
-    train: SequenceTable,
-    about: np.ndarray | None,
-    languages: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """All figures with intervals, slices, and what can be told apart: `evaluation.schema.json` describes them.
-
-    Args:
-      config: the configuration.
-      stages: see `rank_stages`.
-      items: the catalogue.
-      sequences: the split.
-      train: the train split.
-      about: float32 [n + 1, width], what is written about items (`baselines.written_of_items`); None if nothing is.
-      languages: object (str) [texts], see `slices.slices`.
-    """
-    result = {
+def build_document(config: Config, stages: Stages, data: EvaluationData) -> dict[str, Any]:
+    """The evaluation as `evaluation.schema.json` describes it, without `ratings`."""
+    items = data.items
+    document = {
         "format": FORMAT,
         "confidence": CONFIDENCE,
         "few_users": MIN_USERS,
@@ -132,26 +137,27 @@ def detailed(
         "candidates": _candidates(config, items),
         **means(config, stages, items),
     }
-    of_cold = [f"{name}@{k}" for k in config.evaluation.cutoffs for name in METRICS]
-    users, _, reach = _of_targets(config, stages, cold_targets(stages, items), of_cold)
-    result["cold"] |= {"small": users < MIN_USERS, "intervals": reach}
-    result["intervals"] = {}
+    all_metrics = [f"{name}@{k}" for k in config.evaluation.cutoffs for name in METRICS]
+    users, _, cold_intervals = _target_figures(config, stages, cold_targets(stages, items), all_metrics)
+    document["cold"] |= {"small": users < MIN_USERS, "intervals": cold_intervals}
+    document["intervals"] = {}
     for name in stages.by_name:
-        values, reach = _of_stage(config, stages, name, items, sequences, about)
-        result["stages"][name] |= values
-        result["intervals"][name] = reach
-    parts = slices(items, sequences, train, stages.targets, clock=has_clock(config.data), languages=languages)
-    result["slices_by"] = list(headline(config.evaluation.cutoffs))
-    result["slices"] = [_slice(config, stages, part) for part in parts]
-    result["comparisons"] = comparisons(config, stages)
-    result["exposure"] = lists.exposure_by_popularity(
+        list_values, document["intervals"][name] = _stage_figures(config, stages, name, data)
+        document["stages"][name] |= list_values
+    parts = slices(
+        items, data.sequences, data.train, stages.targets, clock=has_clock(config.data), languages=data.languages
+    )
+    document["slices_by"] = list(headline(config.evaluation.cutoffs))
+    document["slices"] = [_slice(config, stages, part) for part in parts]
+    document["comparisons"] = comparisons(config, stages)
+    document["exposure"] = lists.exposure_by_popularity(
         {name: stage.lists for name, stage in stages.by_name.items()}, items, candidate_mask(config, items)
     )
-    return result
+    return document
 
 
 def _candidates(config: Config, items: ItemTable) -> dict[str, Any]:
-    """What lists were made of, with a fingerprint that other candidates would not have."""
+    """Which items were ranked, with a hash that tells whether two evaluations ranked the same items."""
     ranked = candidate_mask(config, items)[1:]
     digest = hashlib.blake2b("\0".join(sorted(items.item_id[ranked])).encode(), digest_size=8).hexdigest()
     return {
@@ -174,13 +180,13 @@ def comparisons(config: Config, stages: Stages) -> list[dict[str, Any]]:
     values = {name: headline_figures(config, stages, name) for name in stages.by_name}
     result = []
     for metric in headline(config.evaluation.cutoffs)[:2]:
-        found = differences(
+        results = differences(
             [values[other][metric] for _, other in pairs],
             [values[model][metric] for model, _ in pairs],
             seed=config.seed,
         )
-        adjusted = holm([difference.p_value for difference in found])
-        for (model, other), difference, p_value in zip(pairs, found, adjusted, strict=True):
+        adjusted = holm([difference.p_value for difference in results])
+        for (model, other), difference, p_value in zip(pairs, results, adjusted, strict=True):
             result.append(
                 {
                     "metric": metric,
@@ -195,63 +201,63 @@ def comparisons(config: Config, stages: Stages) -> list[dict[str, Any]]:
     return result
 
 
-def _of_stage(
-    config: Config,
-    stages: Stages,
-    name: str,
-    items: ItemTable,
-    sequences: SequenceTable,
-    about: np.ndarray | None,
+def _stage_figures(
+    config: Config, stages: Stages, name: str, data: EvaluationData
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """What a stage's lists are like, and intervals of that and of the metrics."""
-    stage, one = stages.by_name[name], np.ones(len(stages.users))
-    ranked = metrics.per_user(stage.ranks, stages.targets.offsets, config.evaluation.cutoffs)
-    figures = {metric: Figure(values[stages.users], one) for metric, values in ranked.items()}
-    of_lists = lists.figures(stage.lists, items, sequences, stages.users, about, cold=COLD)
-    figures |= {f"{kind}@{stages.list_length}": figure for kind, figure in of_lists.items()}
-    values = {metric: figure.value for metric, figure in figures.items() if metric not in ranked}
-    reach = dict(zip(figures, bootstrap_intervals(list(figures.values()), seed=config.seed), strict=True))
-    for kind, (value, interval) in lists.aggregates(
-        stage.lists, candidate_mask(config, items), seed=config.seed
-    ).items():
-        values[f"{kind}@{stages.list_length}"] = value
-        reach[f"{kind}@{stages.list_length}"] = interval
-    return values, reach
+    """The list metrics of a stage, and the intervals of its ranking and list metrics."""
+    stage, one, length = stages.by_name[name], np.ones(len(stages.users)), stages.list_length
+    by_user = metrics.per_user(stage.ranks, stages.targets.offsets, config.evaluation.cutoffs)
+    figures = {metric: Figure(values[stages.users], one) for metric, values in by_user.items()}
+    list_figures = lists.figures(
+        stage.lists, data.items, data.sequences, stages.users, data.text_vectors, cold=COLD_EVENTS
+    )
+    figures |= {f"{metric}@{length}": figure for metric, figure in list_figures.items()}
+    values = {metric: figure.value for metric, figure in figures.items() if metric not in by_user}
+    bounds: dict[str, Any] = dict(
+        zip(figures, bootstrap_intervals(list(figures.values()), seed=config.seed), strict=True)
+    )
+    aggregates = lists.aggregates(stage.lists, candidate_mask(config, data.items), seed=config.seed)
+    for metric, (value, interval) in aggregates.items():
+        values[f"{metric}@{length}"] = value
+        bounds[f"{metric}@{length}"] = interval
+    return values, bounds
 
 
 def _slice(config: Config, stages: Stages, part: Slice) -> dict[str, Any]:
-    names = headline(config.evaluation.cutoffs)
-    users, values, reach = _of_targets(config, stages, part.targets, names)
+    users, values, bounds = _target_figures(config, stages, part.targets, headline(config.evaluation.cutoffs))
     return {
         "by": part.by,
         "name": part.name,
         "users": users,
         "small": users < MIN_USERS,
         "stages": values,
-        "intervals": reach,
+        "intervals": bounds,
     }
 
 
-def _of_targets(
-    config: Config, stages: Stages, kept: np.ndarray, names: Sequence[str]
-) -> tuple[int, dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
-    """How many users have some of these targets, and over them metrics of each stage with their intervals.
+def _target_figures(
+    config: Config, stages: Stages, mask: np.ndarray, names: Sequence[str]
+) -> tuple[int, Values, Intervals]:
+    """Metrics over a part of the targets.
 
     Args:
       config: the configuration.
-      stages: of which.
-      kept: bool [targets].
+      stages: the recommenders.
+      mask: bool [targets], which targets count.
       names: of the metrics.
+
+    Returns:
+      the number of users with such targets, the metrics of each stage over these users, and their intervals.
     """
-    targets = stages.targets.subset(kept)
+    targets = stages.targets.subset(mask)
     users = np.flatnonzero(np.diff(targets.offsets))
     figures: dict[tuple[str, str], Figure] = {}
     for name, stage in stages.by_name.items():
-        found = metrics.per_user(stage.ranks[kept], targets.offsets, config.evaluation.cutoffs)
-        figures |= {(name, metric): Figure(found[metric][users], np.ones(len(users))) for metric in names}
-    reach = dict(zip(figures, bootstrap_intervals(list(figures.values()), seed=config.seed), strict=True))
+        values = metrics.per_user(stage.ranks[mask], targets.offsets, config.evaluation.cutoffs)
+        figures |= {(name, metric): Figure(values[metric][users], np.ones(len(users))) for metric in names}
+    bounds = dict(zip(figures, bootstrap_intervals(list(figures.values()), seed=config.seed), strict=True))
     return (
         len(users),
         {name: {metric: figures[name, metric].value for metric in names} for name in stages.by_name},
-        {name: {metric: reach[name, metric] for metric in names} for name in stages.by_name},
+        {name: {metric: bounds[name, metric] for metric in names} for name in stages.by_name},
     )

@@ -11,7 +11,7 @@ from trainer.data.tables import ItemTable, SequenceTable
 from trainer.evaluation import metrics
 from trainer.evaluation.baselines import popularity
 from trainer.evaluation.protocols import Ranker, Retriever
-from trainer.evaluation.slices import COLD
+from trainer.evaluation.slices import COLD_EVENTS
 from trainer.evaluation.stages import Stages, rank_stages
 
 
@@ -32,7 +32,7 @@ def means(config: Config, stages: Stages, items: ItemTable) -> dict[str, Any]:
 
     Returns:
       `{"users": n, "stages": {"retrieval": {"ndcg@10": ...}, ...}, "cold": {"users": m, "stages": {...}}}`; `cold` is
-      over the targets with at most COLD train events.
+      over the targets with at most COLD_EVENTS train events.
     """
     cold = cold_targets(stages, items)
     return {
@@ -42,8 +42,8 @@ def means(config: Config, stages: Stages, items: ItemTable) -> dict[str, Any]:
 
 
 def cold_targets(stages: Stages, items: ItemTable) -> np.ndarray:
-    """Which targets have at most COLD train events: bool [targets]."""
-    return np.concatenate([[0], items.train_count])[stages.targets.item] <= COLD
+    """Which targets have at most COLD_EVENTS train events: bool [targets]."""
+    return np.concatenate([[0], items.train_count])[stages.targets.item] <= COLD_EVENTS
 
 
 def _means(config: Config, stages: Stages, mask: np.ndarray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A few held-out users as a person looks at them: what they did and wrote, what they get, why, and what they took."""
+"""Describes a few held-out users: their histories and texts, recommendations with reasons, and held-out items."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data.batches import request_batch
 from trainer.data.dataset import Dataset
 from trainer.data.features import has_clock
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, take_users
 from trainer.evaluation.full_ranking import RankingTask, rank_with_model
 from trainer.evaluation.protocols import Ranker, Retriever
+from trainer.evaluation.requests import requests_before_targets
+from trainer.evaluation.slices import main_languages
 from trainer.evaluation.targets import targets_of
 from trainer.explanations.leave_one_out import most_influential_events
 
-SHOWN_EVENTS = 8  # the latest of a history
+MAX_EVENTS = 8  # described events of a history, the latest ones
 _EVENT_FEATURES = ("item_index", "text", "event", "rating", "timestamp")
 
 TextsOf = Callable[[np.ndarray], dict[int, str]]
@@ -34,127 +35,117 @@ def example_users(
     languages: np.ndarray | None,
     texts_of: TextsOf,
 ) -> list[dict[str, Any]]:
-    """`evaluation.example_users` of the split's users, drawn by the seed, in turn from those of each language.
+    """Describes `evaluation.example_users` random users of the split, taken in turn from those of each language.
 
     Args:
       config, model, dataset, split, languages: as for `evaluate_in_detail`.
-      ranking: what `recommend` is served with, or None.
+      ranking: the ranking model that is served, or None.
       texts_of: int64 rows of texts -> row -> text.
 
     Returns:
-      of each: `user_id`, `history` (the latest events, oldest first: `title`, `item_id`, and where the data has them
-      `text`, `query`, `rating`, `day`), `events` (how many there are in all), `took` (held-out `title`s and `item_id`s)
-      and `recommended` (`title`, `item_id`, `hit`, and `because`: the place in `history` of the event without which the
-      item's retrieval score is lowest, None where that is none of those shown).
+      for each user: `user_id`; `history`, the latest events, oldest first, with `title`, `item_id`, and where the data
+      has them `text`, `query`, `rating`, `day`; `events`, the number of all events in the history; `took`, the held-out
+      `title`s and `item_id`s; `recommended`, with `title`, `item_id`, `hit` and `because`, the index in `history` of
+      the event without which the item's retrieval score is lowest, None if that event is not in `history`.
     """
     sequences = dataset.splits[split]
-    rows = _chosen(config, sequences, languages)
-    table = take_users(sequences, rows)
-    if not len(rows):
+    table = take_users(sequences, _sampled_users(config, sequences, languages))
+    if not len(table):
         return []
+    items, vectors = dataset.items, model.item_vectors()
     stop = table.offsets[1:] - table.target_count
     start = np.maximum(table.offsets[:-1], stop - config.model.max_history)
-    vectors = model.item_vectors()
-    lists = np.zeros((len(rows), config.evaluation.list_length), np.int32)
-    task = RankingTask(config, dataset.items, table, k=config.evaluation.list_length)
+    lists = np.zeros((len(table), config.evaluation.list_length), np.int32)
+    task = RankingTask(config, items, table, k=config.evaluation.list_length)
     for batch in rank_with_model(task, model, ranking, vectors):
         lists[batch.users, : batch.items.shape[1]] = batch.items
-    places = _reasons(config, model, table, start, stop, vectors, lists)
-    shown = [np.arange(max(first, last - SHOWN_EVENTS), last) for first, last in zip(start, stop, strict=True)]
-    texts = texts_of(_rows_of_texts(table, np.concatenate(shown)))
+    influential = _influential_positions(config, model, table, vectors, lists)
+    described = [np.arange(max(first, last - MAX_EVENTS), last) for first, last in zip(start, stop, strict=True)]
+    texts = texts_of(_text_rows(table, np.concatenate(described)))
     targets = targets_of(table)
-    return [
-        {
-            "user_id": table.user_id[u],
-            "events": int(stop[u] - table.offsets[u]),
-            "history": [_event(config, dataset.items, table, place, texts) for place in shown[u]],
-            "took": [_item(dataset.items, i) for i in targets.item[targets.offsets[u] : targets.offsets[u + 1]]],
-            "recommended": [
-                {
-                    **_item(dataset.items, item),
-                    "hit": bool((targets.item[targets.offsets[u] : targets.offsets[u + 1]] == item).any()),
-                    "because": _place_shown(start[u] + place if place >= 0 else -1, shown[u]),
-                }
-                for item, place in zip(lists[u], places[u], strict=True)
-                if item != UNKNOWN_ITEM
-            ],
-        }
-        for u in range(len(rows))
-    ]
+    result = []
+    for u in range(len(table)):
+        target_items = targets.item[targets.offsets[u] : targets.offsets[u + 1]]
+        result.append(
+            {
+                "user_id": table.user_id[u],
+                "events": int(stop[u] - table.offsets[u]),
+                "history": [_event(config, items, table, position, texts) for position in described[u]],
+                "took": [_item(items, item) for item in target_items],
+                "recommended": [
+                    {
+                        **_item(items, item),
+                        "hit": bool((target_items == item).any()),
+                        "because": _index_of(position, described[u]),
+                    }
+                    for item, position in zip(lists[u], influential[u], strict=True)
+                    if item != UNKNOWN_ITEM
+                ],
+            }
+        )
+    return result
 
 
-def _chosen(config: Config, sequences: SequenceTable, languages: np.ndarray | None) -> np.ndarray:
-    """Rows of users, int64."""
+def _sampled_users(config: Config, sequences: SequenceTable, languages: np.ndarray | None) -> np.ndarray:
+    """Rows of users with a history and targets, int64."""
+    count = config.evaluation.example_users
     has_history = np.diff(sequences.offsets) > sequences.target_count
     users = np.random.default_rng(config.seed).permutation(np.flatnonzero((sequences.target_count > 0) & has_history))
     if languages is None or sequences.text_row is None:
-        return users[: config.evaluation.example_users]
+        return users[:count]
     groups: dict[str, list[int]] = {}
+    language, names = main_languages(languages, sequences)
     for user in users:
-        stop = sequences.offsets[user + 1] - sequences.target_count[user]
-        rows = sequences.text_row[sequences.offsets[user] : stop]
-        spoken = [language for language in languages[rows[rows != NO_TEXT]] if language]
-        groups.setdefault(max(set(spoken), key=spoken.count) if spoken else "", []).append(int(user))
-    chosen: list[int] = []
+        groups.setdefault(names[language[user]] if language[user] >= 0 else "", []).append(int(user))
+    sampled: list[int] = []
     named = sorted(group for group in groups if group)
-    while len(chosen) < min(config.evaluation.example_users, len(users)):
-        left = [group for group in named if groups[group]] or [""]  # those who wrote nothing come last
-        chosen += [groups[group].pop(0) for group in left]
-    return np.array(chosen[: config.evaluation.example_users], np.int64)
+    while len(sampled) < min(count, len(users)):
+        remaining = [group for group in named if groups[group]] or [""]  # users without texts come last
+        sampled += [groups[group].pop(0) for group in remaining]
+    return np.array(sampled[:count], np.int64)
 
 
-def _reasons(
-    config: Config,
-    model: Retriever,
-    table: SequenceTable,
-    start: np.ndarray,
-    stop: np.ndarray,
-    vectors: tf.Tensor,
-    lists: np.ndarray,
+def _influential_positions(
+    config: Config, model: Retriever, table: SequenceTable, vectors: tf.Tensor, lists: np.ndarray
 ) -> np.ndarray:
-    """Which event of start..stop speaks most for each item of the lists: int32 [U, k], -1 for none."""
-    settings = config.evaluation
-    batch = request_batch(
-        table,
-        model.columns,
-        np.arange(len(table)),
-        start,
-        stop,
-        with_query=settings.with_query,
-        with_timestamp=settings.with_timestamp,
-    )
-    features = model.features({name: tf.constant(value) for name, value in batch.items()})
+    """Flat positions of the most influential event for each item of the lists: int64 [U, k], -1 for none."""
+    requests = requests_before_targets(config, model.columns, table, np.arange(len(table)))
+    features = model.features(requests)
     users = model.encode(features, vectors)
-    of_items = tf.gather(vectors, lists)  # [U, k, dim]
-    scores = tf.einsum("ud,ukd->uk", users, of_items)
+    item_vectors = tf.gather(vectors, lists)  # [U, k, dim]
+    scores = tf.einsum("ud,ukd->uk", users, item_vectors)
     events = {name: features.pop(name) for name in _EVENT_FEATURES if name in features}
     length = features.pop("length")
     first = tf.zeros_like(length)
 
-    @tf.function(autograph=False)  # one trace is a fraction of what calling each row by itself takes
-    def heaviest() -> tf.Tensor:
+    @tf.function(autograph=False)  # traced once, which is faster than running each row eagerly
+    def influential() -> tf.Tensor:
         return most_influential_events(
-            lambda left: model.encode(left, vectors), events, features, length, first, of_items, scores
+            lambda remaining: model.encode(remaining, vectors), events, features, length, first, item_vectors, scores
         )
 
-    return heaviest().numpy()
+    index = influential().numpy()  # in the history that the model reads
+    start = (table.offsets[1:] - table.target_count - length.numpy())[:, np.newaxis]
+    return np.where(index >= 0, start + index, -1)
 
 
-def _rows_of_texts(table: SequenceTable, places: np.ndarray) -> np.ndarray:
-    columns = [column[places] for column in (table.text_row, table.query_row) if column is not None]
+def _text_rows(table: SequenceTable, positions: np.ndarray) -> np.ndarray:
+    columns = [column[positions] for column in (table.text_row, table.query_row) if column is not None]
     rows = np.unique(np.concatenate(columns)) if columns else np.zeros(0, np.int64)
     return rows[rows != NO_TEXT]
 
 
-def _event(config: Config, items: ItemTable, table: SequenceTable, place: int, texts: dict[int, str]) -> dict[str, Any]:
-    event = _item(items, table.item[place])
+def _event(
+    config: Config, items: ItemTable, table: SequenceTable, position: int, texts: dict[int, str]
+) -> dict[str, Any]:
+    event = _item(items, table.item[position])
     for name, column in (("text", table.text_row), ("query", table.query_row)):
-        if column is not None and column[place] != NO_TEXT:
-            event[name] = texts[int(column[place])]
-    if table.rating is not None and np.isfinite(table.rating[place]):
-        event["rating"] = float(table.rating[place])
+        if column is not None and column[position] != NO_TEXT:
+            event[name] = texts[int(column[position])]
+    if table.rating is not None and np.isfinite(table.rating[position]):
+        event["rating"] = float(table.rating[position])
     if has_clock(config.data):
-        event["day"] = datetime.fromtimestamp(int(table.timestamp[place]), timezone.utc).strftime("%Y-%m-%d")
+        event["day"] = datetime.fromtimestamp(int(table.timestamp[position]), timezone.utc).strftime("%Y-%m-%d")
     return event
 
 
@@ -165,6 +156,6 @@ def _item(items: ItemTable, index: int) -> dict[str, Any]:
     return {"item_id": item_id, "title": str(items.title[index - 1]) or item_id}
 
 
-def _place_shown(place: int, shown: np.ndarray) -> int | None:
-    found = np.flatnonzero(shown == place)
-    return int(found[0]) if len(found) else None
+def _index_of(position: int, positions: np.ndarray) -> int | None:
+    index = np.flatnonzero(positions == position)
+    return int(index[0]) if len(index) else None

@@ -1,16 +1,17 @@
-"""What lists are like, whether or not they hit: how much of the catalogue they show, how new and how alike their items.
+"""Metrics of lists that do not depend on hits: coverage, concentration, novelty, diversity and popularity.
 
-Of lists of k items for users u; E = train events, n = items of the catalogue, c(i) = train events of item i.
+Lists have k items for each user u; E = train events, n = items of the catalogue, c(i) = train events of item i.
 
-- coverage: share of the candidate items that are on any list (Ge et al., 2010).
-- gini: Gini index of how often the candidates are on lists, 0 all alike, 1 all on one (Fleder & Hosanagar, 2009).
-- novelty: mean self-information of the items, -log2((c(i) + 1) / (E + n)), in bits (Zhou et al., 2010; the ones are
-  added so that an item without events has some).
+- coverage: share of the candidate items that are on at least one list (Ge et al., 2010).
+- gini: Gini index of how often the candidates are on lists, 0 if all equally often, 1 if one alone (Fleder & Hosanagar,
+  2009).
+- novelty: mean self-information of the items, -log2((c(i) + 1) / (E + n)), in bits (Zhou et al., 2010; the ones make it
+  finite for an item without events).
 - diversity: mean of 1 - cosine over pairs of a list's items, by content vectors (Smyth & McClave, 2001; Ziegler et al.,
   2005).
-- popularity_lift: mean c over the lists' items, divided by its mean over the users' histories, less 1: how much more
-  popular than what they take is what they are shown (Abdollahpouri et al., 2019). Each user's list and history count
-  once.
+- popularity_lift: mean c over the lists' items, divided by its mean over the users' histories, minus 1: how much more
+  popular recommended items are than those of the histories (Abdollahpouri et al., 2019). Each user's list and history
+  count once.
 - cold_share: share of the items that have at most `cold` train events.
 """
 
@@ -23,14 +24,14 @@ import numpy as np
 from trainer.data.tables import UNKNOWN_ITEM, ItemTable, SequenceTable
 from trainer.evaluation.uncertainty import Figure, jackknife_interval
 
-_AT_ONCE = 4_096
+LISTS_AT_ONCE = 4_096
 
 
 def exposure(lists: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """On how many lists each candidate is.
 
     Args:
-      lists: int32 [users, k], item indices; UNKNOWN_ITEM where a list has ended.
+      lists: int32 [users, k], item indices; UNKNOWN_ITEM after the end of a list.
       candidates: bool [n + 1].
 
     Returns:
@@ -39,18 +40,18 @@ def exposure(lists: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     return np.bincount(lists.ravel(), minlength=len(candidates))[candidates]
 
 
-def coverage(shown: np.ndarray) -> float:
-    """Share of what is shown at all: int64 [candidates] counts -> 0..1; 0 if there are no candidates."""
-    return float((shown > 0).mean()) if len(shown) else 0.0
+def coverage(counts: np.ndarray) -> float:
+    """Share of the candidates with a positive count, int64 [candidates]: 0..1; 0 if there are no candidates."""
+    return float((counts > 0).mean()) if len(counts) else 0.0
 
 
-def gini(shown: np.ndarray) -> float:
-    """Gini index of counts, int64 [candidates]: 0 where all are shown alike or none is."""
-    total, count = shown.sum(), len(shown)
+def gini(counts: np.ndarray) -> float:
+    """Gini index of counts, int64 [candidates]: 0 if all are equal."""
+    total, size = counts.sum(), len(counts)
     if not total:
         return 0.0
-    rising = np.sort(shown)
-    return float(((2 * np.arange(1, count + 1) - count - 1) * rising).sum() / (count * total))
+    ascending = np.sort(counts)
+    return float(((2 * np.arange(1, size + 1) - size - 1) * ascending).sum() / (size * total))
 
 
 def aggregates(
@@ -59,20 +60,19 @@ def aggregates(
     """`coverage` and `gini`, each with its interval. Args as for `exposure`."""
     result = {}
     for name, statistic in (("coverage", coverage), ("gini", gini)):
-        found = statistic(exposure(lists, candidates))
         interval = jackknife_interval(
-            lambda kept, of=statistic: of(exposure(lists[kept], candidates)),  # type: ignore[misc]
+            lambda mask, of=statistic: of(exposure(lists[mask], candidates)),  # type: ignore[misc]
             len(lists),
             seed=seed,
         )
-        result[name] = found, interval
+        result[name] = statistic(exposure(lists, candidates)), interval
     return result
 
 
 def exposure_by_popularity(
     lists: dict[str, np.ndarray], items: ItemTable, candidates: np.ndarray
 ) -> list[dict[str, Any]]:
-    """What each recommender shows of items that are taken rarely, and of those that are taken often.
+    """How often each recommender recommends items of different popularity.
 
     Args:
       lists: name -> int32 [users, k].
@@ -80,19 +80,21 @@ def exposure_by_popularity(
       candidates: bool [n + 1].
 
     Returns:
-      for each range of train events that candidates lie in, powers of two: `from`, `to`, `items`: how many candidates,
-      `events`: their share of all train events, `shown`: name -> their share of places on lists.
+      for each range of train events, whose limits are powers of two: `from`, `to`, `items`: number of candidates in the
+      range, `events`: their share of all train events, `shown`: name -> their share of all recommendations.
     """
     count = np.concatenate([[0], items.train_count])[candidates]
     power = np.where(count > 0, np.floor(np.log2(np.maximum(count, 1))) + 1, 0).astype(int)
-    shown = {name: exposure(rows, candidates) for name, rows in lists.items()}
+    counts = {name: exposure(rows, candidates) for name, rows in lists.items()}
     return [
         {
             "from": int(2 ** (p - 1)) if p else 0,
             "to": int(2**p - 1),
             "items": int((power == p).sum()),
             "events": float(count[power == p].sum() / max(count.sum(), 1)),
-            "shown": {name: float(places[power == p].sum() / max(places.sum(), 1)) for name, places in shown.items()},
+            "shown": {
+                name: float(of_list[power == p].sum() / max(of_list.sum(), 1)) for name, of_list in counts.items()
+            },
         }
         for p in np.unique(power)
     ]
@@ -107,34 +109,34 @@ def figures(
     *,
     cold: int,
 ) -> dict[str, Figure]:
-    """What is a mean over users: `novelty`, `popularity_lift`, `cold_share`, and with content `diversity`.
+    """The metrics that are means over users: `novelty`, `popularity_lift`, `cold_share`, and with content `diversity`.
 
     Args:
-      lists: int32 [U, k], UNKNOWN_ITEM where a list has ended.
+      lists: int32 [U, k], UNKNOWN_ITEM after the end of a list.
       items: the catalogue.
       sequences: the split.
       users: int64 [U], rows of it.
-      content: float [n + 1, d], vectors of what items are about; rows of zeros for items of which nothing is known.
+      content: float [n + 1, d], content vectors of items; zeros for items without content.
       cold: items with at most so many train events are cold.
     """
     count = np.concatenate([[0], items.train_count]).astype(np.float64)
-    shown = lists != UNKNOWN_ITEM
-    some = np.maximum(shown.sum(axis=1), 1)
-    listed = shown.any(axis=1).astype(np.float64)
+    is_item = lists != UNKNOWN_ITEM
+    length = np.maximum(is_item.sum(axis=1), 1)
+    has_list = is_item.any(axis=1).astype(np.float64)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return np.where(shown, values, 0.0).sum(axis=1) / some
+        return np.where(is_item, values, 0.0).sum(axis=1) / length
 
     information = -np.log2((count + 1) / (count.sum() + len(items)))
-    taken = _mean_of_histories(count, sequences, users)
-    both = (listed > 0) & np.isfinite(taken)
+    history = _mean_of_histories(count, sequences, users)
+    comparable = (has_list > 0) & np.isfinite(history)
     result = {
-        "novelty": Figure(mean(information[lists]), listed, bounded=False),
-        # 1 + the lift is the ratio of two means.
+        "novelty": Figure(mean(information[lists]), has_list, bounded=False),
+        # sum(lists) / sum(histories) - 1 is written as sum(lists - histories) / sum(histories).
         "popularity_lift": Figure(
-            np.where(both, mean(count[lists]) - taken, 0.0), np.where(both, taken, 0.0), bounded=False
+            np.where(comparable, mean(count[lists]) - history, 0.0), np.where(comparable, history, 0.0), bounded=False
         ),
-        "cold_share": Figure(mean((count <= cold)[lists]), listed),
+        "cold_share": Figure(mean((count <= cold)[lists]), has_list),
     }
     if content is not None:
         result["diversity"] = Figure(*_diversity(lists, content), bounded=False)
@@ -156,14 +158,14 @@ def _diversity(lists: np.ndarray, content: np.ndarray) -> tuple[np.ndarray, np.n
     length = np.linalg.norm(content, axis=1, keepdims=True)
     unit = np.where(length > 0, content / np.maximum(length, 1e-12), 0.0).astype(np.float32)
     known = (length[:, 0] > 0) & (np.arange(len(content)) != UNKNOWN_ITEM)
-    apart, exists = np.zeros(len(lists)), np.zeros(len(lists))
-    for first in range(0, len(lists), _AT_ONCE):
-        part = lists[first : first + _AT_ONCE]
+    distance, exists = np.zeros(len(lists)), np.zeros(len(lists))
+    for first in range(0, len(lists), LISTS_AT_ONCE):
+        part = lists[first : first + LISTS_AT_ONCE]
         count = known[part].sum(axis=1)
-        # The cosines of all pairs at once: |sum of vectors|^2 has each pair twice, and every item with itself.
-        together = (np.where(known[part][..., np.newaxis], unit[part], 0.0).sum(axis=1) ** 2).sum(axis=1)
+        # |sum of unit vectors|^2 is the sum of all cosines: each pair counts twice, each item once with itself.
+        squared = (np.where(known[part][..., np.newaxis], unit[part], 0.0).sum(axis=1) ** 2).sum(axis=1)
         pairs = count * (count - 1)
         rows = slice(first, first + len(part))
         exists[rows] = pairs > 0
-        apart[rows] = np.where(pairs > 0, 1 - (together - count) / np.maximum(pairs, 1), 0.0)
-    return apart, exists
+        distance[rows] = np.where(pairs > 0, 1 - (squared - count) / np.maximum(pairs, 1), 0.0)
+    return distance, exists

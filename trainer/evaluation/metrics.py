@@ -29,36 +29,39 @@ def from_ranks(ranks: np.ndarray, offsets: np.ndarray, cutoffs: Sequence[int]) -
     Returns:
       `{"ndcg@10": ..., ...}` for every metric and cutoff; 0 throughout if no user has a target.
     """
-    some = np.diff(offsets) > 0
+    has_targets = np.diff(offsets) > 0
     result = {}
     for name, values in per_user(ranks, offsets, cutoffs).items():
-        result[name] = float(values[some].mean()) if some.any() else 0.0
+        result[name] = float(values[has_targets].mean()) if has_targets.any() else 0.0
     return result
 
 
 def per_user(ranks: np.ndarray, offsets: np.ndarray, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
-    """As `from_ranks`, but float64 [users] for every metric and cutoff; 0 for users without a target."""
+    """The values of each user: every metric and cutoff -> float64 [users]; 0 for users without a target.
+
+    See `from_ranks` for the arguments.
+    """
     counts = np.diff(offsets)
     users = len(counts)
     user = np.repeat(np.arange(users), counts)
     order = np.lexsort((np.where(ranks > 0, ranks, np.iinfo(np.int64).max), user))
-    rank = ranks[order].astype(np.int64)  # ascending inside a user, targets outside the ranking last
-    found = rank > 0
-    safe = np.where(found, rank, 1)
+    rank = ranks[order].astype(np.int64)  # ascending within each user; targets that are not in the ranking last
+    is_ranked = rank > 0
+    positive = np.where(is_ranked, rank, 1)
     ordinal = np.arange(len(rank)) - np.repeat(offsets[:-1], counts) + 1  # j
     result: dict[str, np.ndarray] = {}
     for k in cutoffs:
-        hit = found & (rank <= k)
+        hit = is_ranked & (rank <= k)
 
         def total(values: np.ndarray, hit: np.ndarray = hit) -> np.ndarray:
             return np.bincount(user, weights=np.where(hit, values, 0.0), minlength=users)
 
-        most = np.minimum(counts, k)
+        max_hits = np.minimum(counts, k)
         ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(1 + np.arange(1, max(k, 1) + 1)))])
         hits = total(np.ones(len(rank)))
         result[f"hit_rate@{k}"] = (hits > 0).astype(np.float64)
         result[f"recall@{k}"] = hits / np.maximum(counts, 1)
-        result[f"ndcg@{k}"] = total(1 / np.log2(1 + safe)) / np.maximum(ideal[most], 1e-12)
-        result[f"mrr@{k}"] = total(np.where(ordinal == 1, 1 / safe, 0.0))
-        result[f"map@{k}"] = total(ordinal / safe) / np.maximum(most, 1)
+        result[f"ndcg@{k}"] = total(1 / np.log2(1 + positive)) / np.maximum(ideal[max_hits], 1e-12)
+        result[f"mrr@{k}"] = total(np.where(ordinal == 1, 1 / positive, 0.0))
+        result[f"map@{k}"] = total(ordinal / positive) / np.maximum(max_hits, 1)
     return result

@@ -1,4 +1,4 @@
-"""The main figures of each held-out user, kept so that another run's can be compared with them user by user."""
+"""Stores the headline metrics of each held-out user, so that runs can be compared user by user."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:  # readers of a file need no TensorFlow
     from trainer.evaluation.stages import Stages
 
 FILE = "per_user.npz"
-_USERS, _ENDS, _CASE = "user_id", "user_id_ends", "case"
+_USER_IDS, _ENDS, _CASES = "user_id", "user_id_ends", "case"
 
 
 @dataclass(frozen=True)
 class PerUser:
-    """Figures of a run's own models.
+    """Metrics of a run's own models for each user.
 
     Attributes:
       user_id: object (str) [U].
@@ -42,8 +42,9 @@ class PerUser:
 
 
 def headline(cutoffs: Sequence[int]) -> tuple[str, str, str]:
-    """The metrics that slices and comparisons are about: NDCG and hit rate at 10 (or the largest cutoff, where 10 is
-    none of them), and recall at the largest.
+    """The metrics of slices and comparisons: NDCG and hit rate at 10, and recall at the largest cutoff.
+
+    If 10 is none of the cutoffs, the largest one takes its place.
     """
     k = 10 if 10 in cutoffs else max(cutoffs)
     return f"ndcg@{k}", f"hit_rate@{k}", f"recall@{max(cutoffs)}"
@@ -51,18 +52,18 @@ def headline(cutoffs: Sequence[int]) -> tuple[str, str, str]:
 
 def headline_figures(config: Config, stages: Stages, name: str) -> dict[str, np.ndarray]:
     """The headline metrics of a stage, float64 [U] over `stages.users`."""
-    found = metrics.per_user(stages.by_name[name].ranks, stages.targets.offsets, config.evaluation.cutoffs)
-    return {metric: found[metric][stages.users] for metric in headline(config.evaluation.cutoffs)}
+    values = metrics.per_user(stages.by_name[name].ranks, stages.targets.offsets, config.evaluation.cutoffs)
+    return {metric: values[metric][stages.users] for metric in headline(config.evaluation.cutoffs)}
 
 
 def write(directory: Path, config: Config, stages: Stages, items: ItemTable, sequences: SequenceTable) -> None:
     """Writes the headline figures of the run's models to `FILE` in a directory that exists."""
-    # Not an array of strings: in one, every id takes as much as the longest.
+    # The ids are one byte array: in an array of strings, every id would take as much space as the longest.
     ids = [str(user_id).encode() for user_id in sequences.user_id[stages.users]]
     columns: dict[str, np.ndarray] = {
-        _USERS: np.frombuffer(b"".join(ids), np.uint8),
+        _USER_IDS: np.frombuffer(b"".join(ids), np.uint8),
         _ENDS: np.cumsum([len(user_id) for user_id in ids], dtype=np.int64),
-        _CASE: _cases(stages, items),
+        _CASES: _cases(stages, items),
     }
     for name in (name for name in MODELS if name in stages.by_name):
         for metric, values in headline_figures(config, stages, name).items():
@@ -72,29 +73,30 @@ def write(directory: Path, config: Config, stages: Stages, items: ItemTable, seq
 
 
 def read(directory: Path) -> PerUser:
-    """What `write` wrote.
+    """Reads what `write` wrote.
 
     Raises:
-      TowersError: there is none, or a damaged one.
+      TowersError: the file is missing or damaged.
     """
     try:
         with np.load(directory / FILE, allow_pickle=False) as columns:
-            return _of_columns(dict(columns))
+            return _parse(dict(columns))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise TowersError(f"{directory / FILE}: can not be read ({error}). Evaluate the run again.") from None
+        raise TowersError(f"{directory / FILE}: cannot be read ({error}). Evaluate the run again.") from None
 
 
-def _of_columns(found: dict[str, np.ndarray]) -> PerUser:
+def _parse(columns: dict[str, np.ndarray]) -> PerUser:
     figures: dict[str, dict[str, np.ndarray]] = {}
-    for key in (key for key in found if "/" in key):
+    for key in (key for key in columns if "/" in key):
         stage, metric = key.split("/")
-        figures.setdefault(stage, {})[metric] = found[key]
-    text, ends = found[_USERS].tobytes(), found[_ENDS]
+        figures.setdefault(stage, {})[metric] = columns[key]
+    text, ends = columns[_USER_IDS].tobytes(), columns[_ENDS]
     ids = [text[start:end].decode() for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return PerUser(np.array(ids, object), found[_CASE], figures)
+    return PerUser(np.array(ids, object), columns[_CASES], figures)
 
 
 def _cases(stages: Stages, items: ItemTable) -> np.ndarray:
+    """A hash of each user's held-out item ids: int64 [U]."""
     offsets = stages.targets.offsets
     names = np.concatenate([[""], items.item_id])
     hashes = []

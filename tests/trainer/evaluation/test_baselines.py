@@ -29,7 +29,7 @@ def texts() -> tuple[ItemTable, TextVectors]:
 def made() -> dict[str, Callable[[], Scorer]]:
     items, vectors = texts()
     train = taste()
-    about = baselines.written_of_items(items, train, vectors)
+    about = baselines.item_text_vectors(items, train, vectors)
     assert about is not None
     return {
         "item-kNN": lambda: baselines.item_knn(items, train),
@@ -62,7 +62,7 @@ def test_where_nothing_is_known_popularity_decides(name: str) -> None:
     popular = np.array([1, 2, 3, 4, 9, 8, 7, 6])
     items, vectors = texts()
     items = dataclasses.replace(items, train_count=popular)
-    about = baselines.written_of_items(items, taste(), vectors)
+    about = baselines.item_text_vectors(items, taste(), vectors)
     assert about is not None
     score = {
         "item-kNN": baselines.item_knn(items, taste()),
@@ -114,18 +114,18 @@ def test_an_items_own_text_comes_before_what_others_wrote() -> None:
     items = tables.item_table(3, text_row=np.array([0, -1, -1], np.int32))
     vectors = TextVectors(np.array([[1, 0], [0, 1], [0, 0.5]], np.float16), "encoder")
     train = tables.sequence_table([[1, 2, 2, 3, 0]], text_row=np.array([1, 1, 2, -1, 1], np.int32))
-    found = baselines.written_of_items(items, train, vectors)
+    found = baselines.item_text_vectors(items, train, vectors)
     np.testing.assert_allclose(found, [[0, 0], [1, 0], [0, 1], [0, 0]])
     without = dataclasses.replace(train, text_row=None)
-    assert baselines.written_of_items(tables.item_table(3), without, vectors) is None
-    assert baselines.written_of_items(items, train, None) is None
+    assert baselines.item_text_vectors(tables.item_table(3), without, vectors) is None
+    assert baselines.item_text_vectors(items, train, None) is None
 
 
 def test_what_measures_best_is_taken() -> None:
     """Measured by how low the scores are: the strongest decay."""
     items, vectors = texts()
     train = taste()
-    about = baselines.written_of_items(items, train, vectors)
+    about = baselines.item_text_vectors(items, train, vectors)
     sequences = tables.sequence_table([[1, 2, 3, 5]], targets=1)
     config = tables.make_config()
     user = np.array([0])

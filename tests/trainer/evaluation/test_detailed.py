@@ -20,7 +20,7 @@ from trainer.evaluation import describe, detailed, per_user
 from trainer.evaluation.detailed import evaluate_in_detail
 from trainer.evaluation.document import BETTER, UNDECIDED, WORSE
 from trainer.evaluation.evaluate import evaluate
-from trainer.evaluation.examples import SHOWN_EVENTS, example_users
+from trainer.evaluation.examples import MAX_EVENTS, example_users
 from trainer.evaluation.report.page import Report, render
 from trainer.evaluation.stages import Stages
 from trainer.evaluation.target_ratings import predict_target_ratings
@@ -223,7 +223,7 @@ def test_examples_tell_what_counted(dataset: Dataset, model: Any, ranker: rankin
     for user in found:
         row = list(test.user_id).index(user["user_id"])
         items = [dataset.items.item_id[i - 1] for i in test.item[test.offsets[row] : test.offsets[row + 1]]]
-        assert [event["item_id"] for event in user["history"]] == items[:-1][-SHOWN_EVENTS:]
+        assert [event["item_id"] for event in user["history"]] == items[:-1][-MAX_EVENTS:]
         assert [item["item_id"] for item in user["took"]] == items[-1:]
         assert user["events"] == len(items) - 1
         assert len(user["recommended"]) == CONFIG.evaluation.list_length
