@@ -40,6 +40,7 @@ class Fallback:
     def recommend(
         self, request: UserRequest, k: int | None, failure: ServingError, identifiers: Identifiers
     ) -> RecommendationList:
+        """At most `k` popular items, without those that the request excludes."""
         excluded = set(request.exclude)
         if self._excludes_history:
             excluded |= {event.item_id for event in request.events}
