@@ -67,7 +67,7 @@ class SASRec(nn.Module):
         return self.norm(x)
 
     def loss(self, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of `targets[:, p]`, predicted from `items[:, :p]`. The first event has no history: no target."""
+        """Cross-entropy of `targets[:, p]`, predicted from `items[:, :p]`. The first event has no history."""
         mask = targets[:, 1:] > 0
         states = self(items[:, :-1])[mask]  # [T, dim]
         return functional.cross_entropy(states @ self.item.weight.T, targets[:, 1:][mask])

@@ -1,4 +1,4 @@
-"""The built-in data: what is written, that it is the same each time, and that texts tell more than ids."""
+"""The built-in data: its contents, that the same arguments give the same bytes, and that texts add to ids."""
 
 import csv
 import datetime
@@ -37,8 +37,8 @@ def digests(directory):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(directory.iterdir())}
 
 
-def what_is_wrong(line: bytes) -> str | None:
-    """A reader of interactions written for this test alone: the kind of a broken row."""
+def kind_of_damage(line: bytes) -> str | None:
+    """The kind of a broken row of interactions, by a parser that is independent of ingestion; None for a good row."""
     try:
         text = line.decode()
     except UnicodeDecodeError:
@@ -64,7 +64,7 @@ def what_is_wrong(line: bytes) -> str | None:
 
 def good_rows(directory) -> list[list[str]]:
     lines = (directory / bookshop.INTERACTIONS).read_bytes().splitlines()[1:]
-    return [next(csv.reader([line.decode()])) for line in lines if what_is_wrong(line) is None]
+    return [next(csv.reader([line.decode()])) for line in lines if kind_of_damage(line) is None]
 
 
 def read_books(directory) -> dict[str, dict]:
@@ -101,18 +101,18 @@ def test_tables_have_the_columns_and_sizes_asked_for(shop):
 def test_ten_kinds_of_broken_rows_make_half_a_percent(shop):
     directory, counts = shop
     lines = (directory / bookshop.INTERACTIONS).read_bytes().splitlines()[1:]
-    found = Counter(filter(None, map(what_is_wrong, lines)))
+    broken = Counter(filter(None, map(kind_of_damage, lines)))
     assert len(lines) == 40_000
-    assert sum(found.values()) == 200
+    assert sum(broken.values()) == 200
     items = [json.loads(line)["item_id"] for line in (directory / bookshop.ITEMS).read_bytes().splitlines()]
-    found["item_without_id"] = items.count("")
-    found["duplicate_item"] = len([item for item in items if item]) - len({item for item in items if item})
+    broken["item_without_id"] = items.count("")
+    broken["duplicate_item"] = len([item for item in items if item]) - len({item for item in items if item})
     users = [line.split(b",")[0] for line in (directory / bookshop.USERS).read_bytes().splitlines()[1:]]
-    found["duplicate_user"] = len(users) - len(set(users))
-    assert found == counts["broken"]
-    every = (*damage.BROKEN_INTERACTIONS, *damage.BROKEN_ITEMS, *damage.BROKEN_USERS)
-    assert len(every) == 10
-    assert set(found) == set(every)
+    broken["duplicate_user"] = len(users) - len(set(users))
+    assert broken == counts["broken"]
+    all_kinds = (*damage.BROKEN_INTERACTIONS, *damage.BROKEN_ITEMS, *damage.BROKEN_USERS)
+    assert len(all_kinds) == 10
+    assert set(broken) == set(all_kinds)
 
 
 def test_two_years_of_clock_times_at_the_readers_place(shop):
@@ -162,7 +162,7 @@ def test_popularity_is_skewed_some_items_arrive_late_and_repeats_are_rare(shop):
 
 
 class Mentions:
-    """Which topic a text names, by its phrases; the longest that fits."""
+    """The topic that a text names, by the longest of its phrases."""
 
     def __init__(self):
         self.topic_of = {
@@ -183,7 +183,7 @@ class Mentions:
         return self.seen[text]
 
 
-def test_texts_tell_the_next_interest_before_ids_do(shop):
+def test_texts_predict_the_next_interest_better_than_ids(shop):
     """Counts and phrases, no model: test NDCG@10 of popularity < what was read < that and what was written."""
     directory, _ = shop
     books, mentions = read_books(directory), Mentions()
@@ -236,7 +236,7 @@ def test_texts_tell_the_next_interest_before_ids_do(shop):
     assert quality["read and written"] > 1.15 * quality["read"], quality
 
 
-def test_category_tells_less_than_topic():
+def test_categories_have_several_topics():
     per_category = Counter(topic.category for topic in bookshop_texts.TOPICS)
     assert len(bookshop_texts.TOPICS) >= 24
     assert min(per_category.values()) >= 3
@@ -251,8 +251,8 @@ def test_chinese_phrases_have_characters_the_encoder_knows():
     known = {token for token in vocabulary.read_text(encoding="utf-8").split("\n") if len(token) == 1}
     for topic in bookshop_texts.TOPICS:
         phrases = [phrase for facet in topic.phrases[bookshop_texts.CHINESE] for phrase in facet]
-        said = "".join(phrases).replace("的", "").replace("与", "")
-        assert np.mean([character in known for character in said]) >= 0.25, topic.name
+        characters = "".join(phrases).replace("的", "").replace("与", "")
+        assert np.mean([character in known for character in characters]) >= 0.25, topic.name
         assert np.mean([any(c in known for c in phrase) for phrase in phrases]) >= 0.6, topic.name
 
 
@@ -346,7 +346,7 @@ def test_any_size_can_be_written(tmp_path_factory, users, items, extra, seed):
     directory = tmp_path_factory.mktemp("any") / "data"
     counts = bookshop.write(directory, users=users, items=items, events=users + extra, seed=seed)
     lines = (directory / bookshop.INTERACTIONS).read_bytes().splitlines()[1:]
-    wrong = Counter(filter(None, map(what_is_wrong, lines)))
+    wrong = Counter(filter(None, map(kind_of_damage, lines)))
     assert len(lines) == users + extra == counts["rows"][bookshop.INTERACTIONS]
     assert wrong == Counter(counts["broken"]) - Counter(dict.fromkeys(damage.BROKEN_ITEMS, 10**6))
     # Every reader has an event, as far as no broken row took its place.
@@ -375,15 +375,21 @@ def test_the_configuration_reads_the_columns_that_are_written(shop):
     assert data.users is not None
     header = (directory / bookshop.INTERACTIONS).read_bytes().splitlines()[0].decode().split(",")
     interactions = data.interactions
-    wanted = {interactions.user_id, interactions.item_id, interactions.time, interactions.event, interactions.rating}
+    columns_read = {
+        interactions.user_id,
+        interactions.item_id,
+        interactions.time,
+        interactions.event,
+        interactions.rating,
+    }
     for columns in (interactions.text, interactions.query, interactions.context):
-        wanted |= set(columns.values())
-    assert wanted == set(header)
+        columns_read |= set(columns.values())
+    assert columns_read == set(header)
     book = next(iter(read_books(directory).values()))
-    wanted = {data.items.item_id}
+    columns_read = {data.items.item_id}
     for columns in (data.items.text, data.items.categorical, data.items.multi_valued, data.items.numeric):
-        wanted |= set(columns.values())
-    assert wanted == set(book)
+        columns_read |= set(columns.values())
+    assert columns_read == set(book)
     assert [data.users.user_id, *data.users.categorical.values()] == list(bookshop.USER_COLUMNS)
     for path in (interactions.path, data.items.path, data.users.path):
         assert (directory / path).is_file()

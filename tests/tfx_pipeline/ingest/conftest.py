@@ -25,12 +25,12 @@ INTERACTIONS = {
 
 def examples(directory: Path, split: str) -> list[dict[str, list]]:
     """The split's tf.Examples as plain lists, file by file."""
-    found = []
+    rows = []
     for path in sorted(Path(directory, f"Split-{split}").glob("*.gz")):
         for record in tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator():
             features = tf.train.Example.FromString(record).features.feature
-            found.append({name: list(getattr(f, f.WhichOneof("kind")).value) for name, f in sorted(features.items())})
-    return found
+            rows.append({name: list(getattr(f, f.WhichOneof("kind")).value) for name, f in sorted(features.items())})
+    return rows
 
 
 def quarantined(directory: Path) -> list[dict]:
@@ -70,8 +70,8 @@ class Shop:
     def quarantined(self) -> list[dict]:
         return quarantined(self.output / "quarantine")
 
-    def left_behind(self) -> list[str]:
-        """What is where the output would be, apart from the quarantine."""
+    def remains(self) -> list[str]:
+        """Names in the output directory other than the quarantine."""
         return sorted(path.name for path in self.output.glob("*") if path.name != "quarantine")
 
 

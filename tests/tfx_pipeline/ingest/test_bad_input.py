@@ -1,4 +1,4 @@
-"""Bad input: a quarantined row, or one line that says what to do, and nothing half-written."""
+"""Bad input is quarantined, or ends in an error of one line; outputs are never partial."""
 
 import errno
 import resource
@@ -20,7 +20,7 @@ def failure(shop, config=None, kind=TowersError, **arguments) -> str:
         shop.ingest(config, **arguments)
     message = str(error.value)
     assert "\n" not in message
-    assert shop.left_behind() == []
+    assert shop.remains() == []
     return message
 
 
@@ -97,7 +97,7 @@ def test_a_table_of_events_may_describe_the_items(shop):
     }
 
 
-def test_rows_that_stay_and_rows_that_go(shop):
+def test_usable_and_broken_rows(shop):
     """1 MB of text, emoji, control characters, mixed encodings, one-event users, duplicates, five items."""
     good = [f"u{user},i{(user + n) % 5},{n},fine 👍🏽\x07\n".encode() for user in range(40) for n in range(4)]
     shop.write(
@@ -131,7 +131,7 @@ def test_rows_that_stay_and_rows_that_go(shop):
     assert by_reason["items", "duplicate item"]["position"] == 6
 
 
-def test_nothing_to_hold_out(shop, events):
+def test_empty_splits(shop, events):
     shop.write("interactions.csv", events(5, 2))
     assert "no user has 3 events" in failure(shop)
     config = shop.config(split={"kind": "time", "validation_from": "2", "test_from": "100"})
@@ -143,7 +143,7 @@ def test_output_folder_in_use(shop, events):
     shop.write("out/items/somebody_elses", "")
     with pytest.raises(TowersError, match="out/items: already there and not empty"):
         shop.ingest()
-    assert shop.left_behind() == ["items"]
+    assert shop.remains() == ["items"]
     shop.write("file/sequences", "")
     with pytest.raises(TowersError, match="file/sequences: already there and not empty"):
         shop.ingest(output="file")
@@ -167,7 +167,7 @@ def test_full_disk_in_mid_write(shop, events, monkeypatch):
 
 
 def test_the_operating_system_refuses_in_mid_write(shop):
-    """A real refusal: the process may write files of 64 kB at most."""
+    """Files of this process are limited to 64 kB."""
     rows = [f"u{n % 50},i{n * 7919 % 10007},{n * 104729 % 10**9}\n" for n in range(20_000)]
     shop.write("interactions.csv", "user,item,time\n" + "".join(rows))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""The items table read alone: what is in the examples, in the quarantine, and what is different from before."""
+"""Ingestion of the items table alone: examples, quarantine, and changes since an earlier ingestion."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def read(shop: Shop) -> Callable[..., IngestReport]:
     return run
 
 
-def test_items_are_those_of_an_ingestion_of_everything(shop: Shop, read: Callable) -> None:
+def test_items_equal_those_of_a_full_ingestion(shop: Shop, read: Callable) -> None:
     shop.write("interactions.csv", "user,item,time\n" + "".join(f"u,{i},{n}\n" for n, i in enumerate("abzd", 1)))
     shop.write("items.csv", TABLE)
     shop.ingest(shop.config(items=ITEMS))
-    whole = {example["item_id"][0]: example for example in shop.examples("all")}
+    full = {example["item_id"][0]: example for example in shop.examples("all")}
     read(TABLE, {b"z": (0, 1), b"d": (0, 1)})
     alone = {example["item_id"][0]: example for example in examples(shop.directory / "read" / "items", "all")}
-    assert alone.keys() == whole.keys() == {b"a", b"b", b"c", b"d", b"z"}
+    assert alone.keys() == full.keys() == {b"a", b"b", b"c", b"d", b"z"}
     for item_id, example in alone.items():
         if item_id in (b"a", b"b"):  # the table does not know their events
-            example["train_count"], example["occurs"] = whole[item_id]["train_count"], whole[item_id]["occurs"]
-        assert example == whole[item_id]
+            example["train_count"], example["occurs"] = full[item_id]["train_count"], full[item_id]["occurs"]
+        assert example == full[item_id]
 
 
-def test_broken_rows_are_kept_with_their_place(shop: Shop, read: Callable) -> None:
+def test_broken_rows_are_quarantined_with_their_position(shop: Shop, read: Callable) -> None:
     report = read(TABLE + "b,again,,,\nshort\n,no id,,,\n", max_bad_row_rate=0.6)
     rows = quarantined(shop.directory / "read" / "quarantine")
     assert [(row["table"], row["position"]) for row in rows] == [("items", 4), ("items", 5), ("items", 6)]
@@ -74,8 +74,8 @@ def test_a_table_that_cannot_be_used_leaves_no_items(shop: Shop, read: Callable,
     with pytest.raises(TowersError, match=words):
         read(table)
     assert not (shop.directory / "read" / "items").exists()
-    left = {path.name for path in Path(shop.directory / "read").glob("*")}
-    assert left <= {"quarantine"}
+    remains = {path.name for path in Path(shop.directory / "read").glob("*")}
+    assert remains <= {"quarantine"}
 
 
 def test_changes(shop: Shop, read: Callable) -> None:

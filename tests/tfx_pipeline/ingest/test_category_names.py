@@ -1,4 +1,4 @@
-"""From cells of the items table to the names by which a request allows categories."""
+"""Categories of the items table are those that requests name."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def test_a_name_is_that_of_the_table(shop: Shop, column: str, cells: list[Any], 
     paths = CataloguePaths(str(shop.directory / "items"), str(shop.directory / "quarantine"))
     ingest_items(config.data, str(shop.directory), paths, {}, lambda: beam.Pipeline(options=PipelineOptions([])))
     categories = Categories(category_names.load(config, paths.items, items))
-    found = categories.items(categories.ids(tf.constant([[name] for name in items_of])))
-    assert {name: tf.where(row)[:, 0].numpy().tolist() for name, row in zip(items_of, found, strict=True)} == items_of
+    rows = categories.items(categories.ids(tf.constant([[name] for name in items_of])))
+    assert {name: tf.where(row)[:, 0].numpy().tolist() for name, row in zip(items_of, rows, strict=True)} == items_of

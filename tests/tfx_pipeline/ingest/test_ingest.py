@@ -1,4 +1,4 @@
-"""Ingestion as a whole: what is in the examples."""
+"""Ingestion of a whole dataset: contents of the examples."""
 
 import gzip
 import hashlib
@@ -148,7 +148,7 @@ def test_the_same_rows_in_any_layout_give_the_same_bytes(shop, monkeypatch):
     workers = ["--direct_running_mode=multi_threading", "--direct_num_workers=2"]
     # The number of shards follows from the files' sizes, which differ here.
     monkeypatch.setattr(Shards, "for_files", lambda source_files: Shards(users=3, items=2, quarantine=1))
-    found = {}
+    digests = {}
     for path, arguments in (
         ("one.csv", []),
         ("many", workers),
@@ -160,8 +160,8 @@ def test_the_same_rows_in_any_layout_give_the_same_bytes(shop, monkeypatch):
         shop.ingest(shop.config({"path": path}), output=f"out_{name}", pipeline_args=arguments)
         files = sorted(path for path in shop.output.glob("*/Split-*/*") if path.is_file())
         assert len(files) == 3 * 3 + 2
-        found[name] = {str(f.relative_to(shop.output)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-    assert all(digests == found["one.csv"] for digests in found.values())
+        digests[name] = {str(f.relative_to(shop.output)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    assert all(layout == digests["one.csv"] for layout in digests.values())
 
 
 def test_pseudonyms_in_every_output_and_the_key_in_none(shop, monkeypatch, events):
@@ -186,8 +186,8 @@ def test_pseudonyms_in_every_output_and_the_key_in_none(shop, monkeypatch, event
         assert b"secret-user" not in content
 
 
-def test_the_bookshops_broken_rows_are_found_one_by_one(tmp_path, shop):
-    made = bookshop.write(tmp_path / "bookshop", users=200, items=400, events=4000, seed=3)
+def test_all_broken_rows_of_the_bookshop_are_quarantined(tmp_path, shop):
+    shop_counts = bookshop.write(tmp_path / "bookshop", users=200, items=400, events=4000, seed=3)
     config = config_loader.load("configs/demo.yaml")
     shop.directory = tmp_path / "bookshop"
     report = shop.ingest(config, output="../out")
@@ -203,16 +203,16 @@ def test_the_bookshops_broken_rows_are_found_one_by_one(tmp_path, shop):
         "item_without_id": "missing item id",
         "duplicate_user": "duplicate user",
     }
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     expected: dict[str, int] = {}
     for table in report.tables.values():
         assert table.rows == table.used + sum(table.broken.values())
         for reason, count in table.broken.items():
-            found[reason] = found.get(reason, 0) + count
-    for kind, count in made["broken"].items():
+            counts[reason] = counts.get(reason, 0) + count
+    for kind, count in shop_counts["broken"].items():
         expected[names[kind]] = expected.get(names[kind], 0) + count
-    assert found == expected
+    assert counts == expected
     assert len(shop.quarantined()) == sum(expected.values())
     assert {name: table.rows for name, table in report.tables.items()} == {
-        path.split(".")[0]: rows for path, rows in made["rows"].items()
+        path.split(".")[0]: rows for path, rows in shop_counts["rows"].items()
     }

@@ -65,8 +65,8 @@ def test_sequences_are_chronological_whatever_order_rows_arrive_in(events, rando
         assert len(place) == len(events)
     else:
         assert len(set(sequence.item_id)) == len(sequence.item_id)
-        for item, kept in zip(sequence.item_id, place, strict=True):
-            assert kept == min((event[1], event[2]) for event in events if event[3] == item)
+        for item, first in zip(sequence.item_id, place, strict=True):
+            assert first == min((event[1], event[2]) for event in events if event[3] == item)
 
 
 def test_dates_as_the_time_column_has_them():
