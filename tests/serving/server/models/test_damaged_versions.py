@@ -67,7 +67,7 @@ def test_a_recommender_is_served_on_whatever_becomes_of_files(recommender, start
             return texts(outputs["item_id"])
 
         def wait(condition):
-            wait_until(condition, 180, expected_error=wire.statuses)
+            wait_until(condition, 180, told=wire.statuses)
 
         expected = answer()
         for version, (kind, _, _) in DAMAGES.items():
