@@ -56,10 +56,10 @@ class KubeflowSteps:
         finished = [(step, process.communicate(), process.returncode, given) for step, process, given in running]
         for step, (_, log), code, given in finished:
             assert code == 0, f"{step}: exit code {code}\n{log[-4000:]}"
-            found = json.loads(Path(given["outputs"]["outputFile"]).read_text(encoding="utf-8"))["artifacts"]
+            written_outputs = json.loads(Path(given["outputs"]["outputFile"]).read_text(encoding="utf-8"))["artifacts"]
             for key, listed in given["outputs"]["artifacts"].items():
                 (artifact,) = listed["artifacts"]
-                (written,) = found[key]["artifacts"]
+                (written,) = written_outputs[key]["artifacts"]
                 artifact["uri"] = written["uri"]
                 artifact["metadata"].update(written.get("metadata", {}))
                 self._produced[step, key] = artifact

@@ -146,11 +146,11 @@ def test_five_items_split_by_time_without_tables_texts_ratings_or_clock(five_ite
     assert evaluation["split"] == "test"
     output = tmp_path / "next.jsonl"
     assert cli.main(["predict", "--run", str(five_items.out), "--k", "100", "--out", str(output)]) == 0
-    found = predicted(output)
-    assert len(found) == 21
+    lists = predicted(output)
+    assert len(lists) == 21
     for user in range(20):
-        assert len(set(found[f"user{user}"])) == 2 - user % 2  # what they do not have
-    assert set(found["lonely"]) == {"i0", "i1", "i3", "i4"}
+        assert len(set(lists[f"user{user}"])) == 2 - user % 2  # what they do not have
+    assert set(lists["lonely"]) == {"i0", "i1", "i3", "i4"}
 
 
 def test_an_answer_longer_than_the_catalogue_is_filled_up(five_items: Place) -> None:
@@ -384,9 +384,9 @@ def test_predictions_have_original_ids(
     assert not output.exists()
     monkeypatch.setenv("ODD_KEY", KEY)
     assert cli.main(arguments) == 0
-    found = predicted(output)
-    assert set(found) == {f"reader-{user:03}" for user in range(30)} | {"reader-lonely"}
-    for items in found.values():  # what a user has may come again, and a new book may come, as in serving
+    lists = predicted(output)
+    assert set(lists) == {f"reader-{user:03}" for user in range(30)} | {"reader-lonely"}
+    for items in lists.values():  # what a user has may come again, and a new book may come, as in serving
         assert set(items) <= {f"book-{item:03}" for item in range(26)}
         assert len(set(items)) == len(items) >= 20
     assert cli.main([*arguments[:-2], "--split", "test"]) == 2

@@ -36,11 +36,11 @@ def test_a_model_that_learnt_nothing_loses_against_the_last_blessed_one(shop: Sh
     done = shop.again(*(argument for setting in nothing for argument in ("--set", setting)))
     assert done.returncode == 1, done.stderr
     line = done.stderr.splitlines()[-1]
-    found = re.search(
+    match = re.search(
         r"quality: NDCG@\d (0\.\d+), the last blessed model's (0\.\d+) \(all users\): worse than 98% of it", line
     )
-    assert found, line
-    assert float(found[1]) < float(found[2])
+    assert match, line
+    assert float(match[1]) < float(match[2])
     assert versions(shop) == before
     page = (shop.directory.report / "report.html").read_text(encoding="utf-8")
     assert "Against the model that was blessed last" in page

@@ -109,9 +109,9 @@ def test_steps_run_from_the_spec_and_do_what_the_local_run_did(steps: KubeflowSt
     run = shop.directory
     steps.run("Ingest")
     reports = [steps.directory("Ingest", "quarantine") / "counts.json", run.report / "data.json"]
-    found, expected = (json.loads(path.read_text(encoding="utf-8")) for path in reports)
-    assert found.pop("quarantine") != expected.pop("quarantine")  # each its own place
-    assert found == expected
+    actual, expected = (json.loads(path.read_text(encoding="utf-8")) for path in reports)
+    assert actual.pop("quarantine") != expected.pop("quarantine")  # each its own place
+    assert actual == expected
     same_examples(steps, run, "Ingest", "sequences", ["train", "validation", "test"])
     same_examples(steps, run, "Ingest", "items", ["all"])
 
@@ -134,9 +134,9 @@ def same_examples(steps: KubeflowSteps, run: RunDirectory, step: str, key: str, 
     here, there = steps.directory(step, key), Path(run.output(step, key))
     assert sorted(path.name for path in here.iterdir()) == sorted(f"Split-{split}" for split in splits)
     for split in splits:
-        found, expected = (sorted(examples(directory / f"Split-{split}")) for directory in (here, there))
+        actual, expected = (sorted(examples(directory / f"Split-{split}")) for directory in (here, there))
         assert len(expected) >= 100
-        assert found == expected, (step, key, split)
+        assert actual == expected, (step, key, split)
 
 
 def examples(directory: Path) -> Iterator[bytes]:

@@ -81,11 +81,11 @@ def test_evaluate_says_what_the_run_said(shop: Shop, tmp_path: Path) -> None:
     output = tmp_path / "test.json"
     done = towers("evaluate", "--run", str(shop.directory.path), "--out", str(output))
     assert done.returncode == 0, done.stderr
-    found, expected = (json.loads(path.read_text()) for path in (output, shop.directory.report / "evaluation.json"))
-    assert found["ranking_is_served"] == expected["ranking_is_served"]
-    for name, metrics in found["stages"].items():
+    again, expected = (json.loads(path.read_text()) for path in (output, shop.directory.report / "evaluation.json"))
+    assert again["ranking_is_served"] == expected["ranking_is_served"]
+    for name, metrics in again["stages"].items():
         assert metrics == pytest.approx(expected["stages"][name])
-    assert found["intervals"]["retrieval"]["ndcg@10"] == pytest.approx(expected["intervals"]["retrieval"]["ndcg@10"])
+    assert again["intervals"]["retrieval"]["ndcg@10"] == pytest.approx(expected["intervals"]["retrieval"]["ndcg@10"])
 
 
 def test_an_unchanged_run_comes_from_the_cache_and_pushes_nothing(shop: Shop) -> None:
@@ -121,14 +121,14 @@ def test_served_recommendations(shop: Shop) -> None:
             user = users.find_user(directory, user_id)
             owned = {event.item_id for event in user.history}
             for signature in ("recommend", "retrieve"):
-                found = client.recommend(
+                recommended = client.recommend(
                     user_id=user_id,
                     history=user.history,
                     features=user.features,
                     query="星空 stars",
                     signature=signature,
                 )
-                ids = [item.item_id for item in found]
+                ids = [item.item_id for item in recommended]
                 assert len(ids) == len(set(ids)) >= 8
                 assert set(ids) <= set(titles) - owned
             stranger = client.recommend(query="deep sea", exclude=ids)

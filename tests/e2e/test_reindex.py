@@ -39,12 +39,13 @@ _PARTS = 8  # of the catalogue, each small enough that all of its items are in o
 
 @dataclass(frozen=True)
 class Reindexing:
-    """What was done to the run, and what the servers said before and after.
+    """What was done to the run, and what the servers answered before and after.
 
     Attributes:
       directory: of the run, which is this module's own.
       table: the items table that was read, one dictionary a row.
-      removed, changed, unread: items that left, said something else, or have no train event and so no id of their own.
+      removed, changed, unread: an item that was removed, one with other content, and one without a train event, which
+        has no id embedding of its own.
       output: what the command printed.
       asked: a user's answers before and after, by the server that ran all the time: question -> item -> score. A
         category's name is a question too: which of its items are recommended.
@@ -103,7 +104,7 @@ def reindexed(shop: Shop, directory: RunDirectory, tmp_path_factory: pytest.Temp
 
     def ask(client: RecommenderClient) -> dict[str, dict[str, float]]:
         def asked(wanted: list[str], signature: str, *categories: str) -> dict[str, float]:
-            found = client.recommend(
+            answer = client.recommend(
                 user_id=user.user_id,
                 history=user.history,
                 features=user.features,
@@ -111,7 +112,7 @@ def reindexed(shop: Shop, directory: RunDirectory, tmp_path_factory: pytest.Temp
                 allowed_categories=categories,
                 signature=signature,
             )
-            return {item.item_id: item.score for item in found}
+            return {item.item_id: item.score for item in answer}
 
         scores: dict[str, float] = {}
         for first in range(_PARTS):

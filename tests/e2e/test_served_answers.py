@@ -53,10 +53,10 @@ def predicted(shop: Shop, version: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def requests(shop: Shop, predicted: Lists) -> list[UserRequest]:
-    found = [users.find_user(shop.directory, user_id) for user_id in predicted]
-    assert any(event.text for user in found for event in user.history)
-    assert any(event.rating > 0 for user in found for event in user.history)
-    return [UserRequest(user.user_id, history=user.history, features=user.features) for user in found]
+    known = [users.find_user(shop.directory, user_id) for user_id in predicted]
+    assert any(event.text for user in known for event in user.history)
+    assert any(event.rating > 0 for user in known for event in user.history)
+    return [UserRequest(user.user_id, history=user.history, features=user.features) for user in known]
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ def served(predicted: Lists, requests: list[UserRequest], server: ServerProcess)
 
 
 def lists_of(predicted: Lists, answers: list) -> Lists:
-    item_ids = [[item.item_id for item in found] for found in answers]
-    return named(predicted, item_ids, [[item.score for item in found] for found in answers])
+    item_ids = [[item.item_id for item in answer] for answer in answers]
+    return named(predicted, item_ids, [[item.score for item in answer] for answer in answers])
 
 
 # The batch command and the graph round the vectors of texts to float16, and what differed by a hair before, because it
@@ -146,14 +146,14 @@ def test_without_the_event_that_is_the_reason_an_item_scores_less_than_without_a
     of_reason, of_another = [], []
     with RecommenderClient(server.address, timeout=30) as client:
         explained = client.recommend_many([replace(request, explain=True) for request in requests])
-        for request, found in zip(requests, explained, strict=True):
-            others = np.setdiff1d(range(len(request.events)), found[0].reason_history_position)
-            if found[0].reason_history_position == -1 or not len(others):
+        for request, answer in zip(requests, explained, strict=True):
+            others = np.setdiff1d(range(len(request.events)), answer[0].reason_history_position)
+            if answer[0].reason_history_position == -1 or not len(others):
                 continue
-            for place, lost in ((found[0].reason_history_position, of_reason), (random.choice(others), of_another)):
+            for place, lost in ((answer[0].reason_history_position, of_reason), (random.choice(others), of_another)):
                 history = [event for column, event in enumerate(request.events) if column != place]
-                (item,) = client.rank(replace(request, history=history), [found[0].item_id])
-                lost.append(found[0].retrieval_score - item.retrieval_score)
+                (item,) = client.rank(replace(request, history=history), [answer[0].item_id])
+                lost.append(answer[0].retrieval_score - item.retrieval_score)
     assert len(of_reason) > len(requests) / 2
     assert min(of_reason) > 0
     assert (np.array(of_reason) >= np.array(of_another) - ROUNDED).all()

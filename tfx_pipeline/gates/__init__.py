@@ -1,1 +1,1 @@
-"""What a model has to pass before it is pushed: each gate compares figures with limits and says what it found."""
+"""The gates that a model has to pass before it is pushed. Each compares figures with limits and writes a verdict."""

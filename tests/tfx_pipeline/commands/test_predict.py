@@ -58,16 +58,16 @@ def by_user(loaded: TrainedRun, split: str, k: int = 100, user_ids: list[str] | 
 
 
 def test_next_is_for_every_user_out_of_the_whole_catalogue_but_what_is_owned(loaded: TrainedRun) -> None:
-    found = by_user(loaded, "next")
-    assert {user: sorted(items) for user, items in found.items()} == {
+    lists = by_user(loaded, "next")
+    assert {user: sorted(items) for user, items in lists.items()} == {
         f"user-{i}": sorted(set(range(1, 10)) - set(sequence)) for i, sequence in enumerate(SEQUENCES)
     }
 
 
 @pytest.mark.parametrize(("split", "cut"), [("test", 1), ("validation", 2)])
 def test_held_out_items_may_come_and_earlier_ones_may_not(loaded: TrainedRun, split: str, cut: int) -> None:
-    found = by_user(loaded, split)
-    assert {user: sorted(items) for user, items in found.items()} == {
+    lists = by_user(loaded, split)
+    assert {user: sorted(items) for user, items in lists.items()} == {
         f"user-{i}": sorted(set(range(1, NEW)) - set(SEQUENCES[i][:-cut])) for i in (0, 1, 3)
     }
 
@@ -84,10 +84,10 @@ def test_some_users_alone_get_what_they_get_among_all(loaded: TrainedRun) -> Non
 
 
 def test_an_unknown_user_is_a_newcomer(loaded: TrainedRun) -> None:
-    found = by_user(loaded, "next", user_ids=["stranger", "user-1", "another"])
-    assert sorted(found) == ["another", "stranger", "user-1"]
-    assert sorted(found["stranger"]) == list(range(1, 10))
-    assert found["stranger"] == found["another"]
+    lists = by_user(loaded, "next", user_ids=["stranger", "user-1", "another"])
+    assert sorted(lists) == ["another", "stranger", "user-1"]
+    assert sorted(lists["stranger"]) == list(range(1, 10))
+    assert lists["stranger"] == lists["another"]
     with pytest.raises(UsageError, match=r"1 of 2 users have no held-out events.*'stranger'"):
         by_user(loaded, "test", user_ids=["stranger", "user-1"])
 

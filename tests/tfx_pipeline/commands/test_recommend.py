@@ -112,7 +112,7 @@ def test_mutual_tls(recommend, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--k", "0"], "--k: should be a positive integer. Received: '0'"),
         (["--timeout", "-1"], "--timeout: should be positive seconds. Received: '-1'"),
@@ -125,10 +125,10 @@ def test_mutual_tls(recommend, tmp_path):
         (["--signature", "rank"], "invalid choice: 'rank'"),
     ],
 )
-def test_bad_usage(recommend, flags, told):
+def test_bad_usage(recommend, flags, message):
     code, out, err = recommend(*flags)
     assert (code, out) == (2, [])
-    assert told in err
+    assert message in err
 
 
 def test_an_input_the_model_lacks(recommend, server):
@@ -148,6 +148,6 @@ def test_starts_without_tensorflow():
 
 
 def test_a_title_that_is_the_id_is_not_said_twice():
-    found = [Recommendation("tea cup", 2.0), Recommendation("b1", 1.5), Recommendation("b2", 1.0)]
-    shown = lines(found, {"tea cup": "tea cup", "b1": "a book"})
+    items = [Recommendation("tea cup", 2.0), Recommendation("b1", 1.5), Recommendation("b2", 1.0)]
+    shown = lines(items, {"tea cup": "tea cup", "b1": "a book"})
     assert shown == ["   1     2.000  tea cup", "   2     1.500  b1  a book", "   3     1.000  b2"]

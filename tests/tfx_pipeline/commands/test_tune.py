@@ -33,10 +33,10 @@ def test_the_result_is_the_configuration_with_the_best_values(tmp_path: Path) ->
     assert result.read_text(encoding="utf-8").splitlines()[0] == (
         "# shop.yaml, tuned: validation NDCG@10 0.2500, the best of 3 trials."
     )
-    before, found = config_loader.load(path), config_loader.load(result)
-    assert (found.model.dropout, found.retrieval.learning_rate, found.retrieval.epochs) == (0.1, 1e-05, 7)
-    assert found.model.dim == 32
-    assert found.data == before.data
+    before, after = config_loader.load(path), config_loader.load(result)
+    assert (after.model.dropout, after.retrieval.learning_rate, after.retrieval.epochs) == (0.1, 1e-05, 7)
+    assert after.model.dim == 32
+    assert after.data == before.data
     assert len(result.read_text(encoding="utf-8").splitlines()) < 30  # not every default
 
 

@@ -22,7 +22,7 @@ CONFIG = Config.model_validate(
     }
 )
 STEP = Step(
-    CONFIG, {"sequences": "/run/7", "items": "/run/8"}, {"towers": "/run/9", "model_run": "/run/logs/9"}, "/kept"
+    CONFIG, {"sequences": "/run/7", "items": "/run/8"}, {"towers": "/run/9", "model_run": "/run/logs/9"}, "/checkpoints"
 )
 
 
@@ -31,17 +31,17 @@ def test_a_checkpoint_is_found_again_in_another_execution_and_in_no_other_traini
 ) -> None:
     options = STEP.training_options()
     again = dataclasses.replace(STEP, outputs={"towers": "/run/10", "model_run": "/run/logs/10"}).training_options()
-    assert str(options["checkpoints"]).startswith("/kept/")
+    assert str(options["checkpoints"]).startswith("/checkpoints/")
     assert again["checkpoints"] == options["checkpoints"]
     assert (options["logs"], again["logs"]) == ("/run/logs/9", "/run/logs/10")
     others = [
         dataclasses.replace(STEP, config=CONFIG.model_copy(update={"seed": 2})),
         dataclasses.replace(STEP, inputs={"sequences": "/run/11", "items": "/run/8"}),
     ]
-    found = [step.training_options()["checkpoints"] for step in others]
+    directories = [step.training_options()["checkpoints"] for step in others]
     monkeypatch.setattr(dataset_step, "code_fingerprint", lambda: "other sources")
-    found.append(STEP.training_options()["checkpoints"])
-    assert len({options["checkpoints"], *found}) == 4
+    directories.append(STEP.training_options()["checkpoints"])
+    assert len({options["checkpoints"], *directories}) == 4
     assert dataclasses.replace(STEP, checkpoints="").training_options()["checkpoints"] is None
 
 

@@ -31,8 +31,8 @@ def blessed_by(
 ) -> tuple[types.Artifact, list[str]]:
     statistics = statistics_pb2.DatasetFeatureStatisticsList()
     monkeypatch.setattr(Table, "load_statistics", lambda table, artifacts: statistics)
-    said: list[str] = []
-    monkeypatch.setattr(progress, "summary", said.append)
+    summaries: list[str] = []
+    monkeypatch.setattr(progress, "summary", summaries.append)
     inputs: dict[str, Any] = {"model": [artifact(standard_artifacts.Model, tmp_path / "model", 7)]}
     inputs |= {f"{table}_statistics": [] for table in TABLES}
     for gate in ALL:
@@ -44,12 +44,12 @@ def blessed_by(
     blessing = artifact(standard_artifacts.ModelBlessing, tmp_path / "blessing", 8)
     (tmp_path / "blessing").mkdir()
     model_blesser.ModelBlesserExecutor().Do(inputs, {"blessing": [blessing]}, {})
-    return blessing, said
+    return blessing, summaries
 
 
 @pytest.mark.parametrize("refusing", [None, *ALL])
 def test_every_gate_can_refuse(refusing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blessing, (said,) = blessed_by(refusing, tmp_path, monkeypatch)
+    blessing, (summary,) = blessed_by(refusing, tmp_path, monkeypatch)
     assert blessing.get_int_custom_property("blessed") == int(refusing is None)
     assert blessing.get_int_custom_property("current_model_id") == 7
     assert (Path(blessing.uri) / "BLESSED").exists() == (refusing is None)
@@ -57,12 +57,12 @@ def test_every_gate_can_refuse(refusing: str | None, tmp_path: Path, monkeypatch
     whole = verdict.read(blessing.uri)
     assert whole.refusals == ([] if refusing is None else [f"{refusing}: 0.1, wanted 0.2"])
     if refusing is None:
-        assert said == "passed quality, index, skew, drift, infra; drift: half was not seen"
+        assert summary == "passed quality, index, skew, drift, infra; drift: half was not seen"
     else:
-        assert said == f"refused: {refusing}: 0.1, wanted 0.2"
+        assert summary == f"refused: {refusing}: 0.1, wanted 0.2"
 
 
-def found(candidate: int, blessed: dict[int, bool]) -> int | None:
+def last_blessed_id(candidate: int, blessed: dict[int, bool]) -> int | None:
     """Id of the model that a candidate is held against, of models that were blessed or not, oldest first."""
     models = {number: artifact(standard_artifacts.Model, Path("/nowhere"), number) for number in blessed}
     blessings = []
@@ -92,4 +92,4 @@ def found(candidate: int, blessed: dict[int, bool]) -> int | None:
 def test_a_candidate_is_held_against_the_newest_other_blessed_model(
     candidate: int, blessed: dict[int, bool], expected: int | None
 ) -> None:
-    assert found(candidate, blessed) == expected
+    assert last_blessed_id(candidate, blessed) == expected

@@ -12,9 +12,9 @@ from tfx_pipeline.gates.infrastructure import judgement
 @pytest.mark.slow
 def test_what_the_server_cannot_load_is_refused(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"this is no SavedModel")
-    found = judgement.judge(str(tmp_path))
-    assert not found.passed
-    (reason,) = found.refusals
+    result = judgement.judge(str(tmp_path))
+    assert not result.passed
+    (reason,) = result.refusals
     assert "\n" not in reason
     assert "saved_model.pb" in reason or "SavedModel" in reason
-    assert found.measured == {}
+    assert result.measured == {}

@@ -43,15 +43,15 @@ def index_report(recall: float, p99: float) -> dict[str, Any]:
     ],
 )
 def test_index(recall: float, p99: float, limit: float | None, refused: list[str]) -> None:
-    found = index.judge(index_report(recall, p99), limit)
-    assert found.passed == (not refused)
-    assert found.refusals == refused
+    result = index.judge(index_report(recall, p99), limit)
+    assert result.passed == (not refused)
+    assert result.refusals == refused
 
 
 def test_an_index_that_was_not_measured_is_said_not_to_be() -> None:
-    found = index.judge(index_report(0.99, 1.0) | {"measured": []}, 1.0)
-    assert found.passed
-    assert "no held-out queries" in found.line()
+    result = index.judge(index_report(0.99, 1.0) | {"measured": []}, 1.0)
+    assert result.passed
+    assert "no held-out queries" in result.line()
 
 
 SCORES = {"a": 3.0, "b": 2.0, "c": 1.999, "d": 1.0}
@@ -81,9 +81,9 @@ def judged(ids: str, scores: list[float], own: dict[str, float], best: dict[str,
     ],
 )
 def test_served_lists_have_to_be_the_batch_paths(ids: str, scores: list[float], passes: bool) -> None:
-    found = judged(ids, scores, SCORES, BEST)
-    assert found.passed == passes
-    assert "1 requests" in found.line()
+    result = judged(ids, scores, SCORES, BEST)
+    assert result.passed == passes
+    assert "1 requests" in result.line()
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def statistics(share: float, mean: float, seed: int, missing: float = 0.0) -> dr
 )
 def test_drift(share: float, mean: float, drifted: list[str]) -> None:
     before, now = statistics(0.5, 0.0, seed=1), statistics(share, mean, seed=2)
-    found = drift.judge({"sequences": (now, before, FEATURES)}, limit=0.2)
-    assert [check.what for check in found.checks if not check.passed] == drifted
-    assert found.passed == (not drifted)
-    assert set(found.measured["divergence"]) == {"sequences.event", "sequences.rating"}  # ids and texts are always new
+    result = drift.judge({"sequences": (now, before, FEATURES)}, limit=0.2)
+    assert [check.what for check in result.checks if not check.passed] == drifted
+    assert result.passed == (not drifted)
+    assert set(result.measured["divergence"]) == {"sequences.event", "sequences.rating"}  # ids and texts are always new
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_ratings_that_are_not_given_are_no_drift_unless_they_become_more(
     before: float, now: float, drifted: list[str]
 ) -> None:
     earlier, later = statistics(0.5, 0.0, seed=1, missing=before), statistics(0.5, 0.0, seed=2, missing=now)
-    found = drift.judge({"sequences": (later, earlier, FEATURES)}, limit=0.2)
-    assert [check.what for check in found.checks if not check.passed] == drifted
+    result = drift.judge({"sequences": (later, earlier, FEATURES)}, limit=0.2)
+    assert [check.what for check in result.checks if not check.passed] == drifted
     assert drift.judge({"sequences": (later, later, FEATURES)}, limit=1e-9).passed
 
 
@@ -183,19 +183,19 @@ def test_values_that_go_missing_are_drift(now: tuple[float, float, float], drift
         Feature("profile_name", "bytes", scalar=True),
         Feature("multi_valued_genres", "bytes"),
     ]
-    found = drift.judge({"people": (profiles(*now), profiles(1.0, 1, 1.0), features)}, limit=0.3)
-    assert [check.what for check in found.checks if not check.passed] == [
+    result = drift.judge({"people": (profiles(*now), profiles(1.0, 1, 1.0), features)}, limit=0.3)
+    assert [check.what for check in result.checks if not check.passed] == [
         f"people.{name} (not given)" for name in drifted
     ]
 
 
 def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
     checks = (Check("one", True, "fine"), Check("二", False, "bad, wanted good"))
-    found = Verdict("index", checks, note="half of it", measured={"x": [1.5]})
-    verdict.write(tmp_path, found)
-    assert verdict.read(tmp_path) == found
-    assert not found.passed
-    assert found.line() == "refused: bad, wanted good"
+    result = Verdict("index", checks, note="half of it", measured={"x": [1.5]})
+    verdict.write(tmp_path, result)
+    assert verdict.read(tmp_path) == result
+    assert not result.passed
+    assert result.line() == "refused: bad, wanted good"
     assert Verdict("index", checks[1:] * 5).why == "bad, wanted good; bad, wanted good; and 3 more checks failed"
     assert Verdict("index").line() == "nothing to check"
     assert Verdict("index", checks[:1] * 4).line() == "fine; fine; and 2 more checks passed"

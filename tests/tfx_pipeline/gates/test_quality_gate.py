@@ -46,12 +46,12 @@ def test_a_model_that_is_shown_to_be_worse_than_a_baseline_is_refused(verdict: s
 
 
 def test_the_figures_are_those_of_what_is_served() -> None:
-    found = evaluation() | {"ranking_is_served": True}
-    found["stages"]["recommend"] = {"ndcg@10": 0.05}
-    found["comparisons"].append(
+    document = evaluation() | {"ranking_is_served": True}
+    document["stages"]["recommend"] = {"ndcg@10": 0.05}
+    document["comparisons"].append(
         {"model": "recommend", "with": "popularity", "metric": "ndcg@10", "verdict": "worse"},
     )
-    checks = quality.check_limits(GatesConfig(least={"ndcg@10": 0.1}), found)
+    checks = quality.check_limits(GatesConfig(least={"ndcg@10": 0.1}), document)
     assert [check.passed for check in checks] == [False, False]
 
 

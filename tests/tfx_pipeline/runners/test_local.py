@@ -70,12 +70,12 @@ def test_the_key_for_pseudonyms_is_part_of_the_fingerprint(data: Path, monkeypat
     monkeypatch.delenv("SHOP_KEY", raising=False)
     with pytest.raises(UsageError, match="SHOP_KEY"):
         fingerprint(pseudonymised, str(data))
-    found = [fingerprint(config().data, str(data))]
+    fingerprints = [fingerprint(config().data, str(data))]
     for key in ("one key of 16 bytes", "another key of 16 bytes"):
         monkeypatch.setenv("SHOP_KEY", key)
-        found.append(fingerprint(pseudonymised, str(data)))
-        assert fingerprint(pseudonymised, str(data)) == found[-1]
-    assert len(set(found)) == 3
+        fingerprints.append(fingerprint(pseudonymised, str(data)))
+        assert fingerprint(pseudonymised, str(data)) == fingerprints[-1]
+    assert len(set(fingerprints)) == 3
 
 
 def test_a_frozen_schema_is_read_before_the_first_step(tmp_path: Path) -> None:
