@@ -102,7 +102,7 @@ def main() -> None:
     from trainer.text.bert import directory as bert_directory
     from trainer.text.cleaning import clean
     from trainer.text.pretrained import load_encoder
-    from trainer.training.precision import products_in
+    from trainer.training.precision import product_type
 
     config = config_loader.load(ROOT / "configs" / "amazon_reviews.yaml")
     max_tokens = arguments.max_tokens or config.text.max_tokens
@@ -110,7 +110,7 @@ def main() -> None:
     order = np.random.default_rng(arguments.seed).permutation(len(texts))[: arguments.texts]
     texts = [texts[i] for i in order]
     files = bert_directory.read(config.text.encoder)
-    products = products_in(config.text.precision)
+    products = product_type(config.text.precision)
     encoder = load_encoder(config.text.encoder, max_tokens, products)
     plain = load_encoder(config.text.encoder, max_tokens)
     embed = AnyShapeFunction(encoder.embed_tokens)

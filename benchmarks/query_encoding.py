@@ -39,7 +39,7 @@ def main() -> None:
     import tensorflow as tf
 
     from trainer.text.pretrained import load_encoder
-    from trainer.training.precision import products_in
+    from trainer.training.precision import product_type
 
     served = load_encoder(arguments.encoder, 128)
     half = load_encoder(arguments.encoder, 128, tf.bfloat16)
@@ -64,7 +64,7 @@ def main() -> None:
         "XLA": compiled(served.embed_tokens),
         "XLA, bfloat16": compiled(half.embed_tokens),
     }
-    gains = "has" if products_in("auto") == tf.bfloat16 else "has no"
+    gains = "has" if product_type("auto") == tf.bfloat16 else "has no"
     print(f"{arguments.encoder}, {arguments.threads} threads; this processor {gains} instructions for bfloat16\n")
     print(f"{'one query of':<22}{'tokens':>7}{'p50 ms':>8}{'p95':>7}{'padded / it':>13}{'cosine':>9}{'first call':>12}")
     random = np.random.default_rng(1)

@@ -92,14 +92,14 @@ class Ours:
         from trainer.training.averaging import WeightAverage
         from trainer.training.distribution import DistributedStep
         from trainer.training.optimizers import Adam
-        from trainer.training.precision import products_in
+        from trainer.training.precision import product_type
 
         clock = config.data.interactions.time_format != "order"
         self.model = RetrievalModel(
             config,
             item_inputs(config.model, dataset.items, dataset.texts),
             user_inputs(config.model, dataset.train, dataset.texts, clock),
-            products_in(config.retrieval.precision),
+            product_type(config.retrieval.precision),
         )
         self.model.attach(dataset.items, dataset.texts)
         self.model.compile(optimizer=Adam(config.retrieval.learning_rate, config.retrieval.weight_decay))

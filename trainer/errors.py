@@ -1,19 +1,19 @@
-"""Errors a person can act on. The command line prints their one line and no traceback."""
+"""Errors that the user can correct. The command line prints their message, one line, without a traceback."""
 
 
 class TowersError(Exception):
-    """Something the user can put right. Its message is one line: what, where, what to do."""
+    """An error that the user can correct. Its message is one line: what, where, what to do."""
 
     exit_code = 1
 
 
 class UsageError(TowersError):
-    """The command or its configuration is wrong: nothing was started. Exit code 2."""
+    """The command or its configuration is wrong, and nothing was started. Exit code 2."""
 
     exit_code = 2
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
-    """The first line of an error's message that is not blank, or the error's type if there is none."""
+    """The first line of an error's message that is not blank; the name of the error's type if all are blank."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:limit]

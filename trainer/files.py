@@ -1,4 +1,4 @@
-"""Files and directories that are whole or absent: written under another name, then renamed."""
+"""Atomic writing of files and directories: they are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PARTIAL = ".partial"
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` when the block ends, removed when it fails.
+    """Yields a temporary path beside `path`; the file is renamed to `path` after the block, or removed if it fails.
 
-    The temporary name keeps the suffix of `path`, because NumPy appends its own suffix to other names. Missing parent
-    directories are made.
+    The temporary name has the suffix of `path`, because NumPy appends its own suffix to other names. Missing parent
+    directories are created.
 
     Raises:
       OSError: the file cannot be written.
@@ -37,7 +37,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Replaces a file by UTF-8 text: a reader sees the old file or the new one.
+    """Replaces a file by UTF-8 text; a reader sees either the old or the new content.
 
     Raises:
       OSError: the file cannot be written.
@@ -47,13 +47,13 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def is_partial(name: str, of: str) -> bool:
-    """Whether `name` is a temporary file that a killed process left of the file `of`."""
+    """Whether `name` is a temporary name of `atomic_file` for the file name `of`, left by a killed process."""
     return name.startswith(f".{of}.") and name.endswith(_PARTIAL + Path(of).suffix)
 
 
 @contextmanager
 def atomic_remote_file(path: str) -> Iterator[str]:
-    """As `atomic_file`, on any file system that TensorFlow knows; the directory should exist.
+    """As `atomic_file`, on any file system that TensorFlow knows. The directory should exist.
 
     Raises:
       tf.errors.OpError, OSError: the file cannot be written.
@@ -73,14 +73,14 @@ def atomic_remote_file(path: str) -> Iterator[str]:
 
 @contextmanager
 def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """A new directory beside `directory`; renamed to `directory` when the block ends, removed when it fails.
+    """Yields a new directory beside `directory`; it is renamed to `directory` after the block, or removed if it fails.
 
     Raises:
       TowersError: `directory` exists and is not empty, or cannot be written.
     """
     target = Path(directory)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise _in_use(target)
+        raise _in_use_error(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -88,7 +88,7 @@ def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
         raise TowersError(f"{target}: cannot be written ({error.strerror}). Give another directory.") from None
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp lets only the owner read it
         os.replace(temporary, target)  # replaces an empty directory of that name
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -101,7 +101,7 @@ def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_remote_directory(directory: str) -> Iterator[str]:
     """As `atomic_directory`, on any file system that TensorFlow knows.
 
-    The temporary name is `<directory>.incomplete-<random>`: a reader of `directory` sees that it belongs to it.
+    The temporary name is `<directory>.incomplete-<random>`, which shows what a directory left by a killed process is.
 
     Raises:
       TowersError: `directory` exists and is not empty, or cannot be written.
@@ -114,7 +114,7 @@ def atomic_remote_directory(directory: str) -> Iterator[str]:
 
     def check_unused() -> None:
         if gfile.exists(target) and (not gfile.isdir(target) or gfile.listdir(target)):
-            raise _in_use(target)
+            raise _in_use_error(target)
 
     check_unused()
     temporary = f"{target}.incomplete-{uuid.uuid4().hex[:8]}"
@@ -135,7 +135,7 @@ def atomic_remote_directory(directory: str) -> Iterator[str]:
         raise
 
 
-def _in_use(directory: str | os.PathLike[str]) -> TowersError:
+def _in_use_error(directory: str | os.PathLike[str]) -> TowersError:
     return TowersError(
         f"{directory}: already there and not empty, or not a directory. Give another directory or remove it."
     )

@@ -1,4 +1,4 @@
-"""Helpers for building TensorFlow graphs: functions traced once, and branches that are seldom taken."""
+"""Helpers for building TensorFlow graphs: functions traced once for all shapes, and branches that are rarely taken."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Result = TypeVar("Result")
 
 
 class AnyShapeFunction:
-    """A function compiled once for each set of argument names and ranks, whatever the tensors' sizes.
+    """A `tf.function` that is traced once for each combination of argument names and ranks, whatever the sizes.
 
-    `tf.function` traces anew for each combination of sizes until it gives up on them one by one; a trace costs seconds,
-    and batches differ in users and in length.
+    A plain `tf.function` is traced again for many combinations of sizes, which takes seconds each time. Batches differ
+    in their number of users and in their lengths.
 
     Args:
       function: takes tensors and dictionaries of tensors, returns tensors, without Python control flow on them.
-      widths: position of an argument -> its static last dimension, where the function needs to know it.
+      widths: position of an argument -> its static last dimension, if the function needs it.
     """
 
     def __init__(self, function: Callable[..., Any], widths: dict[int, int] | None = None) -> None:
@@ -40,9 +40,9 @@ class AnyShapeFunction:
 
 
 def outlined_branch(branch: Callable[[], Result]) -> Callable[[], Result]:
-    """A branch for `tf.cond` that stays one node of the graph, a call, until it is taken.
+    """Makes a branch of `tf.cond` a function call, which costs nothing unless the branch is taken.
 
-    TensorFlow writes the ops of both branches into the graph. Those of the branch that is not taken are visited in
-    every call all the same, to be told that they have nothing to do, and are optimised when the graph is first run.
+    Otherwise TensorFlow inlines the ops of both branches into the graph. The ops of the branch that is not taken are
+    then still scheduled in every call, and optimised when the graph is first run.
     """
     return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})

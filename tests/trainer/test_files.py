@@ -1,4 +1,4 @@
-"""Files and directories are whole or absent."""
+"""Files and directories are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.errors import TowersError
 from trainer.files import atomic_file, atomic_remote_directory, atomic_remote_file, is_partial, write_text
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.json"
     write_text(path, "old")
 
@@ -27,7 +27,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.json"]
 
 
-def test_a_killed_writer_leaves_a_file_that_is_recognised(tmp_path: Path) -> None:
+def test_the_temporary_file_of_a_killed_writer_is_recognised(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "config.yaml") as temporary:
         temporary.write_text("half")
         assert is_partial(temporary.name, "config.yaml")

@@ -29,13 +29,13 @@ KILLED_AT = (3, 5)  # epoch, batch
 SAVED_EVERY = 4  # steps
 
 
-def shared_out(distribution: str) -> Config:
-    """Of trainings that should end alike however they are shared out: in float32, whose rounding hides nothing."""
+def distributed_config(distribution: str) -> Config:
+    """Of trainings whose result should not depend on the distribution: in float32, to compare weights closely."""
     return config(epochs=2, distribution=distribution, precision="float32")
 
 
 def config(**settings: Any) -> Config:
-    """Of trainings on `tables.markov()`."""
+    """The configuration of trainings on `tables.markov()`."""
     dropout = settings.pop("dropout", 0.0)
     return tables.make_config(
         "order",
@@ -71,12 +71,12 @@ def train(settings: Config, directory: Path, **options: Any) -> tuple[dict[str, 
     weights: list[np.ndarray] = []
     fit = retrieval_training.fit
 
-    def fit_and_look(model: tf.keras.Model, *arguments: Any, **named: Any) -> Any:
-        found = fit(model, *arguments, **named)
+    def fit_and_copy_weights(model: tf.keras.Model, *arguments: Any, **named: Any) -> Any:
+        result = fit(model, *arguments, **named)
         weights.extend(variable.numpy() for variable in model.trainable_variables)
-        return found
+        return result
 
-    retrieval_training.fit = fit_and_look  # type: ignore[assignment]
+    retrieval_training.fit = fit_and_copy_weights  # type: ignore[assignment]
     try:
         items, events, validation, _ = tables.markov()
         dataset = tables.dataset(items, events, validation)
@@ -100,17 +100,18 @@ def _train_until_killed(directory: Path) -> None:
     train(config(dropout=0.2), directory, checkpoints=directory / "checkpoints")
 
 
-def _train_and_tell(settings: Config, directory: Path) -> None:
-    """Leaves the losses and weights in DIRECTORY/told."""
+def _train_and_write_result(settings: Config, directory: Path) -> None:
+    """Writes the losses and weights to DIRECTORY/result."""
     result, weights = train(settings, directory, logs=directory / "logs", checkpoints=directory / "checkpoints")
-    (directory / "told").mkdir()
-    (directory / "told" / "epochs.json").write_text(json.dumps(result["epochs"]))
-    np.savez(directory / "told" / "weights.npz", *weights)
+    (directory / "result").mkdir()
+    (directory / "result" / "epochs.json").write_text(json.dumps(result["epochs"]))
+    np.savez(directory / "result" / "weights.npz", *weights)
 
 
-def told(directory: Path) -> tuple[list[dict], list[np.ndarray]]:
-    with np.load(directory / "told" / "weights.npz") as arrays:
-        return json.loads((directory / "told" / "epochs.json").read_text()), [arrays[name] for name in arrays.files]
+def read_result(directory: Path) -> tuple[list[dict], list[np.ndarray]]:
+    """(the epochs' records, the weights) of a training with devices or workers."""
+    with np.load(directory / "result" / "weights.npz") as arrays:
+        return json.loads((directory / "result" / "epochs.json").read_text()), [arrays[name] for name in arrays.files]
 
 
 def main(kind: str, directory: Path) -> None:
@@ -120,9 +121,9 @@ def main(kind: str, directory: Path) -> None:
         (processor,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
         assert distribution.strategy_for("mirrored").num_replicas_in_sync == 2
-        _train_and_tell(shared_out("mirrored"), directory)
+        _train_and_write_result(distributed_config("mirrored"), directory)
     elif kind == "worker":
-        _train_and_tell(shared_out("multi_worker"), directory)
+        _train_and_write_result(distributed_config("multi_worker"), directory)
     else:
         raise ValueError(kind)
 

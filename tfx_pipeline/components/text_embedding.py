@@ -13,7 +13,7 @@ from tfx_pipeline.artifacts import TextEmbeddings
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.data.features import TEXT_FEATURES, item_features, sequence_features
-from trainer.training.precision import products_in
+from trainer.training.precision import product_type
 
 
 class EmbedTextsExecutor(base_beam_executor.BaseBeamExecutor):
@@ -31,7 +31,7 @@ class EmbedTextsExecutor(base_beam_executor.BaseBeamExecutor):
         encoding = text_embedding.TextEncoding(
             config.text.encoder,
             config.text.max_tokens,
-            products_in(config.text.precision),
+            product_type(config.text.precision),
             config.text.tokens_per_batch,
             store_directory=exec_properties["store"],
         )

@@ -30,7 +30,7 @@ from trainer.training.checkpoints import Checkpoints, key_of
 from trainer.training.distribution import is_chief
 from trainer.training.loop import Monitoring, Schedule, TrainingData, fit
 from trainer.training.optimizers import Adam
-from trainer.training.precision import products_in, with_loss_scaling
+from trainer.training.precision import product_type, with_loss_scaling
 from trainer.training.progress import OnEpoch, OnUpdate
 
 
@@ -77,7 +77,7 @@ def train(
     settings = config.retrieval
     strategy = distribution.strategy_for(settings.distribution)
     _check_distribution(config, strategy)
-    products = products_in(settings.precision)
+    products = product_type(settings.precision)
     with strategy.scope():
         model = _make_model(config, dataset, products)
     data = _training_data(model, dataset.train)

@@ -17,7 +17,7 @@ PROCESSOR = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
-def products_in(precision: str) -> tf.DType:
+def product_type(precision: str) -> tf.DType:
     """The type of matrix products for a value of `retrieval.precision` or `text.precision`, on this machine's devices.
 
     Args:

@@ -1,8 +1,7 @@
-"""Nothing that a prediction of event t comes from may be of event t or later: not in training, not in evaluation.
+"""The prediction of event t uses nothing of event t or of later events, in training and in evaluation.
 
-The whole way is tested, from the table of sequences through the batches to the vectors. What is known when a request is
-made is not of the event it asks for: the query said then, the context, the time of the request. They may count for t,
-and what later requests said may not.
+The tests cover the whole path: table of sequences, batches, vectors. The query, context and time of the request before
+event t are known when it is made: the prediction of t may use them, but not those of later requests.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def with_column(sequences: SequenceTable, field: str, values: np.ndarray) -> Seq
 
 
 def other_values(field: str, old: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A value for each that is another one."""
+    """New values, each different from the old one."""
     size = len(old)
     if field == "timestamp":
         return old + generator.choice([-1, 1], size) * generator.integers(1, 10**8, size)
@@ -73,7 +72,7 @@ class Model:
     """A model that has every input, and its vectors at every event of a table."""
 
     def __init__(self) -> None:
-        # Nothing is hidden: what is hidden could not leak.
+        # No dropout of inputs: a dropped input could not leak.
         self.config = tables.make_config(model={"dim": 16, "max_history": MAX_HISTORY, "side_dropout": 0.0})
         self.model = RetrievalModel(
             self.config,
@@ -85,7 +84,7 @@ class Model:
         )
         self.model.attach(ITEMS, TEXTS)
         generator = np.random.default_rng(0)
-        for variable in self.model.trainable_variables:  # so that no part is too small to be seen, or zero
+        for variable in self.model.trainable_variables:  # so that no part is zero or too small to show
             variable.assign_add(generator.normal(size=variable.shape).astype(np.float32) * 0.2)
         self.vectors = self.model.item_vectors()
         self._positions = AnyShapeFunction(self._logits)
@@ -96,16 +95,16 @@ class Model:
         users = self.model.user_tower(self.model.features(batch), vectors, training=True)
         return tf.einsum("bpd,nd->bpn", users, vectors)
 
-    def training_logits(self, sequences: SequenceTable, overlap: float, told: bool = True) -> np.ndarray:
+    def training_logits(self, sequences: SequenceTable, overlap: float, known: bool = True) -> np.ndarray:
         """Row i: the logits that the event at flat position i is to be predicted from, float32 [events, n + 1].
 
-        `told`: whether the requests know their events' queries and times.
+        `known`: whether the queries and times of the requests are known.
         """
         logits = np.full([EVENTS, len(ITEMS) + 1], np.nan, np.float32)
-        # The order of batches depends on seed and lengths alone: a table whose items are the places says what is where.
+        # The order of batches depends on seed and lengths only: with positions as items, batches show their positions.
         numbered = dataclasses.replace(sequences, item=np.arange(1, EVENTS + 1, dtype=np.int32))
         for batch, number in zip(self.batches(sequences, overlap), self.batches(numbered, overlap), strict=True):
-            if not told:
+            if not known:
                 batch |= {
                     "query_row": np.full_like(batch["query_row"], NO_TEXT),
                     "request_timestamp": np.zeros_like(batch["request_timestamp"]),
@@ -120,20 +119,20 @@ class Model:
         windows = training_windows(sequences, MAX_HISTORY, overlap)
         return list(training_batches(sequences, self.model.columns, windows, 4, 1, 1))
 
-    def answer(self, sequences: SequenceTable, place: int, told: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The whole list for a request just before an event: int32 [n] items, float32 [n] scores.
+    def recommend(self, sequences: SequenceTable, place: int, known: bool) -> tuple[np.ndarray, np.ndarray]:
+        """All items, best first, for a request just before an event: int32 [n] items, float32 [n] scores.
 
-        `told`: whether the request knows the event's query and time.
+        `known`: whether the query and the time of the request are known.
         """
         user = USER[place]
-        evaluation = self.config.evaluation.model_copy(update={"with_query": told, "with_timestamp": told})
+        evaluation = self.config.evaluation.model_copy(update={"with_query": known, "with_timestamp": known})
         config = self.config.model_copy(update={"evaluation": evaluation})
         targets = np.zeros(len(sequences), np.int32)
         targets[user] = sequences.offsets[user + 1] - place
-        asked = dataclasses.replace(sequences, target_count=targets)
-        task = RankingTask(config, ITEMS, asked, k=len(ITEMS), users=np.array([user]))
-        (only,) = rank_with_model(task, self.model, item_vectors=self.vectors)
-        return only.items[0], only.scores[0]
+        requests = dataclasses.replace(sequences, target_count=targets)
+        task = RankingTask(config, ITEMS, requests, k=len(ITEMS), users=np.array([user]))
+        (batch,) = rank_with_model(task, self.model, item_vectors=self.vectors)
+        return batch.items[0], batch.scores[0]
 
 
 @pytest.fixture(scope="module")
@@ -155,28 +154,34 @@ checked = settings(max_examples=60, deadline=None, phases=(Phase.reuse, Phase.ge
     later=of_later_ones,
     seed=seeds,
     overlap=st.sampled_from([0.0, 0.5, 0.9]),
-    told=st.booleans(),
+    known=st.booleans(),
 )
 def test_training_logits(
-    model: Model, place: int, fields: tuple[str, ...], later: tuple[str, ...], seed: int, overlap: float, told: bool
+    model: Model,
+    place: int,
+    fields: tuple[str, ...],
+    later: tuple[str, ...],
+    seed: int,
+    overlap: float,
+    known: bool,
 ) -> None:
-    if not told:
+    if not known:
         fields += ("timestamp", "query_row")
-    before = model.training_logits(SEQUENCES, overlap, told)
-    after = model.training_logits(changed_at(place, fields, later, seed), overlap, told)
+    before = model.training_logits(SEQUENCES, overlap, known)
+    after = model.training_logits(changed_at(place, fields, later, seed), overlap, known)
     may_differ = (np.arange(EVENTS) > place) & (USER[place] == USER)
     np.testing.assert_allclose(after[~may_differ], before[~may_differ], atol=1e-5)
 
 
 @checked
-@given(place=places, fields=of_the_event, later=of_later_ones, seed=seeds, told=st.booleans())
+@given(place=places, fields=of_the_event, later=of_later_ones, seed=seeds, known=st.booleans())
 def test_answers_to_a_request_just_before(
-    model: Model, place: int, fields: tuple[str, ...], later: tuple[str, ...], seed: int, told: bool
+    model: Model, place: int, fields: tuple[str, ...], later: tuple[str, ...], seed: int, known: bool
 ) -> None:
-    if not told:
+    if not known:
         fields += ("timestamp", "query_row")
-    items, scores = model.answer(SEQUENCES, place, told)
-    items_after, scores_after = model.answer(changed_at(place, fields, later, seed), place, told)
+    items, scores = model.recommend(SEQUENCES, place, known)
+    items_after, scores_after = model.recommend(changed_at(place, fields, later, seed), place, known)
     np.testing.assert_allclose(scores_after, scores, atol=1e-5)
     np.testing.assert_array_equal(items_after, items)
 

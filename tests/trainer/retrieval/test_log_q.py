@@ -33,7 +33,7 @@ def expected_ndcg(p: np.ndarray, scores: np.ndarray, k: int = 10) -> float:
 
 
 def learn(p: np.ndarray, correction: Callable[[Probability], Probability]) -> np.ndarray:
-    """Scores [KINDS, ITEMS] of two embedding tables, trained on events drawn from `p` with what really trains."""
+    """Scores [KINDS, ITEMS] of two embedding tables, trained on events sampled from `p` with `sampled_loss`."""
     generator = np.random.default_rng(1)
     kinds = generator.integers(0, KINDS, STEPS * BATCH).astype(np.int32)
     draws = generator.random(len(kinds))

@@ -108,8 +108,8 @@ def test_users_keep_their_vectors_and_the_given_model_is_not_touched(trained: tu
             "context_device": [1],
             "profile_age": [2],
         }
-        wanted = {name: tf.constant(value) for name, value in features.items()}
-        return towers.encode(wanted, towers.item_vectors()).numpy()
+        tensors = {name: tf.constant(value) for name, value in features.items()}
+        return towers.encode(tensors, towers.item_vectors()).numpy()
 
     moved_history = np.vectorize(row.__getitem__)(history).astype(np.int32)
     np.testing.assert_allclose(user(moved, moved_history), user(model, history), atol=1e-5)

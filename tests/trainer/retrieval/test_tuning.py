@@ -1,4 +1,4 @@
-"""The search of hyperparameters: what it tries, that it goes on where it was stopped, and what it refuses."""
+"""The search of hyperparameters: its trials, resuming, and invalid search spaces."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_best_setting_comes_first_with_the_score_that_it_has(dataset: Datase
     assert any(line.startswith("trial 1/2 (retrieval.learning_rate") for line in lines)
 
 
-def test_a_stopped_search_goes_on_to_the_same_result(
+def test_a_stopped_search_resumes_to_the_same_result(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = {"retrieval.learning_rate": {"min": 1e-4, "max": 0.05, "log": True}, "model.dropout": [0.0, 0.3]}
@@ -65,7 +65,7 @@ def test_a_stopped_search_goes_on_to_the_same_result(
     with pytest.raises(KeyboardInterrupt):
         tuning.search(config(space, 2), dataset, tmp_path / "stopped")
     resumed = tuning.search(config(space, 2), dataset, tmp_path / "stopped")
-    assert len(calls) == 3  # the first is kept, the second was taken up again
+    assert len(calls) == 3  # the first trial is not repeated, the second one is resumed
     assert resumed == undisturbed
     assert tuning.search(config(space, 2), dataset, tmp_path / "stopped") == resumed
     assert len(calls) == 3
@@ -84,7 +84,7 @@ def test_bayesian_search_stays_in_its_ranges(dataset: Dataset, tmp_path: Path) -
         assert 0.1 <= trial.values["model.dropout"] <= 0.4
 
 
-def test_a_trial_that_fails_is_kept_as_failed_and_the_search_goes_on(dataset: Dataset, tmp_path: Path) -> None:
+def test_the_search_continues_after_a_failed_trial(dataset: Dataset, tmp_path: Path) -> None:
     trials = tuning.search(config({"retrieval.learning_rate": [1e30, 0.01]}, trials=2), dataset, tmp_path)
     assert trials[0].score is not None
     assert trials[1].score is None
@@ -104,7 +104,7 @@ def test_a_trial_that_fails_is_kept_as_failed_and_the_search_goes_on(dataset: Da
         ({"model.dropout": {"min": 0.5, "max": 1.5}}, "model.dropout"),
     ],
 )
-def test_a_space_that_does_not_fit_is_refused_before_anything_is_trained(
+def test_an_invalid_space_is_an_error_before_training(
     dataset: Dataset, tmp_path: Path, space: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(UsageError, match=named):
@@ -112,13 +112,13 @@ def test_a_space_that_does_not_fit_is_refused_before_anything_is_trained(
     assert not (tmp_path / "search").exists()
 
 
-@pytest.mark.parametrize("wanted", [{"min": 2, "max": 1}, {"min": 0, "max": 1, "log": True}, {"min": 1}])
-def test_a_range_that_is_none(wanted: dict[str, Any]) -> None:
+@pytest.mark.parametrize("limits", [{"min": 2, "max": 1}, {"min": 0, "max": 1, "log": True}, {"min": 1}])
+def test_an_invalid_range(limits: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"min|max"):
-        config({"model.dim": wanted})
+        config({"model.dim": limits})
 
 
-def test_without_validation_users_there_is_nothing_to_search_by(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_search_needs_validation_users(dataset: Dataset, tmp_path: Path) -> None:
     train = dataset.splits["train"]
     nobody = Dataset(dataset.items, {"train": train, "validation": train}, None)
     assert not np.any(train.target_count)

@@ -36,8 +36,8 @@ def test_averages_are_applied_within_the_block_only() -> None:
     assert weight.numpy() == [4.0]
 
 
-def test_a_checkpoint_holds_them() -> None:
+def test_a_checkpoint_saves_the_averages() -> None:
     average = WeightAverage([tf.Variable([1.0])], steps=1.0)
-    held = [variable.ref() for variable in average.variables]
-    assert average.updates.ref() in held
-    assert average.averages[0].ref() in held
+    saved = [variable.ref() for variable in average.variables]
+    assert average.updates.ref() in saved
+    assert average.averages[0].ref() in saved

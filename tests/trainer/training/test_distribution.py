@@ -16,35 +16,37 @@ from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
 from trainer.training.distribution import strategy_for
 
+Result = tuple[list[dict], list[np.ndarray]]
+
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[np.ndarray]]:
-    result, weights = trainings.train(trainings.shared_out("none"), tmp_path_factory.mktemp("alone"))
+def single(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    result, weights = trainings.train(trainings.distributed_config("none"), tmp_path_factory.mktemp("single"))
     return result["epochs"], weights
 
 
-def check_equal(got: tuple[list[dict], list[np.ndarray]], wanted: tuple[list[dict], list[np.ndarray]]) -> None:
-    for record, expected in zip(got[0], wanted[0], strict=True):
+def check_close(result: Result, expected_result: Result) -> None:
+    for record, expected in zip(result[0], expected_result[0], strict=True):
         assert record["loss"] == pytest.approx(expected["loss"], abs=1e-5)
         assert record["ndcg@10"] == pytest.approx(expected["ndcg@10"], abs=2e-3)
-    for weights, expected_weights in zip(got[1], wanted[1], strict=True):
+    for weights, expected_weights in zip(result[1], expected_result[1], strict=True):
         np.testing.assert_allclose(weights, expected_weights, atol=2e-3)
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_does(alone: tuple, tmp_path: Path) -> None:
+def test_two_devices_train_the_same_model_as_one(single: tuple, tmp_path: Path) -> None:
     trainings.finish(trainings.start("mirrored", tmp_path))
-    check_equal(trainings.told(tmp_path), alone)
+    check_close(trainings.read_result(tmp_path), single)
     items, *_ = tables.markov()
     assert retrieval_persistence.load(tmp_path / "model", items, None).item_vectors().shape == (41, 16)
 
 
 @pytest.mark.slow
-def test_two_workers_learn_what_one_does_and_the_first_writes(alone: tuple, tmp_path: Path) -> None:
+def test_two_workers_train_the_same_model_as_one_device_and_the_first_writes_it(single: tuple, tmp_path: Path) -> None:
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
-        workers = [f"127.0.0.1:{held.getsockname()[1]}" for held in (one, other)]
+        workers = [f"127.0.0.1:{bound.getsockname()[1]}" for bound in (one, other)]
     places = [tmp_path / "first", tmp_path / "second"]
     processes = []
     for index, place in enumerate(places):
@@ -53,12 +55,12 @@ def test_two_workers_learn_what_one_does_and_the_first_writes(alone: tuple, tmp_
         processes.append(trainings.start("worker", place, TF_CONFIG=json.dumps(task)))
     for process in processes:
         trainings.finish(process)
-    first, second = (trainings.told(place) for place in places)
-    check_equal(first, alone)
-    for got, wanted in zip(second[1], first[1], strict=True):
-        np.testing.assert_array_equal(got, wanted)
-    assert sorted(path.name for path in places[0].iterdir()) == ["logs", "model", "told"]
-    assert sorted(path.name for path in places[1].iterdir()) == ["told"]
+    first, second = (trainings.read_result(place) for place in places)
+    check_close(first, single)
+    for weights, first_weights in zip(second[1], first[1], strict=True):
+        np.testing.assert_array_equal(weights, first_weights)
+    assert sorted(path.name for path in places[0].iterdir()) == ["logs", "model", "result"]
+    assert sorted(path.name for path in places[1].iterdir()) == ["result"]
 
 
 def test_workers_without_tf_config_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer import tables, trainings
-from tests.trainer.training.test_resuming import Killed, lasting
+from tests.trainer.training.test_resuming import Killed, without_times
 from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
 from trainer.training import precision
@@ -39,9 +39,9 @@ def test_products_on_gpus(
     monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]], automatic: str, mixed: str
 ) -> None:
     on_gpus(monkeypatch, *capabilities)
-    assert precision.products_in("auto").name == automatic
-    assert precision.products_in("mixed").name == mixed
-    assert precision.products_in("float32") == tf.float32
+    assert precision.product_type("auto").name == automatic
+    assert precision.product_type("mixed").name == mixed
+    assert precision.product_type("float32") == tf.float32
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_products_on_gpus(
 )
 def test_products_on_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, automatic: str) -> None:
     on_processor(monkeypatch, tmp_path, flags)
-    assert precision.products_in("auto").name == automatic
-    assert precision.products_in("mixed").name == "bfloat16"
-    assert precision.products_in("float32") == tf.float32
+    assert precision.product_type("auto").name == automatic
+    assert precision.product_type("mixed").name == "bfloat16"
+    assert precision.product_type("float32") == tf.float32
 
 
-def test_products_where_the_processor_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_products_on_a_processor_of_unknown_features(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     on_gpus(monkeypatch)
     monkeypatch.setattr(precision, "PROCESSOR", tmp_path / "none")
-    assert precision.products_in("auto") == tf.float32
+    assert precision.product_type("auto") == tf.float32
 
 
 @pytest.mark.parametrize("transpose", [False, True])
@@ -67,10 +67,10 @@ def test_products_in_half_precision(products: tf.DType, transpose: bool) -> None
     exact = tf.matmul(a, b)
     b = tf.linalg.matrix_transpose(b) if transpose else b
     assert tf.reduce_all(precision.matmul(a, b, tf.float32, transpose) == exact)
-    found = precision.matmul(a, b, products, transpose)
-    assert found.dtype == tf.float32
-    np.testing.assert_allclose(found, exact, atol=0.05)
-    assert np.abs(found - exact).max() > 0
+    product = precision.matmul(a, b, products, transpose)
+    assert product.dtype == tf.float32
+    np.testing.assert_allclose(product, exact, atol=0.05)
+    assert np.abs(product - exact).max() > 0
     plain, half = (precision.Dense(6, kind, kernel_initializer="ones") for kind in (tf.float32, products))
     np.testing.assert_allclose(half(a), plain(a), atol=0.1)
     half.bias.assign(tf.ones([6]))
@@ -83,7 +83,7 @@ def test_half_precision_learns_like_float32_and_leaves_float32(
 ) -> None:
     (tmp_path / "plain").mkdir()
     expected, _ = trainings.train(trainings.config(epochs=3, precision="float32"), tmp_path / "plain")
-    monkeypatch.setattr(retrieval_training, "products_in", lambda _: products)
+    monkeypatch.setattr(retrieval_training, "product_type", lambda _: products)
     models: list[tf.keras.Model] = []
     fit = retrieval_training.fit
     monkeypatch.setattr(
@@ -104,11 +104,11 @@ def test_half_precision_learns_like_float32_and_leaves_float32(
 
 
 def test_loss_scaling_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval_training, "products_in", lambda _: tf.float16)
-    whole = retrieval_training.training_batches
+    monkeypatch.setattr(retrieval_training, "product_type", lambda _: tf.float16)
+    all_batches = retrieval_training.training_batches
 
     def cut_off(*arguments):  # type: ignore[no-untyped-def]
-        for i, batch in enumerate(whole(*arguments)):
+        for i, batch in enumerate(all_batches(*arguments)):
             if (arguments[5], i) == (2, 3):
                 raise Killed
             yield batch
@@ -121,6 +121,6 @@ def test_loss_scaling_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     result, weights = trainings.train(settings, tmp_path, checkpoints=tmp_path / "checkpoints")
     (tmp_path / "undisturbed").mkdir()
     expected, expected_weights = trainings.train(settings, tmp_path / "undisturbed")
-    assert lasting(result["epochs"]) == lasting(expected["epochs"])
-    for got, wanted in zip(weights, expected_weights, strict=True):
-        np.testing.assert_array_equal(got, wanted)
+    assert without_times(result["epochs"]) == without_times(expected["epochs"])
+    for weight, expected_weight in zip(weights, expected_weights, strict=True):
+        np.testing.assert_array_equal(weight, expected_weight)

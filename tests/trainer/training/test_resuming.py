@@ -1,4 +1,4 @@
-"""A training that is killed goes on to the result that it would have had."""
+"""A killed training resumes and reaches the result of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from trainer.training.randomness import RandomStream
 TIMES = ("seconds", "examples_per_second", "validation_seconds")
 
 
-def lasting(epochs: list[dict]) -> list[dict]:
-    """What of the records does not depend on the clock."""
+def without_times(epochs: list[dict]) -> list[dict]:
+    """The records without the keys that depend on the clock."""
     return [{key: value for key, value in record.items() if key not in TIMES} for record in epochs]
 
 
@@ -47,10 +47,10 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, capfd: py
     assert f"resuming epoch {epoch} at step {state['step']}\n" in capfd.readouterr().err
     (tmp_path / "undisturbed").mkdir()
     expected, expected_weights = trainings.train(settings, tmp_path / "undisturbed")
-    assert lasting(result["epochs"]) == lasting(expected["epochs"])
+    assert without_times(result["epochs"]) == without_times(expected["epochs"])
     assert result["ndcg@10"] == expected["ndcg@10"]
-    for got, wanted in zip(weights, expected_weights, strict=True):
-        np.testing.assert_array_equal(got, wanted)
+    for weight, expected_weight in zip(weights, expected_weights, strict=True):
+        np.testing.assert_array_equal(weight, expected_weight)
     vectors = [np.load(path / "model" / "item_vectors.npy") for path in (tmp_path, tmp_path / "undisturbed")]
     np.testing.assert_array_equal(*vectors)
     assert not (tmp_path / "checkpoints").exists(), "a finished training leaves no checkpoint"
@@ -97,7 +97,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(("epoch", "number"), [(1, 2), (2, 0), (4, 3)])
-def test_best_weights_and_patience_go_on_too(tmp_path: Path, epoch: int, number: int) -> None:
+def test_best_weights_and_patience_are_resumed(tmp_path: Path, epoch: int, number: int) -> None:
     values = {1: 0.1, 2: 0.5, 3: 0.2, 4: 0.3, 5: 0.4}  # the second is the best, and the fifth the last
     seen: list[int] = []
 
@@ -118,12 +118,12 @@ def test_best_weights_and_patience_go_on_too(tmp_path: Path, epoch: int, number:
     model, history, best = fit_line(score, checkpoints=Checkpoints(tmp_path, 0.0, "key"))
     assert len(history) == 5
     assert best == expected[2] == {"best_epoch": 2, "ndcg@10": 0.5}
-    assert lasting(history) == lasting(expected[1])
+    assert without_times(history) == without_times(expected[1])
     assert model.slope.numpy() == expected[0].slope.numpy()
     assert model.stream.step.numpy() == expected[0].stream.step.numpy() == 25
 
 
-def test_only_the_newest_state_is_kept_and_half_of_one_is_passed_over(tmp_path: Path) -> None:
+def test_old_and_incomplete_states_are_removed(tmp_path: Path) -> None:
     def cut_off(epoch: int, first: int) -> Iterator[Batch]:
         yield from line_batches(epoch, first)
         raise Killed
@@ -139,7 +139,7 @@ def test_only_the_newest_state_is_kept_and_half_of_one_is_passed_over(tmp_path: 
     assert not (tmp_path / ".state.json.partial").exists()
 
 
-def test_another_trainings_state_is_not_taken_up(tmp_path: Path) -> None:
+def test_the_state_of_another_training_is_an_error(tmp_path: Path) -> None:
     def cut_off(epoch: int, first: int) -> Iterator[Batch]:
         yield next(line_batches(epoch, first))
         raise Killed
@@ -177,7 +177,7 @@ def test_the_key_changes_with_configuration_and_data() -> None:
     assert key_of("ab", "c") != key_of("a", "bc")
 
 
-def test_batches_can_be_left_out() -> None:
+def test_training_batches_can_be_skipped() -> None:
     _, train, _, _ = tables.markov()
     columns = user_inputs(trainings.config().model, train, None, False).columns
     windows = training_windows(train, 8, 0.5)
@@ -185,12 +185,12 @@ def test_batches_can_be_left_out() -> None:
     def batches(first: int) -> list[Batch]:
         return list(training_batches(train, columns, windows, 32, 1, 2, first))
 
-    for got, wanted in zip(batches(7), batches(0)[7:], strict=True):
-        assert all(np.array_equal(got[name], wanted[name]) for name in wanted)
+    for batch, expected in zip(batches(7), batches(0)[7:], strict=True):
+        assert all(np.array_equal(batch[name], expected[name]) for name in expected)
     assert batches(1000) == []
 
 
-def test_ranking_batches_can_be_left_out() -> None:
+def test_ranking_batches_can_be_skipped() -> None:
     items, train, _, _ = tables.markov(users=40)
     config = Config.model_validate(trainings.config().model_dump() | {"ranking": {"batch_size": 16, "candidates": 10}})
     model = retrieval_model.RetrievalModel(
@@ -203,7 +203,7 @@ def test_ranking_batches_can_be_left_out() -> None:
     allowed = np.concatenate([[False], items.train_count > 0])
     source = CandidateSource(model, model.item_vectors(), allowed)
     examples = build_examples(config, source, train, choices, random_negatives=5)
-    whole = list(examples.batches(3))
-    assert sum(len(batch["candidate"]) for batch in whole) == len(examples)
-    for got, wanted in zip(examples.batches(3, 2), whole[2:], strict=True):
-        assert all(np.array_equal(got[name], wanted[name], equal_nan=True) for name in wanted)
+    all_batches = list(examples.batches(3))
+    assert sum(len(batch["candidate"]) for batch in all_batches) == len(examples)
+    for batch, expected in zip(examples.batches(3, 2), all_batches[2:], strict=True):
+        assert all(np.array_equal(batch[name], expected[name], equal_nan=True) for name in expected)
