@@ -1,4 +1,4 @@
-"""A tiny BERT with random weights, as a directory: what tests load in place of a pretrained one."""
+"""Writes a tiny BERT directory with random weights, which tests load in place of a pretrained one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POSITIONS = 512
 WORDS = """
     the a of and in to is it for with book books read story love war history space guitar string music sound good
     great bad price cheap new old song play cat dog tea house night day city girl boy life world time url email
-""".split()  # noqa: SIM905 - a list of words reads better so
+""".split()  # noqa: SIM905 - words without quotes are easier to read
 
 CHINESE = (
     "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会"
@@ -42,7 +42,7 @@ def vocabulary() -> list[str]:
 def write(directory: str | Path, seed: int = 0) -> str:
     """Writes `config.json`, `vocab.txt`, `tokenizer_config.json` and `model.safetensors`; returns the directory.
 
-    The same seed gives the same bytes. The pooling is mean pooling, as there is no pooling configuration.
+    The same seed gives the same bytes. There is no pooling configuration, which means mean pooling.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def write(directory: str | Path, seed: int = 0) -> str:
         matrix(f"{name}.weight", outputs, inputs)
         matrix(f"{name}.bias", outputs)
 
-    # Words outweigh positions, so that texts which share words have like vectors, as with a trained encoder.
+    # Words outweigh positions, so that texts with common words have similar vectors, as with a trained encoder.
     matrix("embeddings.word_embeddings.weight", len(tokens), WIDTH, scale=1.0)
     matrix("embeddings.position_embeddings.weight", POSITIONS, WIDTH, scale=0.1)
     matrix("embeddings.token_type_embeddings.weight", 2, WIDTH, scale=0.1)

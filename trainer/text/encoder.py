@@ -89,7 +89,10 @@ class TextEncoder(tf.Module):
         return tf.ensure_shape(tf.gather(vectors, tf.gather(vector_row, distinct_row)), [None, self.width])
 
     def _embed_in_passes(self, tokens: tf.RaggedTensor) -> tf.Tensor:
-        """Unit vectors of packed sequences, in as many passes as `next_batch_size` says.
+        """Unit vectors of packed sequences, encoded in several passes where that saves padding.
+
+        Sequences are sorted by length. Each pass takes the next `next_batch_size` of them, longest first, and pads them
+        to the longest.
 
         Args:
           tokens: int32 [N, (T)].

@@ -13,7 +13,7 @@ TREE = ScannParameters(capacity=40, leaves=40, leaves_to_search=12, reorder=200)
 
 
 def make_vectors(items: int, dim: int = 16, seed: int = 0) -> np.ndarray:
-    """Clustered, as item vectors are; row 0 would win every search if it were let in."""
+    """Clustered, as item vectors are; row 0 would be first in every result if it were searched."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(max(1, items // 50), dim))
     vectors = centres[random.integers(0, len(centres), items + 1)] + 0.3 * random.normal(size=(items + 1, dim))
@@ -29,7 +29,7 @@ def reference(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-(queries @ vectors[1:].T), axis=1, kind="stable")[:, :k] + 1
 
 
-def searched(index: Index, queries: np.ndarray, k: int, min_items: list[int] | None = None) -> tuple:
+def search_in_graph(index: Index, queries: np.ndarray, k: int, min_items: list[int] | None = None) -> tuple:
     @tf.function(input_signature=[tf.TensorSpec([None, index.dim]), tf.TensorSpec([], tf.int32)])
     def search(queries, k):
         return index.search(queries, k, None if min_items is None else tf.constant(min_items))
@@ -54,33 +54,33 @@ class TestEveryIndex:
     def test_finds_the_largest_dot_products_best_first(self, name):
         vectors, index = make_index(name)
         queries = make_queries(30)
-        scores, items = searched(index, queries, 10)
+        scores, items = search_in_graph(index, queries, 10)
         truth = reference(vectors, queries, 10)
         recall = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(items, truth, strict=True)])
         assert recall >= (0.9 if name == "scann_tree" else 1.0)
         assert (np.diff(scores, axis=1) <= 0).all()
         np.testing.assert_allclose(scores, np.einsum("bd,bkd->bk", queries, vectors[items]), rtol=1e-4, atol=1e-4)
 
-    def test_batch_of_none(self, name):
+    def test_an_empty_batch(self, name):
         _, index = make_index(name)
-        scores, items = searched(index, make_queries(0), 10)
+        scores, items = search_in_graph(index, make_queries(0), 10)
         assert scores.shape == items.shape == (0, 10)
 
     def test_more_than_the_catalogue_is_padded(self, name):
         vectors, index = make_index(name)
-        scores, items = searched(index, make_queries(2), index.size + 7)
+        scores, items = search_in_graph(index, make_queries(2), index.size + 7)
         assert scores.shape == items.shape == (2, index.size + 7)
         assert (np.sort(items[:, : index.size], axis=1) == np.arange(1, index.size + 1)).all()
         assert (items[:, index.size :] == 0).all()
         assert np.isneginf(scores[:, index.size :]).all()
         assert len(vectors) == index.size + 1
 
-    def test_a_row_does_not_depend_on_its_neighbours(self, name):
+    def test_a_row_does_not_depend_on_other_rows(self, name):
         _, index = make_index(name)
         queries = make_queries(3)
         k = 120  # beyond ScaNN's capacity of 40
-        _, together = searched(index, queries, k, [10, 120, 0])
-        _, alone = searched(index, queries[:1], 10)
+        _, together = search_in_graph(index, queries, k, [10, 120, 0])
+        _, alone = search_in_graph(index, queries[:1], 10)
         np.testing.assert_array_equal(together[0, :10], alone[0])
         np.testing.assert_array_equal(together[1], reference(index.vectors.numpy(), queries[1:2], k)[0])
 
@@ -90,13 +90,13 @@ def test_tiny_catalogue_in_scann(items):
     vectors = make_vectors(items)
     index = ScannIndex(vectors, ScannParameters(capacity=200))
     queries = make_queries(4)
-    np.testing.assert_array_equal(searched(index, queries, items)[1], reference(vectors, queries, items))
+    np.testing.assert_array_equal(search_in_graph(index, queries, items)[1], reference(vectors, queries, items))
 
 
-def test_scann_is_built_alike_twice():
+def test_two_builds_of_scann_give_the_same_results():
     vectors, queries = make_vectors(1600), make_queries(50)
     first, second = ScannIndex(vectors, TREE), ScannIndex(vectors, TREE)
-    np.testing.assert_array_equal(searched(first, queries, 30)[1], searched(second, queries, 30)[1])
+    np.testing.assert_array_equal(search_in_graph(first, queries, 30)[1], search_in_graph(second, queries, 30)[1])
 
 
 def test_vectors_are_checked():
@@ -116,9 +116,10 @@ class TestBuilder:
         assert "brute_force_limit" in report["reason"]
         assert report["measured"][0]["recall"] == 1.0
         assert 0 < report["measured"][0]["p50_ms"] <= report["measured"][0]["p99_ms"]
-        np.testing.assert_array_equal(searched(persistence.load(tmp_path / "index"), queries, 5)[1].shape, (7, 5))
+        _, items = search_in_graph(persistence.load(tmp_path / "index"), queries, 5)
+        assert items.shape == (7, 5)
 
-    def test_forced_scann_comes_back_the_same(self, tmp_path):
+    def test_a_saved_scann_index_gives_the_same_results(self, tmp_path):
         vectors, queries = make_vectors(1500), make_queries(40)
         report = builder.build(IndexConfig(kind="scann", k=20), vectors, queries, tmp_path / "index")
         chosen = persistence.read_description(tmp_path / "index")
@@ -127,8 +128,8 @@ class TestBuilder:
         assert measured["recall"] >= 0.98
         index = persistence.load(tmp_path / "index")
         again = persistence.load(tmp_path / "index")
-        np.testing.assert_array_equal(searched(index, queries, 20)[1], searched(again, queries, 20)[1])
-        items = searched(index, queries, 20)[1]
+        np.testing.assert_array_equal(search_in_graph(index, queries, 20)[1], search_in_graph(again, queries, 20)[1])
+        items = search_in_graph(index, queries, 20)[1]
         truth = reference(vectors, queries, 20)
         recall = np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(items, truth, strict=True)])
         assert recall == pytest.approx(measured["recall"], abs=1e-4)
@@ -136,14 +137,14 @@ class TestBuilder:
     def test_auto_measures_a_larger_catalogue_against_brute_force(self, tmp_path):
         config = IndexConfig(kind="auto", brute_force_limit=1000, k=20)
         report = builder.build(config, make_vectors(1500), make_queries(40), tmp_path / "index")
-        exact, *too_little, least_work = report["measured"]
-        assert [exact["kind"], least_work["kind"]] == ["brute_force", "scann"]
-        assert all(m["recall"] < config.recall_target for m in too_little)
-        assert least_work["recall"] >= config.recall_target
+        exact, *low_recall, chosen = report["measured"]
+        assert [exact["kind"], chosen["kind"]] == ["brute_force", "scann"]
+        assert all(m["recall"] < config.recall_target for m in low_recall)
+        assert chosen["recall"] >= config.recall_target
         assert report["build_seconds"] > 0
-        wins = least_work["p50_ms"] < exact["p50_ms"]
+        wins = chosen["p50_ms"] < exact["p50_ms"]
         assert report["kind"] == ("scann" if wins else "brute_force")
-        assert report["parameters"] == (least_work["parameters"] if wins else {})
+        assert report["parameters"] == (chosen["parameters"] if wins else {})
 
     def test_recall_that_cannot_be_reached_means_brute_force(self, tmp_path, monkeypatch):
         monkeypatch.setattr(builder, "SETTINGS", ((0.1, 1), (0.2, 1)))
@@ -154,7 +155,7 @@ class TestBuilder:
         assert "no ScaNN setting reaches" in report["reason"]
         assert all(measured["recall"] < 1.0 for measured in report["measured"][1:])
 
-    def test_nothing_to_measure_with(self, tmp_path):
+    def test_no_queries(self, tmp_path):
         with pytest.raises(TowersError, match="no held-out queries"):
             builder.build(IndexConfig(kind="scann"), make_vectors(50), make_queries(0), tmp_path / "index")
         assert list(tmp_path.iterdir()) == []
@@ -173,7 +174,7 @@ class TestBuilder:
         index = persistence.load(tmp_path / "index")
         np.testing.assert_array_equal(index.vectors.numpy(), vectors)
 
-    def test_an_existing_directory_is_left_alone(self, tmp_path):
+    def test_an_existing_directory_is_not_overwritten(self, tmp_path):
         (tmp_path / "something").touch()
         with pytest.raises(TowersError, match="not empty"):
             builder.build(IndexConfig(), make_vectors(5), make_queries(1), tmp_path)
@@ -182,7 +183,7 @@ class TestBuilder:
         with pytest.raises(TowersError, match="no readable index"):
             persistence.load(tmp_path)
 
-    def test_nothing_half_written(self, tmp_path, monkeypatch):
+    def test_a_failed_write_leaves_nothing(self, tmp_path, monkeypatch):
         def full(*_args, **_kwargs):
             raise OSError(28, "No space left on device")
 

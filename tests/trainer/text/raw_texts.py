@@ -1,4 +1,4 @@
-"""Random raw texts that try what cleaning looks for."""
+"""Random raw texts made of the patterns that cleaning replaces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 
 from hypothesis import strategies as st
 
-# What the steps look for, whole and in halves, so that random joins of them try every boundary between the steps.
+# Patterns of the cleaning steps, complete and in halves: joined at random, they test each step against each other.
 PIECES = [
     *("<", ">", "</", "/>", "<b", "<b>", "<br />", "</p>", "<a href=", "<p ", "i", "b"),
     *(

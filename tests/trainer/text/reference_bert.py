@@ -1,6 +1,6 @@
-"""BERT in numpy, from the paper (Devlin et al., 2019) and the published files: what the encoder is checked against.
+"""BERT in NumPy, written from the paper (Devlin et al., 2019) and the file formats, to check the encoder against.
 
-It shares no code with `trainer.text`: neither its tokenizer, nor its layers, nor the way the weights are read.
+It shares no code with `trainer.text`: neither tokenizer nor layers nor reading of weights.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ def wordpiece(text: str, vocabulary: Sequence[str]) -> list[int]:
     ids = {token: index for index, token in enumerate(vocabulary)}
     pieces = ["[CLS]"]
     for word in re.findall(r"[a-z0-9]+|[^\sa-z0-9]", text.lower()):
-        start, found = 0, []
+        start, word_pieces = 0, []
         while start < len(word):
             ends = (end for end in range(len(word), start, -1) if ("##" if start else "") + word[start:end] in ids)
             end = next(ends, None)
             if end is None:
-                found = ["[UNK]"]
+                word_pieces = ["[UNK]"]
                 break
-            found.append(("##" if start else "") + word[start:end])
+            word_pieces.append(("##" if start else "") + word[start:end])
             start = end
-        pieces += found
+        pieces += word_pieces
     return [ids[piece] for piece in [*pieces, "[SEP]"]]
 
 
 def embed(directory: Path, token_ids: Sequence[int], pooling: str = "mean") -> np.ndarray:
-    """The unit vector of one sequence, float64 [width]."""
+    """Unit vector of one sequence: float64 [width]."""
     config = json.loads((directory / "config.json").read_text())
     tensors = _read_safetensors(directory / "model.safetensors")
     heads, epsilon = config["num_attention_heads"], config["layer_norm_eps"]
@@ -75,7 +75,7 @@ def embed(directory: Path, token_ids: Sequence[int], pooling: str = "mean") -> n
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """The format's own description: 8 bytes of header length, a JSON header, then the tensors."""
+    """Reads the format: 8 bytes with the length of the header, a JSON header, then the tensors."""
     content = path.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])

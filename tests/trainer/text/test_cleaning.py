@@ -95,8 +95,8 @@ def test_a_text_does_not_depend_on_its_batch(batch: list[str]) -> None:
     assert [text.decode() for text in clean(tf.constant(batch)).numpy()] == [cleaned(text) for text in batch]
 
 
-def test_the_version_goes_with_the_output() -> None:
-    """Stored embeddings are found by the version: if this fails, raise CLEANING_VERSION and put the new digest here."""
+def test_a_changed_output_needs_a_new_version() -> None:
+    """Vectors are stored under the version: if this fails, raise CLEANING_VERSION and put the new digest here."""
     corpus = [first + second + third for first, second, third in itertools.product(PIECES[::3], PIECES, PIECES[::5])]
     digest = hashlib.sha256(b"\n".join(clean(tf.constant(corpus)).numpy())).hexdigest()[:16]
     assert (CLEANING_VERSION, digest) == ("1", "1126d1802d00abea")

@@ -25,5 +25,5 @@ def test_language(text: str, language: str) -> None:
     assert language_of(text) == language
 
 
-def test_texts_as_a_run_keeps_them() -> None:
+def test_languages_of_bytes() -> None:
     assert list(languages(np.array(["好".encode(), b"good", b"\xff"], object))) == [CHINESE, ENGLISH, ""]

@@ -1,4 +1,4 @@
-"""Training the encoder with the towers, on a tiny BERT and texts that only one word tells apart."""
+"""Fine-tuning of the encoder with the towers, on a tiny BERT and texts that differ in one word."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def make_config(bert: str, layers: int | str = 1, text: dict | None = None, **se
 
 @pytest.fixture(scope="module")
 def data(bert: str) -> tuple[ItemTable, SequenceTable, SequenceTable, TextVectors]:
-    """A query names the next item by one word among many that all queries share; nothing else says what comes next."""
+    """One word of a query determines the next item; its other words are in all queries, and nothing else informs."""
     generator = np.random.default_rng(0)
     filler = "this is a good old story of the night and the day in the city with {} and a"
     words = tiny_bert.WORDS[-2 * ITEMS :]
@@ -75,17 +75,17 @@ def data(bert: str) -> tuple[ItemTable, SequenceTable, SequenceTable, TextVector
 
 
 @pytest.fixture(scope="module")
-def tuned(bert: str, data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    directory = tmp_path_factory.mktemp("tuned") / "towers"
+def fine_tuned(bert: str, data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    directory = tmp_path_factory.mktemp("fine_tuned") / "towers"
     return directory, retrieval_training.train(make_config(bert), tables.dataset(*data), directory)
 
 
-def loaded(directory: Path) -> TextEncoder:
+def load_fine_tuned(directory: Path) -> TextEncoder:
     return load_encoder(str(directory / ENCODER_DIRECTORY), MAX_TOKENS)
 
 
 def changed_layers(before: TextEncoder, after: TextEncoder) -> dict[str, float]:
-    """Greatest change of a weight in each part."""
+    """Largest change of a weight in each part."""
     changes: dict[str, float] = {}
     pairs = zip(named_variables(before.backbone), named_variables(after.backbone), strict=True)
     for (old, name), (new, _) in pairs:
@@ -94,36 +94,38 @@ def changed_layers(before: TextEncoder, after: TextEncoder) -> dict[str, float]:
     return changes
 
 
-def test_what_is_trained_changes_and_what_is_frozen_does_not(bert: str, tuned: tuple) -> None:
-    changes = changed_layers(load_encoder(bert, MAX_TOKENS), loaded(tuned[0]))
+def test_trained_layers_change_and_frozen_ones_do_not(bert: str, fine_tuned: tuple) -> None:
+    changes = changed_layers(load_encoder(bert, MAX_TOKENS), load_fine_tuned(fine_tuned[0]))
     assert changes["embeddings"] == changes["0"] == 0
     assert changes["1"] > 1e-3
 
 
-def test_it_learns_what_a_frozen_encoder_hardly_tells(bert: str, data: tuple, tuned: tuple, tmp_path: Path) -> None:
+def test_fine_tuning_learns_what_a_frozen_encoder_cannot(
+    bert: str, data: tuple, fine_tuned: tuple, tmp_path: Path
+) -> None:
     items, texts = data[0], data[3]
-    # Whitening all directions would tell even these texts apart; the two first ones hardly do.
+    # Whitening of all directions would separate even these texts; whitening of the first two hardly does.
     config = make_config(bert, 0, model={"text_dim": 2})
     frozen = retrieval_training.train(config, tables.dataset(*data), tmp_path / "frozen")
-    assert min(e["loss"] for e in tuned[1]["epochs"]) < 0.5 * min(e["loss"] for e in frozen["epochs"])
+    assert min(e["loss"] for e in fine_tuned[1]["epochs"]) < 0.5 * min(e["loss"] for e in frozen["epochs"])
     assert not (tmp_path / "frozen" / ENCODER_DIRECTORY).exists()
     assert retrieval_persistence.load(tmp_path / "frozen", items, texts).encoder is None
 
 
-def test_stored_vectors_are_the_trained_encoders(bert: str, data: tuple, tuned: tuple) -> None:
-    directory, texts = tuned[0], data[3]
+def test_stored_vectors_are_those_of_the_fine_tuned_encoder(bert: str, data: tuple, fine_tuned: tuple) -> None:
+    directory, texts = fine_tuned[0], data[3]
     stored = np.load(directory / VECTORS_FILE)
     assert stored.dtype == np.float16
-    after = loaded(directory)
+    after = load_fine_tuned(directory)
     np.testing.assert_allclose(stored, after(tf.constant(list(texts.texts))), atol=1e-3)
     assert np.abs(stored - texts.vectors).max() > 0.05
     assert after.fingerprint != load_encoder(bert, MAX_TOKENS).fingerprint, "or the store would mix up their vectors"
 
 
-def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple, tuned: tuple) -> None:
-    """Given the untrained vectors, as the pipeline's steps have them, a loaded model does what it did in training."""
+def test_a_loaded_model_reads_the_fine_tuned_vectors(bert: str, data: tuple, fine_tuned: tuple) -> None:
+    """A loaded model ranks as in training, although the pipeline's steps pass it the vectors before fine-tuning."""
     items, _, validation, texts = data
-    directory, result = tuned
+    directory, result = fine_tuned
     model = retrieval_persistence.load(directory, items, texts)
     assert model.encoder == str(directory / ENCODER_DIRECTORY)
     np.testing.assert_allclose(np.load(directory / "item_vectors.npy"), model.item_vectors(), atol=1e-6)
@@ -131,66 +133,66 @@ def test_everything_downstream_reads_the_trained_vectors(bert: str, data: tuple,
     assert values["stages"]["retrieval"]["ndcg@10"] == pytest.approx(result["ndcg@10"], abs=1e-6)
     garbled = replace(texts, vectors=np.zeros_like(texts.vectors))
     lists = []
-    for given in (texts, garbled):
-        one = retrieval_persistence.load(directory, items, given)
+    for pipeline_texts in (texts, garbled):
+        one = retrieval_persistence.load(directory, items, pipeline_texts)
         lists.append(list(rank_with_model(RankingTask(model.config, items, validation, k=3), one)))
     np.testing.assert_array_equal(lists[0][0].items, lists[1][0].items)
 
 
-def start(config: Config, data: tuple) -> tuple[retrieval_model.RetrievalModel, FineTuning, dict]:
-    """A model about to be trained, and its first batch."""
+def make_model_and_batch(config: Config, data: tuple) -> tuple[retrieval_model.RetrievalModel, FineTuning, dict]:
+    """A model before training, its fine-tuning, and its first batch."""
     items, train, _, texts = data
     model = retrieval_model.RetrievalModel(
         config,
         retrieval_training.item_inputs(config.model, items, texts),
         retrieval_training.user_inputs(config.model, train, texts, False),
     )
-    tuning = make_fine_tuning(config, items, texts, model.reads_texts)
-    assert tuning is not None
-    model.attach_fine_tuning(items, tuning)
+    fine_tuning = make_fine_tuning(config, items, texts, model.reads_texts)
+    assert fine_tuning is not None
+    model.attach_fine_tuning(items, fine_tuning)
     windows = retrieval_training.training_windows(train, config.model.max_history, 0.5)
     batches = retrieval_training.training_batches(train, model.columns, windows, 4, 1, 1)
-    return model, tuning, next(iter(tuning.add_texts(batches, 1)))
+    return model, fine_tuning, next(iter(fine_tuning.add_texts(batches, 1)))
 
 
 @pytest.mark.parametrize("layers", [1, 2, "all"])
 def test_gradients_reach_the_trained_layers_and_no_others(bert: str, data: tuple, layers: int | str) -> None:
-    model, tuning, batch = start(make_config(bert, layers), data)
-    all_weights = {name: variable for variable, name in named_variables(tuning._encoder.backbone)}
+    model, fine_tuning, batch = make_model_and_batch(make_config(bert, layers), data)
+    all_weights = {name: variable for variable, name in named_variables(fine_tuning._encoder.backbone)}
     with tf.GradientTape() as tape:
         loss = model.compute_loss({name: tf.constant(value) for name, value in batch.items()}, training=True)
     gradients = tape.gradient(loss, all_weights)
-    reached = {name for name, gradient in gradients.items() if gradient is not None}
-    wanted = {1: ("encoder.layer.1.",), 2: ("encoder.layer.",), "all": ("encoder.layer.", "embeddings.")}[layers]
-    assert reached == {name for name in all_weights if name.startswith(wanted)}
+    names_with_gradient = {name for name, gradient in gradients.items() if gradient is not None}
+    prefixes = {1: ("encoder.layer.1.",), 2: ("encoder.layer.",), "all": ("encoder.layer.", "embeddings.")}[layers]
+    assert names_with_gradient == {name for name in all_weights if name.startswith(prefixes)}
     trained = {variable.ref() for variable in model.trainable_variables}
-    assert {name for name, variable in all_weights.items() if variable.ref() in trained} == reached
+    assert {name for name, variable in all_weights.items() if variable.ref() in trained} == names_with_gradient
 
 
-def test_a_step_encodes_what_fits_and_reads_the_rest(bert: str, data: tuple) -> None:
+def test_a_step_encodes_texts_up_to_its_tokens_and_reads_the_others(bert: str, data: tuple) -> None:
     texts = data[3]
     tokens = len(load_encoder(bert, MAX_TOKENS).tokenize([texts.texts[0]])[0])
-    _, tuning, batch = start(make_config(bert, text={"tokens_per_step": 3 * tokens}), data)
+    _, fine_tuning, batch = make_model_and_batch(make_config(bert, text={"tokens_per_step": 3 * tokens}), data)
     assert batch[TEXT_ROWS].shape == (3,)
     assert batch[TEXT_TOKENS].shape == (3, tokens)
     assert (np.diff(batch[TEXT_ROWS]) > 0).all()
-    again = next(iter(tuning.add_texts([batch], 1)))
+    again = next(iter(fine_tuning.add_texts([batch], 1)))
     np.testing.assert_array_equal(again[TEXT_ROWS], batch[TEXT_ROWS], "a resumed run draws the same")
-    tuning._blocks[0]._feedforward_output_dense.bias.assign_add(tf.range(tiny_bert.WIDTH, dtype=tf.float32))
-    before = tuning.text_vectors.stored.numpy().astype(np.float32)
-    anew = tuning.embed_tokens(tf.constant(batch[TEXT_TOKENS])).numpy()
+    fine_tuning._blocks[0]._feedforward_output_dense.bias.assign_add(tf.range(tiny_bert.WIDTH, dtype=tf.float32))
+    before = fine_tuning.text_vectors.stored.numpy().astype(np.float32)
+    encoded = fine_tuning.embed_tokens(tf.constant(batch[TEXT_TOKENS])).numpy()
     rows = np.array([[-1, *range(len(texts.texts))]], np.int32)
-    with tuning.text_vectors.override(tf.constant(batch[TEXT_ROWS]), tf.constant(anew)):
-        read = tuning.text_vectors.gather(tf.constant(rows)).numpy()[0]
+    with fine_tuning.text_vectors.override(tf.constant(batch[TEXT_ROWS]), tf.constant(encoded)):
+        read = fine_tuning.text_vectors.gather(tf.constant(rows)).numpy()[0]
     assert not read[0].any()
     expected = before.copy()
-    expected[batch[TEXT_ROWS]] = anew
+    expected[batch[TEXT_ROWS]] = encoded
     np.testing.assert_array_equal(read[1:], expected)
-    np.testing.assert_allclose(tuning.text_vectors.gather(tf.constant(rows))[0, 1:], expected, atol=1e-3)
-    tuning.encode_all_texts()
-    after = tuning.text_vectors.stored.numpy()
+    np.testing.assert_allclose(fine_tuning.text_vectors.gather(tf.constant(rows))[0, 1:], expected, atol=1e-3)
+    fine_tuning.encode_all_texts()
+    after = fine_tuning.text_vectors.stored.numpy()
     assert (np.abs(after - before).max(axis=1) > 1e-3).all()
-    np.testing.assert_allclose(after[batch[TEXT_ROWS]], anew, atol=1e-3)
+    np.testing.assert_allclose(after[batch[TEXT_ROWS]], encoded, atol=1e-3)
 
 
 def test_a_batch_without_texts_is_trained_on(bert: str, data: tuple) -> None:
@@ -205,11 +207,11 @@ def test_a_batch_without_texts_is_trained_on(bert: str, data: tuple) -> None:
         retrieval_training.item_inputs(config.model, none, texts),
         retrieval_training.user_inputs(config.model, few, texts, False),
     )
-    tuning = FineTuning(config, none, texts)
-    model.attach_fine_tuning(none, tuning)
-    model.compile(optimizer=tuning.adam(0.01, 0.0))
+    fine_tuning = FineTuning(config, none, texts)
+    model.attach_fine_tuning(none, fine_tuning)
+    model.compile(optimizer=fine_tuning.adam(0.01, 0.0))
     windows = retrieval_training.training_windows(few, 8, 0.5)
-    batches = list(tuning.add_texts(retrieval_training.training_batches(few, model.columns, windows, 1, 1, 1), 1))
+    batches = list(fine_tuning.add_texts(retrieval_training.training_batches(few, model.columns, windows, 1, 1, 1), 1))
     assert sorted(len(batch[TEXT_ROWS]) for batch in batches) == [1, 1]
     assert sorted(int(batch[TEXT_ROWS][0]) for batch in batches) == [-2, 8]
     for batch in batches:
@@ -218,11 +220,11 @@ def test_a_batch_without_texts_is_trained_on(bert: str, data: tuple) -> None:
 
 def test_the_encoder_has_its_own_learning_rate(bert: str, data: tuple) -> None:
     """Adam's first step moves a weight by the learning rate."""
-    model, tuning, batch = start(make_config(bert, text={"learning_rate": 1e-4}), data)
-    model.compile(optimizer=tuning.adam(0.01, 0.0))
+    model, fine_tuning, batch = make_model_and_batch(make_config(bert, text={"learning_rate": 1e-4}), data)
+    model.compile(optimizer=fine_tuning.adam(0.01, 0.0))
     before = [variable.numpy() for variable in model.trainable_variables]
     model.train_step({name: tf.constant(value) for name, value in batch.items()})
-    own = {variable.ref() for layer in tuning.layers for variable in layer.trainable_variables}
+    own = {variable.ref() for layer in fine_tuning.layers for variable in layer.trainable_variables}
     moved: dict[bool, float] = {True: 0.0, False: 0.0}
     for variable, old in zip(model.trainable_variables, before, strict=True):
         moved[variable.ref() in own] = max(moved[variable.ref() in own], float(np.abs(variable - old).max()))
@@ -231,33 +233,33 @@ def test_the_encoder_has_its_own_learning_rate(bert: str, data: tuple) -> None:
 
 
 def test_a_killed_training_resumes_to_the_same_encoder(
-    bert: str, data: tuple, tuned: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bert: str, data: tuple, fine_tuned: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In mid-epoch: not only the weights are as they were, but also the vectors that no step since encoded."""
+    """Killed within an epoch: weights resume, and so do vectors of texts that no later step encodes."""
     config = make_config(bert, retrieval={"checkpoint_minutes": 1e-9})
-    made = FineTuning.add_texts
+    add_texts = FineTuning.add_texts
 
-    def killed(self: FineTuning, batches: Any, epoch: int) -> Iterator[Batch]:
-        for number, batch in enumerate(made(self, batches, epoch)):
+    def add_texts_until_killed(self: FineTuning, batches: Any, epoch: int) -> Iterator[Batch]:
+        for number, batch in enumerate(add_texts(self, batches, epoch)):
             if (epoch, number) == (6, 2):
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(FineTuning, "add_texts", killed)
+    monkeypatch.setattr(FineTuning, "add_texts", add_texts_until_killed)
     arguments = (config, tables.dataset(*data), tmp_path / "towers")
     with pytest.raises(KeyboardInterrupt):
         retrieval_training.train(*arguments, checkpoints=tmp_path / "checkpoints")
     monkeypatch.undo()
     result = retrieval_training.train(*arguments, checkpoints=tmp_path / "checkpoints")
-    assert [e["loss"] for e in result["epochs"]] == [e["loss"] for e in tuned[1]["epochs"]]
-    vectors = [np.load(path / VECTORS_FILE) for path in (tuned[0], tmp_path / "towers")]
+    assert [e["loss"] for e in result["epochs"]] == [e["loss"] for e in fine_tuned[1]["epochs"]]
+    vectors = [np.load(path / VECTORS_FILE) for path in (fine_tuned[0], tmp_path / "towers")]
     np.testing.assert_array_equal(*vectors)
 
 
-def test_the_export_holds_the_trained_encoder(bert: str, data: tuple, tuned: tuple, tmp_path: Path) -> None:
+def test_the_export_has_the_fine_tuned_encoder(bert: str, data: tuple, fine_tuned: tuple, tmp_path: Path) -> None:
     items, _, _, texts = data
     config = make_config(bert)
-    towers = retrieval_persistence.load(tuned[0], items, texts)
+    towers = retrieval_persistence.load(fine_tuned[0], items, texts)
     report = exporter.export(
         config,
         towers,
@@ -269,13 +271,17 @@ def test_the_export_holds_the_trained_encoder(bert: str, data: tuple, tuned: tup
     )
     words = np.array([texts.texts[0], b"a cat and a dog"], object)
     served = exported.Reloaded(tmp_path / "model")("encode_text", {"text": words})["embedding"]
-    np.testing.assert_allclose(served, loaded(tuned[0])(tf.constant(list(words))), atol=1e-5)
+    np.testing.assert_allclose(served, load_fine_tuned(fine_tuned[0])(tf.constant(list(words))), atol=1e-5)
     assert np.abs(served - load_encoder(bert, MAX_TOKENS)(tf.constant(list(words)))).max() > 0.05
-    np.testing.assert_allclose(served[0], np.load(tuned[0] / VECTORS_FILE)[0], atol=1e-3)
-    assert report["encoder"] == {"name": bert, "fine_tuned": True, "fingerprint": loaded(tuned[0]).fingerprint}
+    np.testing.assert_allclose(served[0], np.load(fine_tuned[0] / VECTORS_FILE)[0], atol=1e-3)
+    assert report["encoder"] == {
+        "name": bert,
+        "fine_tuned": True,
+        "fingerprint": load_fine_tuned(fine_tuned[0]).fingerprint,
+    }
 
 
-def test_user_errors_are_one_line(bert: str, data: tuple, tuned: tuple, tmp_path: Path) -> None:
+def test_user_errors_are_one_line(bert: str, data: tuple, fine_tuned: tuple, tmp_path: Path) -> None:
     items, texts = data[0], data[3]
     with pytest.raises(UsageError, match="at most the 2 layers"):
         retrieval_training.train(make_config(bert, 3), tables.dataset(*data), tmp_path / "deep")
@@ -283,5 +289,5 @@ def test_user_errors_are_one_line(bert: str, data: tuple, tuned: tuple, tmp_path
     with pytest.raises(UsageError, match="where no tower reads texts"):
         retrieval_training.train(unread, tables.dataset(*data), tmp_path / "unread")
     with pytest.raises(TowersError, match="has vectors of 16 texts, but the dataset has 3 texts"):
-        retrieval_persistence.load(tuned[0], items, replace(texts, vectors=texts.vectors[:3]))
+        retrieval_persistence.load(fine_tuned[0], items, replace(texts, vectors=texts.vectors[:3]))
     assert list(tmp_path.iterdir()) == []

@@ -16,25 +16,25 @@ def keys_of(*texts: str) -> np.ndarray:
 
 
 def vectors_of(*texts: str) -> np.ndarray:
-    """A vector that tells its text: [n, 4]."""
+    """A distinct vector for each text: [n, 4]."""
     return np.array([[len(text), ord(text[0]) % 97, 0.5, -1] for text in texts], np.float32)
 
 
-def test_what_was_appended_is_found_in_order(tmp_path: Path) -> None:
+def test_lookup_returns_appended_vectors_in_the_order_of_the_keys(tmp_path: Path) -> None:
     store = EmbeddingStore(tmp_path, "f")
     store.append(keys_of("one", "three"), vectors_of("one", "three"))
     store.append(keys_of("fifteen"), vectors_of("fifteen"))
     for opened in (store, EmbeddingStore(tmp_path, "f")):
-        found, vectors = opened.lookup(keys_of("fifteen", "none", "three", "one", "three"))
-        assert found.tolist() == [True, False, True, True, True]
+        is_stored, vectors = opened.lookup(keys_of("fifteen", "none", "three", "one", "three"))
+        assert is_stored.tolist() == [True, False, True, True, True]
         assert vectors.dtype == np.float16
         np.testing.assert_array_equal(vectors, vectors_of("fifteen", "three", "one", "three"))
 
 
 def test_an_empty_store_and_empty_requests(tmp_path: Path) -> None:
     store = EmbeddingStore(tmp_path / "nowhere", "f")
-    found, vectors = store.lookup(keys_of("a"))
-    assert found.tolist() == [False]
+    is_stored, vectors = store.lookup(keys_of("a"))
+    assert is_stored.tolist() == [False]
     assert len(vectors) == 0
     store.append(keys_of(), np.zeros([0, 4]))
     assert len(store) == 0
@@ -55,8 +55,8 @@ def test_parallel_writers(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(0, 64, 8)))
-    found, vectors = EmbeddingStore(tmp_path, "f").lookup(keys_of(*texts))
-    assert found.all()
+    is_stored, vectors = EmbeddingStore(tmp_path, "f").lookup(keys_of(*texts))
+    assert is_stored.all()
     np.testing.assert_array_equal(vectors, vectors_of(*texts))
 
 

@@ -16,7 +16,7 @@ def keys_of(*texts: str) -> np.ndarray:
 
 
 def vectors_of(*texts: str) -> np.ndarray:
-    """A vector that tells its text: [n, 4]."""
+    """A distinct vector for each text: [n, 4]."""
     return np.array([[len(text), ord(text[0]) % 97, 0.5, -1] for text in texts], np.float32)
 
 
@@ -43,7 +43,7 @@ def test_table_of_no_texts(tmp_path: Path) -> None:
     assert table.vectors.shape == (0, 4)
 
 
-def test_table_wants_every_text(tmp_path: Path) -> None:
+def test_a_table_needs_the_vectors_of_all_its_texts(tmp_path: Path) -> None:
     with pytest.raises(TowersError, match="1 texts of this run are missing"):
         write_vectors(str(tmp_path / "out"), keys_of("a"), EmbeddingStore(tmp_path, "f"), {"texts": 1, "width": 4})
     assert list((tmp_path / "out").iterdir()) == []
