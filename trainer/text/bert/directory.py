@@ -1,4 +1,4 @@
-"""BERT directories: finds, reads and checks the files of a pretrained encoder. Weights are loaded elsewhere.
+"""BERT directories: finds, reads and checks the files of a pretrained encoder. `backbone.py` loads its weights.
 
 A BERT directory is laid out as Hugging Face publishes it: `config.json`, `vocab.txt`, `model.safetensors`, and
 optionally `tokenizer_config.json` and sentence-transformers' `1_Pooling/config.json`.
