@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import Config
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.data.ragged import Ragged, offsets_of
 from trainer.data.tables import ItemTable, SequenceTable, TextVectors
 

@@ -1,1 +1,1 @@
-"""What models are trained on: tables of items and sequences, how they are read, and batches made of them."""
+"""The data that models are trained on: tables of items and users' sequences, how they are read, and batches."""

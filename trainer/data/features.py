@@ -1,6 +1,6 @@
 """Names and kinds of the features that ingestion writes, Transform reads and the towers consume.
 
-Everything is derived from the dataset's configuration, so that no step has a list of its own.
+They follow from the dataset's configuration. No step has a list of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from trainer.config import DataConfig
 
 Kind = Literal["bytes", "int", "float"]
 
-TEXT_FEATURES = ("text", "query")  # features that hold text: the only ones that the text encoder reads
+TEXT_FEATURES = ("text", "query")  # the features that the text encoder reads
 NUM_BUCKETS = 16  # quantile buckets of a numeric column; ids 1..16, 0 = missing
 
 
@@ -32,17 +32,17 @@ class Feature:
 
     @property
     def is_bucketed(self) -> bool:
-        """Whether Transform makes one bucket id of it, whether or not there is a number."""
+        """Whether Transform replaces its values by exactly one bucket id, which is 0 for a missing number."""
         return self.kind == "float" and self.name.startswith(("profile_", "numeric_"))
 
     @property
     def transformed_key(self) -> str:
-        """Its key in a transformed tf.Example: TFT writes the values of a ragged tensor under a name of their own."""
+        """Its key in a transformed tf.Example. TFT writes the values of a ragged tensor under another name."""
         return self.name if self.scalar or self.is_bucketed else f"{self.name}$ragged_values"
 
 
 def sequence_features(data: DataConfig) -> list[Feature]:
-    """Features of a user's example; lists are aligned, one value an event."""
+    """Features of a user's example. Lists are aligned: each has one value for every event."""
     features = [
         Feature("user_id", "bytes", scalar=True),
         Feature("target_count", "int", scalar=True),
@@ -98,5 +98,5 @@ def item_column_features(data: DataConfig) -> list[Feature]:
 
 
 def has_clock(data: DataConfig) -> bool:
-    """Whether timestamps are moments; if not, nothing may be derived from them but order."""
+    """Whether timestamps are seconds since 1970. If not, they only order events."""
     return data.interactions.time_format != "order"

@@ -1,7 +1,7 @@
-"""The columns a model is trained on: item and sequence tables as flat numpy arrays.
+"""The tables that a model is trained on: items, users' sequences and text vectors as flat numpy arrays.
 
-One user is one chronological sequence; `offsets` cut the flat event columns into users. An event costs some 30 bytes,
-so a hundred million fit in 3 GB; nothing is parsed or hashed again during training.
+A user is one chronological sequence; `offsets` split the columns of events into users. An event takes some 30 bytes, so
+a hundred million fit in 3 GB. Training neither parses nor hashes anything again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class ItemTable:
     item_id: np.ndarray  # object (str) [n]
     title: np.ndarray  # object (str) [n]
     text_row: np.ndarray  # int32 [n], a row of TextVectors.vectors or NO_TEXT
-    train_count: np.ndarray  # int64 [n], events in the train split: all that may be known of popularity
-    occurs: np.ndarray  # bool [n], in any event of any split
+    train_count: np.ndarray  # int64 [n], events in the train split; popularity may be computed from nothing else
+    occurs: np.ndarray  # bool [n], whether any split has an event with the item
     categorical: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [n], 0 = missing or unknown
-    multi_valued: dict[str, Ragged] = field(default_factory=dict)  # ids from 1, no entry = missing
-    bucketed: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [n], quantile bucket from 1, 0 = missing
+    multi_valued: dict[str, Ragged] = field(default_factory=dict)  # ids from 1; an empty list = missing
+    bucketed: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [n], quantile buckets from 1, 0 = missing
     dense: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [n, width]
     sizes: dict[str, int] = field(default_factory=dict)  # feature -> number of ids, 0 included
 
@@ -38,10 +38,10 @@ class ItemTable:
 
 @dataclass(frozen=True)
 class SequenceTable:
-    """Users' sequences, oldest event first, one split.
+    """Users' sequences in one split, oldest event first.
 
     In the train split every event is trained on. In validation and test the last `target_count[u]` events of user u are
-    what is to be predicted, from the events before them.
+    targets, which are predicted from the events before them.
     """
 
     user_id: np.ndarray  # object (str) [users]
@@ -50,9 +50,9 @@ class SequenceTable:
     item: np.ndarray  # int32 [events], item index
     timestamp: np.ndarray  # int64 [events], epoch seconds, or the order number
     event: np.ndarray | None = None  # int32 [events], 0 = missing or unknown
-    rating: np.ndarray | None = None  # float32 [events], as in the data, NaN = none
-    text_row: np.ndarray | None = None  # int32 [events], row of what the user wrote, or NO_TEXT
-    query_row: np.ndarray | None = None  # int32 [events], row of what the user asked before it, or NO_TEXT
+    rating: np.ndarray | None = None  # float32 [events], as in the data, NaN = missing
+    text_row: np.ndarray | None = None  # int32 [events], row of the text that the user wrote, or NO_TEXT
+    query_row: np.ndarray | None = None  # int32 [events], row of the query before the event, or NO_TEXT
     context: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [events], 0 = missing or unknown
     profile: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [users], 0 = missing or unknown
     sizes: dict[str, int] = field(default_factory=dict)  # 'event', 'context_x', 'profile_x' -> number of ids
@@ -66,11 +66,11 @@ class SequenceTable:
 
 @dataclass(frozen=True)
 class TextVectors:
-    """Embeddings of every distinct text, as the encoder gave them (unit length)."""
+    """The embedding of every distinct text, with unit length."""
 
     vectors: np.ndarray  # float16 [texts, width]
     encoder: str  # name or directory, as `trainer.text` loads it
-    texts: np.ndarray | None = None  # object (bytes) [texts], cleaned; only where the encoder is to be trained
+    texts: np.ndarray | None = None  # object (bytes) [texts], cleaned; None unless the encoder is fine-tuned
 
     @property
     def width(self) -> int:
@@ -78,10 +78,10 @@ class TextVectors:
 
 
 def everything_known(splits: Sequence[SequenceTable]) -> SequenceTable:
-    """All users, each with the longest sequence that any split has, and nothing held out: for predicting what is next.
+    """All users, each with the longest sequence that any split has, without targets: for predicting what comes next.
 
     Args:
-      splits: from the earliest to the latest; a later split's sequence of a user contains an earlier one's.
+      splits: in chronological order. A user's sequence in a later split contains the one in an earlier split.
     """
     last: dict[str, tuple[int, int]] = {}
     for number, split in enumerate(splits):
@@ -93,11 +93,11 @@ def everything_known(splits: Sequence[SequenceTable]) -> SequenceTable:
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     user_id = np.concatenate([part.user_id for part in parts])
 
-    def joined(name: str) -> np.ndarray | None:
+    def concatenate(name: str) -> np.ndarray | None:
         columns = [getattr(part, name) for part in parts]
         return None if columns[0] is None else np.concatenate(columns)
 
-    def joined_each(name: str) -> dict[str, np.ndarray]:
+    def concatenate_each(name: str) -> dict[str, np.ndarray]:
         return {key: np.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
 
     return replace(
@@ -107,29 +107,29 @@ def everything_known(splits: Sequence[SequenceTable]) -> SequenceTable:
         target_count=np.zeros(len(user_id), np.int32),
         item=np.concatenate([part.item for part in parts]),
         timestamp=np.concatenate([part.timestamp for part in parts]),
-        event=joined("event"),
-        rating=joined("rating"),
-        text_row=joined("text_row"),
-        query_row=joined("query_row"),
-        context=joined_each("context"),
-        profile=joined_each("profile"),
+        event=concatenate("event"),
+        rating=concatenate("rating"),
+        text_row=concatenate("text_row"),
+        query_row=concatenate("query_row"),
+        context=concatenate_each("context"),
+        profile=concatenate_each("profile"),
     )
 
 
 def with_newcomers(table: SequenceTable, user_ids: Sequence[str]) -> SequenceTable:
-    """The table with more users at its end, of whom nothing is known: no events, every profile column missing."""
-    more = len(user_ids)
+    """The table with more users at its end, who have no events and no profile."""
+    count = len(user_ids)
     return replace(
         table,
         user_id=np.concatenate([table.user_id, np.array(user_ids, object)]),
-        offsets=np.concatenate([table.offsets, np.full(more, table.offsets[-1])]),
-        target_count=np.concatenate([table.target_count, np.zeros(more, np.int32)]),
-        profile={name: np.concatenate([ids, np.zeros(more, np.int32)]) for name, ids in table.profile.items()},
+        offsets=np.concatenate([table.offsets, np.full(count, table.offsets[-1])]),
+        target_count=np.concatenate([table.target_count, np.zeros(count, np.int32)]),
+        profile={name: np.concatenate([ids, np.zeros(count, np.int32)]) for name, ids in table.profile.items()},
     )
 
 
 def take_users(table: SequenceTable, rows: np.ndarray) -> SequenceTable:
-    """The users in these rows, int64 [users], with all their events."""
+    """A table of the users in these rows, int64 [users], with all their events."""
     positions, offsets = list_positions(table.offsets, rows)
 
     def events(column: np.ndarray | None) -> np.ndarray | None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from trainer.config import Config, RetrievalConfig
 from trainer.data.batches import sequences_per_batch, training_batches, training_windows
-from trainer.data.loading import Dataset
+from trainer.data.dataset import Dataset
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, ItemTable, SequenceTable, TextVectors
 from trainer.errors import TowersError, UsageError
 from trainer.files import atomic_directory

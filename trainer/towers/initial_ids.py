@@ -1,4 +1,4 @@
-"""Where the items' id embeddings start: at what people wrote about the items, and at what they took along with them."""
+"""Initial values of the items' id embeddings, from reviews of the items or from their neighbours in histories."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ import scipy.sparse
 from trainer.config import Config
 from trainer.data.cooccurrence import pairs_in_order
 from trainer.data.tables import NO_TEXT, SequenceTable, TextVectors
+from trainer.towers.whitening import with_fixed_signs
 
-_AT_ONCE = 65_536
-_LAGS = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5)  # weight of a pair with none, one, ... events between
-_MOST_EVENTS = 5_000_000  # that are paired: of more, every second, third, ... user's
-_UNSURE = 20  # events at which what an item is taken with counts half, and its direction 1 / sqrt(2)
-_CONTEXT_POWER = 0.75  # of the frequency of what an item is seen beside: chance meetings with rare items say less
+_TEXTS_AT_ONCE = 65_536
+_LAGS = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5)  # weights of a pair of events at distance 1, 2, ...
+_MAX_EVENTS = 5_000_000  # about how many events are paired; of more, those of every second, third, ... user
+_HALF_CONFIDENCE_EVENTS = 20  # an item with so many events gets a direction of length sqrt(1/2), with more a longer one
+_CONTEXT_POWER = 0.75  # of neighbours' frequencies (as in word2vec): lowers the weight of chance pairs with rare items
 
 
 def initial_directions(config: Config, items: int, train: SequenceTable, texts: TextVectors | None) -> np.ndarray:
-    """Where `config.model` lets the id embeddings start: from what was written, and otherwise from what was taken.
+    """Directions for the id embeddings, as `config.model` enables them: from reviews, otherwise from neighbours.
 
-    Not from both: on small data with reviews, where few users speak for a pair of items, neighbours beside the reviews
-    gained nothing, and items with few events lost.
+    The two are not combined: on small data with reviews, where few users have a pair of items, adding neighbours gained
+    nothing, and items with few events got worse.
 
     Returns:
-      float32 [n + 1, dim], rows of length 1 or less, zeros where nothing is known.
+      float32 [n + 1, dim], rows of length 1 or less, zeros for items without data.
     """
     dim = config.model.dim
-    start = np.zeros((items + 1, dim), np.float32)
+    directions = np.zeros((items + 1, dim), np.float32)
     if config.model.use_item_reviews and texts is not None:
-        start = from_reviews(items, train, texts, dim)
-    if config.model.use_item_neighbours and not start.any():
-        start = from_neighbours(items, train, dim, config.seed)
-    return start
+        directions = from_reviews(items, train, texts, dim)
+    if config.model.use_item_neighbours and not directions.any():
+        directions = from_neighbours(items, train, dim, config.seed)
+    return directions
 
 
 def from_reviews(items: int, train: SequenceTable, texts: TextVectors, dim: int) -> np.ndarray:
-    """A direction for each item that somebody wrote about in the train split, from what was written.
+    """A direction for each item, from the reviews and queries of its train events.
 
-    The mean of an item's reviews and queries, less the mean of all, along the `dim` directions in which items differ
-    most. Items that people speak of in the same words start close to each other, so that an item with few events has
-    neighbours to learn from. From there on training moves each embedding as it likes. It is a start and not an input,
-    for an input would show a position the very text that comes with the event it is to predict.
+    It is the mean of their text vectors, less the mean over all items, along the `dim` directions in which items differ
+    most. Items with similar reviews start close to each other, so that an item with few events has neighbours to learn
+    from. Training then moves each embedding freely. Reviews are no input of the tower: a position would then see the
+    text of the very event that it predicts.
 
     Args:
       items: the catalogue's size n.
@@ -49,52 +50,51 @@ def from_reviews(items: int, train: SequenceTable, texts: TextVectors, dim: int)
       dim: width of the result.
 
     Returns:
-      float32 [n + 1, dim] of length 1, zeros for items that nobody wrote about and for the unknown item.
+      float32 [n + 1, dim], rows of length 1, zeros for items without texts and for the unknown item.
     """
     total = np.zeros((items + 1, texts.width), np.float32)
     count = np.zeros(items + 1, np.int64)
     for column in (train.text_row, train.query_row):
         if column is None:
             continue
-        said = np.flatnonzero(column != NO_TEXT)
-        for first in range(0, len(said), _AT_ONCE):
-            rows = said[first : first + _AT_ONCE]
-            np.add.at(total, train.item[rows], texts.vectors[column[rows]].astype(np.float32))
-        count += np.bincount(train.item[said], minlength=items + 1)
+        events = np.flatnonzero(column != NO_TEXT)
+        for first in range(0, len(events), _TEXTS_AT_ONCE):
+            part = events[first : first + _TEXTS_AT_ONCE]
+            np.add.at(total, train.item[part], texts.vectors[column[part]].astype(np.float32))
+        count += np.bincount(train.item[events], minlength=items + 1)
     count[0] = 0
     known = np.flatnonzero(count)
     result = np.zeros((items + 1, dim), np.float32)
     if len(known) < 2:
         return result
     means = total[known] / count[known, np.newaxis] - total[known].sum(axis=0) / count.sum()
-    kept = min(dim, texts.width)
-    directions = np.linalg.eigh(np.cov(means.T))[1][:, ::-1][:, :kept]  # [width, kept]
-    largest = directions[np.abs(directions).argmax(axis=0), np.arange(kept)]
-    projected = means @ (directions * np.sign(largest))  # an eigenvector's sign is arbitrary; fixed, a seed repeats
-    result[known, :kept] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
+    width = min(dim, texts.width)
+    directions = np.linalg.eigh(np.cov(means.T))[1][:, ::-1][:, :width]  # [texts.width, width]
+    projected = means @ with_fixed_signs(directions)
+    result[known, :width] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
     return result
 
 
 def from_neighbours(items: int, train: SequenceTable, dim: int, seed: int) -> np.ndarray:
-    """A direction for each item, from what users took shortly before and after it.
+    """A direction for each item, from the items that users took shortly before and after it.
 
-    The positive pointwise mutual information of pairs of items, factorised: what word2vec arrives at step by step (Levy
-    & Goldberg, 2014), at once. Items with the same neighbours start close to each other, and training has to learn who
-    takes what rather than first what goes with what.
+    It factorises the positive pointwise mutual information of pairs of items, which word2vec approximates step by step
+    (Levy & Goldberg, 2014). Items with the same neighbours start close to each other, so that training need not first
+    learn which items belong together.
 
     Args:
       items: the catalogue's size n.
       train: the train split.
       dim: width of the result.
-      seed: of the randomised factorisation (Halko et al., 2011).
+      seed: seed of the randomised factorisation (Halko et al., 2011).
 
     Returns:
-      float32 [n + 1, dim], rows of a length below 1 that grows with the item's events, zeros for items that nobody took
-      with another and for the unknown item.
+      float32 [n + 1, dim], rows of a length below 1 that grows with the item's events, zeros for items without
+      neighbours and for the unknown item.
     """
-    from sklearn.utils.extmath import randomized_svd  # a second to import, which only training should pay
+    from sklearn.utils.extmath import randomized_svd  # takes a second to import, and only training needs it
 
-    pairs = pairs_in_order(items, train, _LAGS, _MOST_EVENTS)
+    pairs = pairs_in_order(items, train, _LAGS, _MAX_EVENTS)
     pairs = (pairs + pairs.T).tocoo()
     result = np.zeros((items + 1, dim), np.float32)
     if not pairs.nnz:
@@ -102,13 +102,13 @@ def from_neighbours(items: int, train: SequenceTable, dim: int, seed: int) -> np
     total = np.asarray(pairs.sum(axis=1)).ravel()
     context = total**_CONTEXT_POWER / (total**_CONTEXT_POWER).sum()
     information = np.log(pairs.data / (total[pairs.row] * context[pairs.col]))
-    kept = information > 0
-    positive = scipy.sparse.csr_matrix((information[kept], (pairs.row[kept], pairs.col[kept])), pairs.shape)
+    mask = information > 0
+    positive = scipy.sparse.csr_matrix((information[mask], (pairs.row[mask], pairs.col[mask])), pairs.shape)
     width = min(dim, items)
-    directions, sizes, _ = randomized_svd((positive + positive.T) / 2, width, n_iter=4, random_state=seed)
-    placed = directions * np.sqrt(sizes)
-    length = np.linalg.norm(placed, axis=1, keepdims=True)
+    vectors, singular_values, _ = randomized_svd((positive + positive.T) / 2, width, n_iter=4, random_state=seed)
+    embeddings = vectors * np.sqrt(singular_values)
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     events = np.bincount(train.item, minlength=items + 1)[:, np.newaxis]
-    sure = np.sqrt(events / (events + _UNSURE))
-    result[:, :width] = np.where(length > 1e-6, sure * placed / np.maximum(length, 1e-6), 0.0)
+    confidence = np.sqrt(events / (events + _HALF_CONFIDENCE_EVENTS))
+    result[:, :width] = np.where(length > 1e-6, confidence * embeddings / np.maximum(length, 1e-6), 0.0)
     return result

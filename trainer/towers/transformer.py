@@ -1,4 +1,4 @@
-"""A causal transformer over a sequence of events, and dropout whose randomness is a function of seed and step."""
+"""A causal transformer over a sequence of events."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from trainer.training.randomness import RandomStream
 class CausalTransformer(tf.keras.layers.Layer):
     """Pre-LN transformer blocks under a causal mask, with learned positions.
 
-    Position enters twice: as an embedding of the place in the sequence, from which a user's first events are told from
-    later ones, and as a bias on the attention logits, one for each head and distance (Shaw et al., 2018, in the scalar
-    form of Raffel et al., 2020), which counts from the position that predicts. Sequences are right-padded: the mask
-    keeps padding from every valid position without knowing the lengths.
+    Positions are represented twice: by an embedding of the position in the sequence, which distinguishes a user's first
+    events from later ones, and by a bias of the attention logits for each head and each distance from the position that
+    predicts (Shaw et al., 2018, in the scalar form of Raffel et al., 2020). Sequences are padded on the right, so that
+    the causal mask also hides the padding from every valid position.
 
     Args:
       dim: width.
       layers: number of blocks.
-      heads: attention heads; `dim` should be a multiple.
-      length: longest sequence, in positions.
-      dropout: rate of the attention weights, after attention, inside the feed-forward network and after it.
-      stream: source of the dropout's randomness.
+      heads: number of attention heads; `dim` should be a multiple.
+      length: number of positions of the longest sequence.
+      dropout: dropout rate of the attention weights, after attention, inside the feed-forward network and after it.
+      stream: source of randomness.
       products: type of the matrix products.
     """
 
@@ -43,7 +43,7 @@ class CausalTransformer(tf.keras.layers.Layer):
         if dim % heads:
             raise ValueError(f"`dim` should be a multiple of `heads`. Received: `dim={dim}`, `heads={heads}`")
         self.length = length
-        # Inputs have about unit variance: next to them a place is a hint, not the message.
+        # Small beside the inputs, which have about unit variance.
         self.position = self.add_weight(
             name="position",
             shape=[length, dim],
@@ -61,6 +61,8 @@ class CausalTransformer(tf.keras.layers.Layer):
 
 
 class _Block(tf.keras.layers.Layer):
+    """One block: attention and a feed-forward network, each with a residual connection. Arguments as above."""
+
     def __init__(
         self,
         dim: int,
@@ -111,11 +113,12 @@ class _Block(tf.keras.layers.Layer):
         projected = tf.reshape(self.query_key_value(x), [batch, positions, 3, self.heads, -1])
         query, key, value = tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]), axis=0)  # each [B, heads, P, head_dim]
         logits = matmul(query * self.scale, key, self.products, transpose_b=True)  # [B, heads, P, P]
-        distance = tf.range(positions)[:, tf.newaxis] - tf.range(positions)  # [P, P], rows predict, columns are read
+        distance = tf.range(positions)[:, tf.newaxis] - tf.range(
+            positions
+        )  # [P, P], predicting position - read position
         bias = tf.gather(self.distance_bias, tf.clip_by_value(distance, 0, self.distance_bias.shape[0] - 1))
         bias = tf.where(distance[:, :, tf.newaxis] >= 0, bias, -1e9)
         weights = tf.nn.softmax(logits + tf.transpose(bias, [2, 0, 1]))
         weights = self.weights_dropout(weights, training=training)
-        read = matmul(weights, value, self.products)
-        read = tf.transpose(read, [0, 2, 1, 3])  # [B, P, heads, head_dim]
-        return self.attention_output(tf.reshape(read, [batch, positions, x.shape[-1]]))
+        heads = tf.transpose(matmul(weights, value, self.products), [0, 2, 1, 3])  # [B, P, heads, head_dim]
+        return self.attention_output(tf.reshape(heads, [batch, positions, x.shape[-1]]))

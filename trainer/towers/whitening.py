@@ -1,25 +1,24 @@
-"""Text vectors as the towers read them: what all texts share is taken away, and the rest spread evenly."""
+"""Whitening of text vectors: subtracts their mean and gives every direction the same variance."""
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
-SAMPLE = 100_000  # texts the statistics are taken from, at most
-FLOOR = 1e-6  # of a direction's variance
+MAX_SAMPLE = 100_000  # largest number of texts from which the statistics are computed
+VARIANCE_FLOOR = 1e-6  # added to every variance
 
 
 class Whitening(tf.keras.layers.Layer):
     """A fixed linear map that gives text vectors mean 0 and the same variance along their first directions.
 
-    Sentence encoders put all texts into a narrow cone: most of a vector is what every text has in common, and a few
-    directions drown the others. Whitened (Su et al., 2021, "Whitening Sentence Representations"; for recommendation
-    Zhang et al., 2024, "WhitenRec"), and cut to the directions in which the texts at hand do differ, they are quicker
-    to learn from, and fewer weights have to be learnt.
+    Vectors of sentence encoders lie in a narrow cone: their mean is large, and a few directions have most of the
+    variance. Whitened (Su et al., 2021, "Whitening Sentence Representations"; for recommendation Zhang et al., 2024,
+    "WhitenRec") and reduced to the directions of the largest variance, they need fewer weights, which train faster.
 
     Args:
-      width: of the text vectors.
-      dim: most directions that are kept.
+      width: length of the text vectors.
+      dim: number of directions in the result; at most `width` are used.
     """
 
     def __init__(self, width: int, dim: int) -> None:
@@ -34,21 +33,29 @@ class Whitening(tf.keras.layers.Layer):
         )
 
     def adapt(self, vectors: np.ndarray, seed: int) -> None:
-        """Takes the statistics from the texts of the catalogue and the train split: float [texts, width]."""
-        if len(vectors) > SAMPLE:
-            rows = np.random.default_rng(seed).choice(len(vectors), SAMPLE, replace=False)
+        """Computes mean and directions from the texts of the catalogue and the train split: float [texts, width]."""
+        if len(vectors) > MAX_SAMPLE:
+            rows = np.random.default_rng(seed).choice(len(vectors), MAX_SAMPLE, replace=False)
             vectors = vectors[np.sort(rows)]
         sample = vectors.astype(np.float32)
         mean = sample.mean(axis=0)
         centred = sample - mean
         variances, directions = np.linalg.eigh(centred.T @ centred / max(len(sample), 1))
         variances, directions = variances[::-1][: self.dim], directions[:, ::-1][:, : self.dim]
-        largest = directions[np.abs(directions).argmax(axis=0), np.arange(self.dim)]
-        directions = directions * np.sign(largest)  # an eigenvector's sign is arbitrary; fixed, a seed repeats
+        directions = with_fixed_signs(directions)
         self.mean.assign(mean)
-        self.directions.assign(directions / np.sqrt(np.maximum(variances, 0.0) + FLOOR))
+        self.directions.assign(directions / np.sqrt(np.maximum(variances, 0.0) + VARIANCE_FLOOR))
 
     def call(self, vectors: tf.Tensor) -> tf.Tensor:
-        """float32 [..., width] -> [..., dim] of variance 1; no text (zeros) stays zeros."""
-        said = tf.reduce_any(vectors != 0.0, axis=-1, keepdims=True)
-        return tf.where(said, tf.tensordot(vectors - self.mean, self.directions, 1), 0.0)
+        """float32 [..., width] -> [..., dim] with variance 1; no text (zeros) stays zeros."""
+        has_text = tf.reduce_any(vectors != 0.0, axis=-1, keepdims=True)
+        return tf.where(has_text, tf.tensordot(vectors - self.mean, self.directions, 1), 0.0)
+
+
+def with_fixed_signs(directions: np.ndarray) -> np.ndarray:
+    """Eigenvectors [width, dim], each with the sign that makes its largest entry positive.
+
+    The sign of a computed eigenvector is arbitrary. A fixed one makes results repeatable.
+    """
+    largest = directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])]
+    return directions * np.sign(largest)

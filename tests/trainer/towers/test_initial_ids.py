@@ -16,9 +16,9 @@ def texts(rows: int, width: int = 6) -> TextVectors:
     return TextVectors((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16), "none")
 
 
-def test_items_written_about_alike_start_alike() -> None:
+def test_items_with_similar_reviews_start_close() -> None:
     train = tables.sequence_table([[1, 2, 3, 4], [1, 2, 3, 5]])
-    # Items 1 and 2 are spoken of in the same words, 3 in others; of 4 nothing is said, of 5 only a query speaks.
+    # Items 1 and 2 have the same reviews, 3 has others; 4 has no text, 5 only a query.
     train = dataclasses.replace(
         train,
         text_row=np.array([0, 0, 1, -1, 0, 0, 2, -1], np.int32),
@@ -39,13 +39,13 @@ def test_the_unknown_item_and_narrow_texts() -> None:
     assert start[1].any()
 
 
-def test_nothing_written() -> None:
+def test_no_reviews() -> None:
     assert not from_reviews(3, tables.sequence_table([[1, 2]]), texts(1), dim=4).any()
 
 
 def test_items_with_the_same_neighbours_start_alike() -> None:
-    """Items 1 and 2 are never taken together, but with the same others; 7 is never taken, 8 alone. The more events an
-    item has, the longer its row.
+    """Items 1 and 2 have the same neighbours but are not neighbours; 7 has no events, 8 no neighbours. The more events
+    an item has, the longer its row.
     """
     rows = [[3, 1, 4], [3, 2, 4], [4, 1, 3], [4, 2, 3], [5, 6, 5], [6, 5, 6], [8]] * 3
     start = from_neighbours(8, tables.sequence_table(rows), dim=6, seed=1)
@@ -68,7 +68,7 @@ def test_a_seed_repeats_and_order_between_users_does_not_matter() -> None:
 
 def test_of_many_events_every_other_users_count(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [[1, 2, 3], [1, 4, 5], [2, 3, 1], [4, 5, 4]]
-    monkeypatch.setattr(initial_ids, "_MOST_EVENTS", 6)
+    monkeypatch.setattr(initial_ids, "_MAX_EVENTS", 6)
     start = from_neighbours(5, tables.sequence_table(rows), dim=4, seed=1)
     assert start[1:4].any(axis=1).all()
     assert not start[4:].any()
@@ -80,11 +80,11 @@ def test_fewer_items_than_directions() -> None:
     assert not start[:, 2:].any()
 
 
-def test_nothing_taken_together() -> None:
+def test_no_neighbours() -> None:
     assert not from_neighbours(3, tables.sequence_table([[1], [0, 2], []]), dim=4, seed=1).any()
 
 
-def test_what_was_written_comes_first() -> None:
+def test_reviews_come_before_neighbours() -> None:
     train = tables.sequence_table([[1, 2, 3], [2, 3, 1]])
     reviewed = dataclasses.replace(train, text_row=np.array([0, 1, 2, 0, 1, 2], np.int32))
     together = from_neighbours(3, train, dim=4, seed=5)
