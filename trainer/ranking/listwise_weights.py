@@ -1,4 +1,4 @@
-"""Weights of a listwise linear model: which of a list's candidates was chosen (McFadden's conditional logit, 1974)."""
+"""Fits a linear model of which candidate of a list is chosen: the conditional logit (McFadden, 1974)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-PENALTY = 1.0  # of a step away from `start` by one standard deviation of the logit
+PENALTY = 1.0  # for a weight that changes logits by one standard deviation from those of `start`
 
 
 def fit_weights(features: np.ndarray, start: np.ndarray) -> np.ndarray:
     """The weights under which the chosen candidates are most likely, kept near `start` by a Gaussian prior.
 
     Args:
-      features: float [lists, N, F]; the first candidate of each list is the one that was chosen. A place without a
-        candidate is NaN.
-      start: float [F], the weights without any list.
+      features: float [lists, N, F]; the first candidate of each list is the chosen one. NaN where there is no
+        candidate.
+      start: float [F], the weights if there are no lists.
 
     Returns:
       float64 [F]
@@ -31,9 +31,9 @@ def fit_weights(features: np.ndarray, start: np.ndarray) -> np.ndarray:
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = np.where(present, scaled @ weights, -np.inf)
         log_likelihood = log_softmax(logits, axis=1)
-        away = weights - origin
+        step = weights - origin
         expected = np.einsum("ln,lnf->f", np.exp(log_likelihood), scaled)
-        value = -log_likelihood[:, 0].sum() + PENALTY * away @ away
-        return value, expected - scaled[:, 0].sum(axis=0) + 2 * PENALTY * away
+        value = -log_likelihood[:, 0].sum() + PENALTY * step @ step
+        return value, expected - scaled[:, 0].sum(axis=0) + 2 * PENALTY * step
 
     return minimize(loss, origin, jac=True, method="L-BFGS-B").x / spread
