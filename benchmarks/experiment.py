@@ -77,9 +77,7 @@ def _ranker(
     trained = ranking_training.train(
         config,
         model,
-        dataset.items,
-        dataset.train,
-        dataset.splits["validation"],
+        dataset,
         directory,
         on_epoch=lambda record: None,
     )

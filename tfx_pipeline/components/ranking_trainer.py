@@ -19,9 +19,7 @@ class RankingTrainerExecutor(DatasetExecutor):
         result = ranking_training.train(
             step.config,
             step.load_towers(dataset),
-            dataset.items,
-            dataset.train,
-            dataset.splits["validation"],
+            dataset,
             step.outputs["ranker"],
             on_epoch=progress.epoch,
             **step.training_options(),

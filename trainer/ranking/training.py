@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config, ServingConfig
+from trainer.data.dataset import Dataset
 from trainer.data.tables import ItemTable, SequenceTable
 from trainer.errors import TowersError
 from trainer.evaluation.candidates import candidate_mask
@@ -34,9 +35,7 @@ VERDICT = "verdict.json"
 def train(
     config: Config,
     retrieval_model: RetrievalModel,
-    items: ItemTable,
-    train: SequenceTable,
-    validation: SequenceTable | None,
+    dataset: Dataset,
     directory: str | Path,
     on_epoch: OnEpoch | None = None,
     *,
@@ -51,9 +50,9 @@ def train(
 
     Args:
       config: the configuration.
-      retrieval_model: trained, and attached to `items` and their texts; it is not changed.
-      items, train, validation: as for `trainer.retrieval.training.train`.
-      directory: where to write; should not exist, or be empty.
+      retrieval_model: trained, and attached to the items and texts of the dataset; it is not changed.
+      dataset: the catalogue, and the splits `train` and (optional) `validation`.
+      directory: where the model is written; should not exist, or be empty.
       on_epoch, checkpoints, logs, on_update: as for `trainer.retrieval.training.train`.
 
     Returns:
@@ -66,19 +65,21 @@ def train(
       TowersError: no user has two train events, or `directory` cannot be written.
     """
     started = time.monotonic()
-    settings = config.ranking
+    settings, items, train_split = config.ranking, dataset.items, dataset.train
     item_vectors = retrieval_model.item_vectors()
     trained_items = np.concatenate([[False], items.train_count > 0])
     source = CandidateSource(retrieval_model, item_vectors, trained_items)
-    examples = build_examples(config, source, train, train_choices(config, train), settings.random_negatives)
-    model = _new_model(config, items, train, item_vectors)
+    examples = build_examples(
+        config, source, train_split, train_choices(config, train_split), settings.random_negatives
+    )
+    model = _new_model(config, items, train_split, item_vectors)
     held_out = None
-    if validation is not None:
+    if "validation" in dataset.splits:
         source = CandidateSource(retrieval_model, item_vectors, candidate_mask(config, items))
-        held_out = _held_out_events(config, source, validation)
+        held_out = _held_out_events(config, source, dataset.splits["validation"])
     saved_state = None
     if checkpoints is not None and config.retrieval.checkpoint_minutes:
-        key = key_of(config.to_json(), item_vectors.numpy(), train.offsets, train.item)
+        key = key_of(config.to_json(), item_vectors.numpy(), train_split.offsets, train_split.item)
         saved_state = Checkpoints(checkpoints, config.retrieval.checkpoint_minutes, key)
     with atomic_directory(directory) as temporary:
         model.compile(optimizer=Adam(settings.learning_rate))

@@ -65,7 +65,7 @@ def ranker(
     dataset: Dataset, model: retrieval_model.RetrievalModel, tmp_path_factory: pytest.TempPathFactory
 ) -> ranking_model.RankingModel:
     directory = tmp_path_factory.mktemp("ranking") / "ranking"
-    ranking_training.train(CONFIG, model, dataset.items, dataset.train, dataset.splits["validation"], directory)
+    ranking_training.train(CONFIG, model, dataset, directory)
     found = ranking_persistence.load(directory)
     found.attach(model.item_vectors())
     return found

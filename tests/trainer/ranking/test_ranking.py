@@ -52,7 +52,7 @@ def trained(data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     directory = tmp_path_factory.mktemp("ranking")
     retrieval_training.train(CONFIG, tables.dataset(items, train, validation), directory / "retrieval")
     model = retrieval_persistence.load(directory / "retrieval", items, None)
-    result = ranking_training.train(CONFIG, model, items, train, validation, directory / "ranking")
+    result = ranking_training.train(CONFIG, model, tables.dataset(items, train, validation), directory / "ranking")
     reordering = ranking_persistence.load(directory / "ranking")
     reordering.attach(model.item_vectors())
     return model, reordering, result
@@ -173,7 +173,7 @@ def test_the_users_own_ratings_count(trained: tuple) -> None:
 
 def test_without_validation_nothing_speaks_for_it(data: tuple, trained: tuple, tmp_path: Path) -> None:
     items, train, _, _ = data
-    result = ranking_training.train(CONFIG, trained[0], items, train, None, tmp_path / "ranking")
+    result = ranking_training.train(CONFIG, trained[0], tables.dataset(items, train), tmp_path / "ranking")
     assert (result["retrieve"], result["recommend"], result["use_ranking"]) == (None, None, False)
     assert not ranking_training.is_used(CONFIG.serving, tmp_path / "ranking")
 
@@ -184,7 +184,7 @@ def test_validation_without_a_usable_target_is_none(data: tuple, trained: tuple,
     item = validation.item.copy()
     item[validation.offsets[1:] - 1] = item[validation.offsets[:-1]]
     again = replace(validation, item=item)
-    result = ranking_training.train(CONFIG, trained[0], items, train, again, tmp_path / "ranking")
+    result = ranking_training.train(CONFIG, trained[0], tables.dataset(items, train, again), tmp_path / "ranking")
     assert (result["retrieve"], result["use_ranking"]) == (None, False)
 
 
@@ -201,7 +201,7 @@ def test_the_linear_part_learns_from_held_out_events_alone(data: tuple, trained:
     weights = []
     for part in (validation, _with_random_targets(validation, len(items))):
         directory = tmp_path / str(len(weights))
-        ranking_training.train(one_epoch, trained[0], items, train, part, directory)
+        ranking_training.train(one_epoch, trained[0], tables.dataset(items, train, part), directory)
         weights.append(ranking_persistence.load(directory))
     np.testing.assert_array_equal(weights[0].hidden.kernel, weights[1].hidden.kernel)
     assert not np.allclose(weights[0].combination, weights[1].combination)
@@ -251,6 +251,6 @@ def test_user_errors_are_one_line(data: tuple, trained: tuple, tmp_path: Path) -
     model, _, _ = trained
     single = tables.sequence_table([[1], [2]])
     with pytest.raises(TowersError, match="two train events"):
-        ranking_training.train(CONFIG, model, data[0], single, None, tmp_path / "ranking")
+        ranking_training.train(CONFIG, model, tables.dataset(data[0], single), tmp_path / "ranking")
     with pytest.raises(TowersError, match="no ranking model"):
         ranking_persistence.load(tmp_path)
