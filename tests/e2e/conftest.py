@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.shop import Shop, towers
+from tests.e2e.shop import Shop
 from tests.support import tiny_bert
+from tests.support.command_line import towers
 from tfx_pipeline import bookshop
 from tfx_pipeline.runs.run_directory import RunDirectory
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.shop import ROOT
+from tests.support.command_line import ROOT
 
 Artifact = dict[str, Any]
 

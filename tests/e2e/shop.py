@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.command_line import towers_here
 from tfx_pipeline.runs.run_directory import RunDirectory
-
-ROOT = Path(__file__).parents[2]
-
-
-def towers(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tfx_pipeline.cli", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
 
 
 @dataclass(frozen=True)
@@ -41,4 +27,4 @@ class Shop:
     first: subprocess.CompletedProcess[str]
 
     def again(self, *more: str) -> subprocess.CompletedProcess[str]:
-        return towers("run", *self.arguments, *more)
+        return towers_here("run", *self.arguments, *more)

@@ -22,8 +22,8 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from tests.e2e.shop import ROOT
 from tests.support import tiny_bert
+from tests.support.command_line import ROOT
 from tfx_pipeline import cli
 from tfx_pipeline.components.schema import reconcile
 from tfx_pipeline.runs.run_directory import RunDirectory

@@ -20,7 +20,8 @@ import pytest
 
 from serving.server.flags import parse_flags
 from serving.server.process import ServerProcess
-from tests.e2e.shop import ROOT, Shop
+from tests.e2e.shop import Shop
+from tests.support.command_line import ROOT
 
 pytestmark = pytest.mark.slow
 

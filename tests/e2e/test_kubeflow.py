@@ -13,7 +13,8 @@ import tensorflow as tf
 import yaml
 
 from tests.e2e.kubeflow_steps import KubeflowSteps
-from tests.e2e.shop import ROOT, Shop
+from tests.e2e.shop import Shop
+from tests.support.command_line import ROOT
 from tfx_pipeline import cli
 from tfx_pipeline.runners import kubeflow_step
 from tfx_pipeline.runs.run_directory import RunDirectory

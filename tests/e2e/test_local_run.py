@@ -14,7 +14,8 @@ import pytest
 
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
-from tests.e2e.shop import Shop, towers
+from tests.e2e.shop import Shop
+from tests.support.command_line import towers, towers_here
 from tfx_pipeline import bookshop
 from tfx_pipeline.runs import users
 from trainer.evaluation import detailed
@@ -65,21 +66,21 @@ def test_report(shop: Shop, tmp_path: Path) -> None:
     assert "Probability of being liked, by slice" in page
     assert "The model passed every gate and was pushed." in page
     run = str(shop.directory.path)
-    again = towers("report", "--run", run, "--out", str(tmp_path / "page.html"))
+    again = towers_here("report", "--run", run, "--out", str(tmp_path / "page.html"))
     assert (again.returncode, again.stdout.strip()) == (0, str(tmp_path / "page.html"))
     assert (tmp_path / "page.html").stat().st_size < 5e6
-    both = towers("report", "--compare", run, run, "--out", str(tmp_path / "both.html"))
+    both = towers_here("report", "--compare", run, run, "--out", str(tmp_path / "both.html"))
     assert both.returncode == 0, both.stderr
     assert both.stdout.count("no significant difference") == 3
     assert "no significant difference" in (tmp_path / "both.html").read_text(encoding="utf-8")
-    missing = towers("report", "--compare", run, str(tmp_path / "nowhere"))
+    missing = towers_here("report", "--compare", run, str(tmp_path / "nowhere"))
     assert missing.returncode == 1
     assert "there is no such directory" in missing.stderr
 
 
 def test_evaluate_says_what_the_run_said(shop: Shop, tmp_path: Path) -> None:
     output = tmp_path / "test.json"
-    done = towers("evaluate", "--run", str(shop.directory.path), "--out", str(output))
+    done = towers_here("evaluate", "--run", str(shop.directory.path), "--out", str(output))
     assert done.returncode == 0, done.stderr
     again, expected = (json.loads(path.read_text()) for path in (output, shop.directory.report / "evaluation.json"))
     assert again["ranking_is_served"] == expected["ranking_is_served"]
@@ -147,7 +148,7 @@ def test_served_recommendations(shop: Shop) -> None:
 @pytest.mark.parametrize(("split", "stage"), [("test", "retrieval"), ("next", "recommend")])
 def test_predict(shop: Shop, tmp_path: Path, split: str, stage: str) -> None:
     output = tmp_path / "out.jsonl"
-    done = towers(
+    done = towers_here(
         *("predict", "--run", str(shop.directory.path), "--split", split, "--stage", stage),
         *("--k", "15", "--out", str(output)),
     )
@@ -170,7 +171,7 @@ def test_a_failed_step_names_itself_its_log_and_a_remedy(shop: Shop, tmp_path: P
     rows = table.read_bytes().splitlines(keepends=True)
     table.write_bytes(b"".join([rows[0], *(row.replace(b"T", b"x") for row in rows[1:])]))  # no time can be read
     arguments = ["--config", "configs/demo.yaml", "--data", str(broken), "--out", str(tmp_path / "run")]
-    done = towers("run", *arguments)
+    done = towers_here("run", *arguments)
     assert done.returncode == 1
     message = done.stderr.splitlines()[-1]
     assert message.startswith("towers: step Ingest failed: ")

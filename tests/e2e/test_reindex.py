@@ -19,8 +19,9 @@ import pytest
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
 from serving.server.runtime import custom_ops
-from tests.e2e.shop import Shop, towers
+from tests.e2e.shop import Shop
 from tests.serving.exported import Reloaded
+from tests.support.command_line import towers, towers_here
 from tfx_pipeline import bookshop
 from tfx_pipeline.commands.reindex import with_settings
 from tfx_pipeline.reindex import catalogue_changes
@@ -245,7 +246,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_left(
     if table in written:
         path.write_text("\n".join(written[table]), encoding="utf-8")
     before = (versions_of(directory), sorted(path.name for path in directory.path.iterdir() if path.name[0] == "."))
-    done = towers("reindex", "--run", str(directory.path), "--items", str(path), *options)
+    done = towers_here("reindex", "--run", str(directory.path), "--items", str(path), *options)
     assert done.returncode == code, done.stderr
     assert re.search(words, done.stderr.splitlines()[-1]), done.stderr
     assert "Traceback" not in done.stderr

@@ -20,7 +20,8 @@ from serving.client.prediction_client import PredictionClient
 from serving.export.exporter import read_metadata
 from serving.server.process import ServerProcess
 from serving.server.runtime import custom_ops
-from tests.e2e.shop import Shop, towers
+from tests.e2e.shop import Shop
+from tests.support.command_line import towers_here
 from tests.support.ports import free_port
 from tfx_pipeline.runs import users
 
@@ -41,7 +42,7 @@ def version(shop: Shop) -> Path:
 def predicted(shop: Shop, version: Path, tmp_path_factory: pytest.TempPathFactory) -> Lists:
     output = tmp_path_factory.mktemp("predicted") / "next.jsonl"
     k = str(read_metadata(version)["config"]["serving"]["k"])
-    done = towers(
+    done = towers_here(
         *("predict", "--run", str(shop.directory.path), "--split", "next", "--stage", "recommend"),
         *("--k", k, "--out", str(output)),
     )
