@@ -13,6 +13,8 @@ import yaml
 
 from trainer.config import Config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

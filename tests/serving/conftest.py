@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import serving  # noqa: F401 - before TensorFlow
+from tests.support.shared import shared_directory
 
 
 @pytest.fixture(scope="session")
@@ -110,11 +111,14 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
 @pytest.fixture(scope="session")
 def recommender(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base path of a small but complete recommender with every kind of input, exported as version 1."""
+    return shared_directory(tmp_path_factory, "recommender", _export_recommender) / "models"
+
+
+def _export_recommender(directory: Path) -> None:
     from serving.export import exporter
     from tests.serving import exported
     from tests.support import tiny_bert
 
-    directory = tmp_path_factory.mktemp("recommender")
     config = exported.make_config(tiny_bert.write(directory / "bert"), category="colour")
     items = exported.make_items(40)
     towers = exported.make_towers(config, items)
@@ -129,7 +133,6 @@ def recommender(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ingested_items=exported.make_ingested_items(items, directory / "items"),
         directory=directory / "models" / "1",
     )
-    return directory / "models"
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 
 from tfx_pipeline.cli import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

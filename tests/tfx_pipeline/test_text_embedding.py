@@ -18,6 +18,8 @@ from trainer.text.pretrained import describe_encoder, load_encoder
 from trainer.text.store import embedding_store
 from trainer.text.store.vectors import load_vectors, rows_of
 
+pytestmark = pytest.mark.slow
+
 MAX_TOKENS = 16
 
 

@@ -32,6 +32,8 @@ from trainer.config import Config
 from trainer.errors import TowersError
 from trainer.text.store.vectors import as_stored
 
+pytestmark = pytest.mark.slow
+
 SIGNATURES = (
     *("recommend", "recommend_embedded", "retrieve", "rank"),
     *("encode_text", "encode_user", "encode_item", "similar_items"),

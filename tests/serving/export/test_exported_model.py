@@ -14,6 +14,8 @@ from serving.export.exported_model import Answer, ExportedModel
 from serving.model_files import METADATA
 from trainer.errors import TowersError
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ("a story of love and war", "科幻小说", "a cat", "")
 
 

@@ -16,6 +16,8 @@ from tests.serving import exported
 from trainer.data import category_names
 from trainer.errors import TowersError
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("novel", "Novel", "two\nlines", "科幻", "rock & roll", "a\x00b")
 
 

@@ -15,6 +15,8 @@ from tests.serving import exported
 from tests.serving.exported import COLOURS, LATE_COLOUR, K, Session, Traced, texts
 from trainer.index import persistence as index_persistence
 
+pytestmark = pytest.mark.slow
+
 ITEMS = 60  # few enough for ScaNN to score all of them: what it finds is exact
 
 

@@ -20,6 +20,8 @@ from trainer.index import persistence as index_persistence
 from trainer.text.pretrained import load_encoder
 from trainer.towers.inputs import ItemInputs
 
+pytestmark = pytest.mark.slow
+
 ITEMS = 40
 OWN_ID = 20  # items from here on have an id embedding of their own; the others are known by their features alone
 DESCRIPTIONS = ("", "a good read", "cheap\tand new")

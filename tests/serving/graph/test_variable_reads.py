@@ -9,6 +9,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.model_files import WARM_UP_REQUESTS
 
+pytestmark = pytest.mark.slow
+
 
 def requests_by_signature(directory):
     requests = defaultdict(list)

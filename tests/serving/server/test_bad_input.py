@@ -16,6 +16,8 @@ from tests.serving.raw_calls import Wire
 from tests.support import tiny_bert
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 K = exported.K
 EARLIEST, LATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 WORDS = "guitar music " * (2**20 // 13)

@@ -9,6 +9,8 @@ from tests.serving.fuzz import Fuzzer
 from tests.serving.fuzz_target import Target
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 SEED = 4
 REQUESTS = 400
 ENDLESS = {"slow", "slow_rows"}  # run as long as their input says

@@ -13,6 +13,8 @@ from serving.client.prediction_client import PredictionClient
 from serving.server.process import ServerProcess
 from serving.wire.errors import ServerError, ServingError
 
+pytestmark = pytest.mark.slow
+
 
 def test_serves_says_so_and_answers_what_is_in_flight_before_it_stops(publish):
     with ServerProcess(publish(1), "tiny") as server, PredictionClient(server.address, "tiny", timeout=30) as client:

@@ -10,6 +10,8 @@ from tests.serving.server.models.test_models import Client, config, entry
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_ports_open_only_after_the_first_loads(publish, start, blocked_loads):
     ports = [free_port(), free_port()]

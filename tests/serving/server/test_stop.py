@@ -13,6 +13,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.server.process import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 
 def request(signature="", **inputs):
     message = predict_pb2.PredictRequest()

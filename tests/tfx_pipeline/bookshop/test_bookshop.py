@@ -24,6 +24,8 @@ from tfx_pipeline.bookshop import texts as bookshop_texts
 from trainer.config import loader as config_loader
 from trainer.errors import TowersError, UsageError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

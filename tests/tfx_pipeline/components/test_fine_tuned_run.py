@@ -26,6 +26,8 @@ from trainer.text.pretrained import load_encoder
 from trainer.text.store.keys import as_array, text_key
 from trainer.text.store.vectors import load_vectors
 
+pytestmark = pytest.mark.slow
+
 MAX_TOKENS = 16
 ITEMS = 6
 

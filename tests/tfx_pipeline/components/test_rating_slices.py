@@ -14,6 +14,8 @@ from trainer.evaluation.slices import Slice
 from trainer.evaluation.target_ratings import TargetRatings
 from trainer.evaluation.targets import Targets
 
+pytestmark = pytest.mark.slow
+
 
 def test_slices_are_those_of_an_independent_implementation(tmp_path: Path) -> None:
     random = np.random.default_rng(1)

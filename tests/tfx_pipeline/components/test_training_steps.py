@@ -13,6 +13,8 @@ from tfx_pipeline.components.dataset_step import Step
 from tfx_pipeline.runners import kubeflow
 from trainer.config import Config
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Config.model_validate(
     {
         "name": "shop",

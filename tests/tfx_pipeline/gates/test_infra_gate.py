@@ -8,6 +8,8 @@ import pytest
 
 from tfx_pipeline.gates.infrastructure import judgement
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_what_the_server_cannot_load_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from tfx_pipeline.ingest import examples as example_files
 from tfx_pipeline.ingest import pseudonyms
 from trainer.errors import TowersError, UsageError
 
+pytestmark = pytest.mark.slow
+
 ITEMS = {"path": "items.csv", "item_id": "item", "text": ["title"]}
 
 

@@ -15,6 +15,8 @@ from tfx_pipeline.ingest.counts import IngestReport
 from tfx_pipeline.reindex import catalogue_changes
 from trainer.errors import TowersError
 
+pytestmark = pytest.mark.slow
+
 ITEMS = {
     "path": "items.csv",
     "item_id": "id",

@@ -16,6 +16,8 @@ from tests.trainer import tables
 from tfx_pipeline.ingest.catalogue import CataloguePaths, ingest_items
 from trainer.data import category_names
 
+pytestmark = pytest.mark.slow
+
 ITEMS = {"path": "items.jsonl", "item_id": "id", "categorical": ["kind"], "multi_valued": ["tags"]}
 KINDS = [" novel\u3000", "two\nlines", 5.0, True, "", None, "科幻", "novel"]
 TAGS = ["novel| two\nlines ||novel", ["a|b", " novel "], 5.0, "", None, "科幻", "Novel", "\t"]

@@ -13,6 +13,8 @@ from tfx_pipeline.ingest.counts import IngestReport
 from tfx_pipeline.ingest.shards import Shards
 from trainer.config import loader as config_loader
 
+pytestmark = pytest.mark.slow
+
 ITEMS = {"path": "items.jsonl", "item_id": "id"}
 KEY = "a key of some length, for tests"
 

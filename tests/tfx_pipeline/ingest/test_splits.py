@@ -7,6 +7,8 @@ from tfx_pipeline.ingest.splits import Splitter
 from trainer.config import SplitConfig
 from trainer.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 ascending = st.lists(st.integers(0, 50), min_size=1, max_size=30).map(sorted)
 leave_one_out = st.builds(Splitter, kind=st.just("leave_one_out"), test=st.booleans())
 by_time = st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda p: Splitter("time", True, p[0], p[0] + p[1]))

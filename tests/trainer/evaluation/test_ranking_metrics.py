@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from trainer.config.names import METRICS
 from trainer.evaluation import metrics
 
+pytestmark = pytest.mark.slow
+
 
 def naive(ranked: list[int], wanted: set[int], k: int) -> dict[str, float]:
     """Each metric from a list of items and a set of targets, by its textbook definition."""

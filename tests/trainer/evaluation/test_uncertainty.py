@@ -6,6 +6,8 @@ from scipy import stats
 
 from trainer.evaluation.uncertainty import MIN_USERS, Figure, bootstrap_intervals, differences, holm, jackknife_interval
 
+pytestmark = pytest.mark.slow
+
 
 def gains(users: int, seed: int, hits: float = 0.3) -> np.ndarray:
     """Like NDCG with one target each: most are 0, a hit is worth more the higher it ranks."""

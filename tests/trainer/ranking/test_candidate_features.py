@@ -13,6 +13,8 @@ from trainer.data import cooccurrence
 from trainer.data.tables import SequenceTable
 from trainer.ranking.candidate_features import DECAYS, LATEST, NAMES, NEXT_DECAY, NEXT_EVENTS, CandidateFeatures
 
+pytestmark = pytest.mark.slow
+
 ITEMS, NEIGHBOURS = 12, 4
 
 

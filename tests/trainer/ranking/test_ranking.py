@@ -21,6 +21,8 @@ from trainer.ranking.examples import CandidateSource, build_examples
 from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
 
+pytestmark = pytest.mark.slow
+
 CONFIG = tables.make_config(
     "order",
     model={"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.1},

@@ -22,6 +22,8 @@ from trainer.graphs import AnyShapeFunction
 from trainer.retrieval.model import RetrievalModel
 from trainer.towers.inputs import item_inputs, user_inputs
 
+pytestmark = pytest.mark.slow
+
 MAX_HISTORY = 4  # shorter than most sequences, so that they are cut into windows
 ITEMS, SEQUENCES, TEXTS = tables.everything(users=6)
 OF_THE_EVENT = ("item", "text_row", "rating", "event")

@@ -14,6 +14,8 @@ from trainer.retrieval.losses.sampled_softmax import softmax_task
 from trainer.retrieval.negatives import MixedNegatives
 from trainer.training.randomness import RandomStream
 
+pytestmark = pytest.mark.slow
+
 KINDS, ITEMS, DIM, BATCH, STEPS = 12, 150, 16, 256, 100
 Probability = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 

@@ -16,6 +16,8 @@ from trainer.retrieval import model as retrieval_model
 from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
 
+pytestmark = pytest.mark.slow
+
 MODEL = {"dim": 16, "layers": 1, "max_history": 8, "dropout": 0.1}
 
 

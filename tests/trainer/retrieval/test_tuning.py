@@ -16,6 +16,8 @@ from trainer.errors import TowersError, UsageError
 from trainer.retrieval import training as retrieval_training
 from trainer.retrieval import tuning
 
+pytestmark = pytest.mark.slow
+
 RATES = {"retrieval.learning_rate": [1e-6, 0.01]}
 
 

@@ -17,6 +17,8 @@ from tests.trainer.text.reference_bert import embed, wordpiece
 from trainer.text.encoder import TextEncoder
 from trainer.text.pretrained import load_encoder
 
+pytestmark = pytest.mark.slow
+
 MAX_TOKENS = 24
 # Ops of KerasNLP's packers and of tensorflow-text that no stock TensorFlow Serving links.
 NOT_IN_SERVING = {"RoundRobinTrim", "RoundRobinGenerateMasks", "Utf8Binarize"}

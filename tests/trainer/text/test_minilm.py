@@ -11,6 +11,8 @@ from trainer.text.bert import directory as bert_directory
 from trainer.text.encoder import TextEncoder
 from trainer.text.pretrained import load_encoder
 
+pytestmark = pytest.mark.slow
+
 SENTENCES = [
     "This guitar string sounds great, and it lasts for months!",
     "A history of unbelievably stubborn mathematicians.",

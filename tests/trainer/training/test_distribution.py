@@ -16,6 +16,8 @@ from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
 from trainer.training.distribution import strategy_for
 
+pytestmark = pytest.mark.slow
+
 Result = tuple[list[dict], list[np.ndarray]]
 
 

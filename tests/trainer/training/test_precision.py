@@ -12,6 +12,8 @@ from trainer.retrieval import persistence as retrieval_persistence
 from trainer.retrieval import training as retrieval_training
 from trainer.training import precision
 
+pytestmark = pytest.mark.slow
+
 
 def on_gpus(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: list(range(len(capabilities))))

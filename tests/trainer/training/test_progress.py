@@ -11,6 +11,8 @@ from tests.trainer import tables, trainings
 from trainer.training import progress
 from trainer.training.tensorboard import EventLog
 
+pytestmark = pytest.mark.slow
+
 
 def scalars(directory: Path) -> dict[tuple[str, int], float]:
     """(tag, step) -> value, from all event files."""

@@ -27,6 +27,8 @@ from trainer.training.loop import Monitoring, Schedule, TrainingData, fit
 from trainer.training.optimizers import Adam
 from trainer.training.randomness import RandomStream
 
+pytestmark = pytest.mark.slow
+
 TIMES = ("seconds", "examples_per_second", "validation_seconds")
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from serving.wire.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+pytestmark = pytest.mark.slow
+
 SERVICES = ["", "ModelService", "PredictionService"]
 
 

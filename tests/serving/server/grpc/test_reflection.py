@@ -5,6 +5,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
+pytestmark = pytest.mark.slow
+
 OURS = {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"}
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 

@@ -4,11 +4,14 @@ import shutil
 import time
 
 import grpc
+import pytest
 
 from serving.model_files import WARM_UP_REQUESTS
 from tests.serving.exported import request, texts
 from tests.serving.raw_calls import Wire
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 
 def damage(directory, kind):

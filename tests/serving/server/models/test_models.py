@@ -18,6 +18,8 @@ from tensorflow_serving.apis import (
 from serving.wire.errors import ServerError
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 ALLOW = "--allow_version_labels_for_unavailable_models"
 
 

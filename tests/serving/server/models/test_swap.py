@@ -13,6 +13,8 @@ from serving.wire.errors import ServerError, ServingError
 from tests.serving.server.models.test_damaged_versions import damage
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def connect():

@@ -15,6 +15,8 @@ from serving.server.runtime.warm_up_replay import replay_warm_up
 from serving.wire.errors import ServerError
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def record(signature="", **inputs):
     log = prediction_log_pb2.PredictionLog()

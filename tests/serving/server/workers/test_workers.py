@@ -18,6 +18,8 @@ from serving.server.process import ServerProcess
 from serving.wire.errors import ServerError
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 WORKERS = ["--workers=2"]
 
 

@@ -31,6 +31,8 @@ from trainer.text.fine_tuning.saved import ENCODER_DIRECTORY, VECTORS_FILE
 from trainer.text.fine_tuning.training import TEXT_ROWS, TEXT_TOKENS, FineTuning, make_fine_tuning
 from trainer.text.pretrained import load_encoder
 
+pytestmark = pytest.mark.slow
+
 MAX_TOKENS = 24
 ITEMS = 8
 SETTINGS = {"learning_rate": 0.01, "epochs": 10, "batch_size": 16}
