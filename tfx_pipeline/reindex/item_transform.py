@@ -22,7 +22,7 @@ def transform_items(
     Args:
       items: ingested items (holds `Split-all/`).
       transform_graph: of the run.
-      directory: will be made.
+      directory: the directory to make.
       make_pipeline: makes the Beam pipeline to run in.
     """
     learned = tft.TFTransformOutput(transform_graph)

@@ -58,11 +58,11 @@ def held_out_requests(
       with_query: whether a request has the query of the first held-out event.
       with_timestamp: whether a request has the time of the first held-out event.
     """
-    wanted, requests = set(user_ids), {}
+    ids, requests = set(user_ids), {}
     for example in ingested_examples.read(sequences, split):
         features = example.features.feature
         user_id = _string(features, "user_id")
-        if user_id not in wanted:
+        if user_id not in ids:
             continue
         events = _history(features)
         first_target = len(events) - features["target_count"].int64_list.value[0]

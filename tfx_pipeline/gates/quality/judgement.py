@@ -128,10 +128,10 @@ def compare(
       (comparisons: first all users, then the slices that have enough users; a note that names what has too few users,
       or "").
     """
-    everybody = _sample(ranks, Slice("", "all users", np.ones(len(ranks.targets.item), bool)), gates.tolerance)
+    all_users = _sample(ranks, Slice("", "all users", np.ones(len(ranks.targets.item), bool)), gates.tolerance)
     samples = [_sample(ranks, part, gates.slice_tolerance) for part in slices if part.by in gates.slices]
-    small = [sample for sample in [everybody, *samples] if len(sample.last) < MIN_USERS]
-    compared = [everybody, *(sample for sample in samples if len(sample.last) >= MIN_USERS)]
+    small = [sample for sample in [all_users, *samples] if len(sample.last) < MIN_USERS]
+    compared = [all_users, *(sample for sample in samples if len(sample.last) >= MIN_USERS)]
     tests = [
         differences([sample.last * (1 - sample.tolerance)], [sample.candidate], seed=seed)[0] for sample in compared
     ]

@@ -56,9 +56,9 @@ class BatchPath:
     def _required_items(self, rows: np.ndarray, lists: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
         """The items of each list that the export should return too.
 
-        Without a ranking model these are all. With one, an item has to be among the candidates that retrieval hands to
-        ranking. Where the candidates end, rounding decides which of several items with nearly equal scores is the last
-        one. Such items are not required.
+        Without a ranking model, all of them are required. A ranking model sees only the first items of retrieval, its
+        candidates. If several items have nearly the same retrieval score as the last candidate, rounding decides which
+        of them is a candidate, so none of them is required.
         """
         if self._ranker is None:
             return lists
