@@ -6,6 +6,7 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from serving.pseudonyms import pseudonym
 from tfx_pipeline import bookshop
