@@ -95,14 +95,14 @@ def markov(
 ) -> tuple[ItemTable, SequenceTable, SequenceTable, SequenceTable]:
     """Walks through the catalogue by small steps, from a skewed start: (items, train, validation, test)."""
     generator = np.random.default_rng(seed)
-    whole = []
+    walks = []
     for _ in range(users):
         item, sequence = int(count * generator.random() ** 2), []
         for _ in range(int(generator.integers(5, 14))):
             sequence.append(item % count + 1)
             item += int(generator.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
-        whole.append(sequence)
-    train = [sequence[:-2] for sequence in whole]
+        walks.append(sequence)
+    train = [sequence[:-2] for sequence in walks]
     counts = np.bincount(np.concatenate(train), minlength=count + 1)[1:]
-    splits = [sequence_table(train), sequence_table([s[:-1] for s in whole], 1), sequence_table(whole, 1)]
+    splits = [sequence_table(train), sequence_table([s[:-1] for s in walks], 1), sequence_table(walks, 1)]
     return item_table(count, counts), *splits

@@ -28,9 +28,9 @@ def test_every_event_is_a_target_in_exactly_one_window(lengths: list[int], max_h
 
 def test_later_windows_keep_a_history() -> None:
     windows = training_windows(tables.sequence_table([list(range(1, 31))]), 9, 0.5)
-    given = windows.target_from - windows.start
-    assert given[0] == 0
-    assert (given[1:] >= 4).all()
+    history = windows.target_from - windows.start
+    assert history[0] == 0
+    assert (history[1:] >= 4).all()
 
 
 def test_long_sequences_make_smaller_batches() -> None:

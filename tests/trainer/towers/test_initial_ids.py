@@ -89,11 +89,11 @@ def test_reviews_come_before_neighbours() -> None:
     reviewed = dataclasses.replace(train, text_row=np.array([0, 1, 2, 0, 1, 2], np.int32))
     together = from_neighbours(3, train, dim=4, seed=5)
     settings = {"dim": 4, "heads": 1}
-    for model, given, expected in (
+    for model, split, expected in (
         ({}, reviewed, from_reviews(3, reviewed, texts(3), dim=4)),
         ({}, train, together),
         ({"use_item_reviews": False}, reviewed, together),
         ({"use_item_reviews": False, "use_item_neighbours": False}, reviewed, np.zeros([4, 4])),
     ):
         config = tables.make_config(model=settings | model, seed=5)
-        np.testing.assert_array_equal(initial_directions(config, 3, given, texts(3)), expected)
+        np.testing.assert_array_equal(initial_directions(config, 3, split, texts(3)), expected)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def build(config: Config, seed: int = 0) -> tuple:
     )
     model.attach(items, texts)
     generator = np.random.default_rng(seed)
-    for variable in model.trainable_variables:  # so that no part is too small to be seen, or zero
+    for variable in model.trainable_variables:  # so that no input is zero or negligible
         variable.assign_add(generator.normal(size=variable.shape).astype(np.float32) * 0.2)
     return model, items, sequences, texts
 
@@ -44,7 +45,7 @@ def all_positions(model: RetrievalModel, sequences: tables.SequenceTable) -> dic
 
 
 def one_request(features: dict[str, np.ndarray], row: int, position: int) -> dict[str, np.ndarray]:
-    """What `encode` is asked just before event `position` of a row."""
+    """The request just before event `position` of a row."""
     request = {"length": np.array([position], np.int32)}
     for name, value in features.items():
         if name in HISTORY:
@@ -101,7 +102,7 @@ def test_only_the_last_max_history_events_are_read(built: tuple) -> None:
 
 
 @pytest.mark.parametrize("width", [0, 3])
-def test_empty_history_answers_and_listens_to_the_query(built: tuple, width: int) -> None:
+def test_an_empty_history_works_and_the_query_matters(built: tuple, width: int) -> None:
     model, _, _, _ = built
     request = {
         "item_index": np.zeros([2, width], np.int32),
@@ -137,10 +138,10 @@ def test_every_weight_learns(built: tuple) -> None:
 def test_item_vectors_by_index_features_and_all_at_once_agree(built: tuple) -> None:
     model, items, _, texts = built
     tower = model.item_tower
-    whole = tower.all_vectors().numpy()
-    assert whole.shape == (len(items) + 1, 16)
+    all_vectors = tower.all_vectors().numpy()
+    assert all_vectors.shape == (len(items) + 1, 16)
     index = np.array([4, 0, 9, 1, 4], np.int32)
-    np.testing.assert_allclose(tower.vectors(index), whole[index], atol=1e-6)
+    np.testing.assert_allclose(tower.vectors(index), all_vectors[index], atol=1e-6)
     rows = np.array([1, 2, 4, 9], np.int32)
     lists = items.multi_valued["tags"]
     tags = np.zeros([len(rows), 3], np.int32)
@@ -155,11 +156,11 @@ def test_item_vectors_by_index_features_and_all_at_once_agree(built: tuple) -> N
         "numeric_price": items.bucketed["price"][rows - 1],
         "dense_image": items.dense["image"][rows - 1],
     }
-    np.testing.assert_allclose(tower(features), whole[rows], atol=1e-5)
+    np.testing.assert_allclose(tower(features), all_vectors[rows], atol=1e-5)
     del features["item_index"]
     new = tower(features).numpy()
     assert np.isfinite(new).all()
-    assert np.abs(new - whole[rows]).max() > 1e-3, "without its id an item is told by its content alone"
+    assert np.abs(new - all_vectors[rows]).max() > 1e-3, "without its id, an item is represented by its content only"
 
 
 def test_items_without_train_events_share_the_unknown_id(built: tuple) -> None:
@@ -167,15 +168,15 @@ def test_items_without_train_events_share_the_unknown_id(built: tuple) -> None:
     before = model.item_tower.all_vectors().numpy()
     unseen = int(np.flatnonzero(items.train_count == 0)[0]) + 1
     table = model.item_tower.id_embedding
-    kept = table.numpy()
+    before_scatter = table.numpy()
     table.scatter_update(tf.IndexedSlices(tf.ones([1, 16]) * 9, [unseen]))
     np.testing.assert_array_equal(model.item_tower.all_vectors(), before)
     table.scatter_update(tf.IndexedSlices(tf.ones([1, 16]) * 9, [0]))
     assert np.abs(model.item_tower.all_vectors().numpy()[unseen] - before[unseen]).max() > 1e-3
-    table.assign(kept)
+    table.assign(before_scatter)
 
 
-def test_ids_alone_cost_no_other_weights() -> None:
+def test_disabled_inputs_have_no_weights() -> None:
     items, sequences, texts = tables.everything()
     switches = dict.fromkeys(
         ["use_item_text", "use_item_features", "use_event_text", "use_event_features", "use_query", "use_context"],
@@ -213,3 +214,28 @@ def test_the_train_split_decides_the_dropout() -> None:
     for user_in, rate in ((inputs, 0.5), (plenty, 0.2)):
         model = RetrievalModel(config, item_inputs(config.model, items, texts), user_in)
         assert model.user_tower.dropout.rate == pytest.approx(rate)
+
+
+def test_weights_have_the_same_names_in_checkpoints_as_ever(built: tuple, tmp_path: Path) -> None:
+    """Models that were trained with earlier versions are read by these names."""
+    model = built[0]
+    path = tf.train.Checkpoint(item_tower=model.item_tower, user_tower=model.user_tower).write(
+        str(tmp_path / "weights")
+    )
+    names = {name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for name, _ in tf.train.list_variables(path)}
+    own_weights = {
+        *("item_scale", "start", "text", "event", "rating", "gap", "query", "context_device", "profile_age"),
+        *("whitening/mean", "whitening/directions"),
+        *(f"{layer}/{weight}" for layer in ("fusion_hidden", "fusion_output") for weight in ("kernel", "bias")),
+    }
+    assert {name for name in names if name.startswith("user_tower/") and "/transformer/" not in name} == {
+        f"user_tower/{name}" for name in own_weights
+    }
+    assert {name for name in names if name.startswith("item_tower/")} == {
+        *(f"item_tower/{name}" for name in ("id_embedding", "categorical_genre", "multi_valued_tags", "numeric_price")),
+        *(f"item_tower/{name}" for name in ("whitening/mean", "whitening/directions", "_stream/step")),
+        *(f"item_tower/projections/{name}/kernel" for name in ("dense_image", "text")),
+    }
+    blocks = {name.split("/")[3] for name in names if name.startswith("user_tower/transformer/blocks/")}
+    assert blocks == {str(i) for i in range(model.config.model.layers)}
+    assert {"user_tower/transformer/position", "user_tower/transformer/norm/gamma"} < names
