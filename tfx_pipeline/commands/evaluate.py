@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from tfx_pipeline.runs import trained_run
+    from tfx_pipeline.runs.reporting import evaluation_document
     from tfx_pipeline.runs.run_directory import RunDirectory
     from trainer.data import texts
     from trainer.evaluation import describe
@@ -42,12 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = trained_run.load(directory, ("validation", split))
     languages = texts.load_languages(config, trained_run.dataset_paths(directory))
     evaluated = evaluate_in_detail(config, loaded.towers, loaded.dataset, split, loaded.ranker, languages)
-    evaluation = {
-        "split": split,
-        "ranking_is_served": loaded.ranker is not None,
-        "use_ranking": config.serving.use_ranking,
-        **evaluated.document,
-    }
+    ranking_is_served = loaded.ranker is not None
+    evaluation = evaluation_document(config, split, evaluated.document, ranking_is_served=ranking_is_served)
     write_text(output, json.dumps(evaluation, indent=2, ensure_ascii=False))
     print(describe.table(evaluation))
     print(f"evaluation  {output}")

@@ -14,7 +14,7 @@ from tfx.types import component_spec, standard_artifacts
 from tfx_pipeline.artifacts import Ranker, Towers
 from tfx_pipeline.components import rating_slices
 from tfx_pipeline.components.dataset_step import DATASET_INPUTS, DatasetChannels, DatasetExecutor, Step
-from tfx_pipeline.runs.reporting import RATING_SLICES
+from tfx_pipeline.runs.reporting import RATING_SLICES, evaluation_document
 from tfx_pipeline.terminal import progress
 from trainer.config import Config
 from trainer.data import texts
@@ -37,12 +37,7 @@ class EvaluatorExecutor(DatasetExecutor):
         ranking_is_served = step.ranking_is_served()
 
         evaluated = evaluate_in_detail(config, towers, dataset, split, ranker, languages)
-        evaluation = {
-            "split": split,
-            "ranking_is_served": ranking_is_served,
-            "use_ranking": config.serving.use_ranking,
-            **evaluated.document,
-        }
+        evaluation = evaluation_document(config, split, evaluated.document, ranking_is_served=ranking_is_served)
         per_user.write(output, config, evaluated.stages, dataset.items, dataset.splits[split])
         rating_rows = _rating_slices(config, dataset, split, evaluated, languages, output / "tfma")
         write_text(output / RATING_SLICES, json.dumps(rating_rows))

@@ -31,6 +31,25 @@ _GATES = (
 )
 
 
+def evaluation_document(
+    config: Config, split: str, figures: dict[str, Any], *, ranking_is_served: bool
+) -> dict[str, Any]:
+    """The content of evaluation.json, which `evaluation.schema.json` describes.
+
+    Args:
+      config: the run's configuration.
+      split: the evaluated split.
+      figures: `document` of the result of `evaluate_in_detail`.
+      ranking_is_served: whether `recommend` uses the ranking model.
+    """
+    return {
+        "split": split,
+        "ranking_is_served": ranking_is_served,
+        "use_ranking": config.serving.use_ranking,
+        **figures,
+    }
+
+
 def write_report(directory: RunDirectory, out: Path | None = None) -> Path:
     """Writes the page of the last finished run.
 
