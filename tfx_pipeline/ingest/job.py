@@ -57,10 +57,12 @@ class IngestJob:
         make_pipeline: Callable[[], beam.Pipeline],
         splits: Sequence[str] = (),
     ) -> IngestReport:
-        """Runs the pipeline. `outputs` appear complete or not at all, the quarantine also if its rows are the failure.
+        """Runs the pipeline. `outputs` appear complete or not at all.
+
+        The quarantine appears also if the check of its rows fails, so that the rows can be read.
 
         Args:
-          outputs: directories to write; each is absent or empty before. The first appears last.
+          outputs: directories to write; each is absent or empty before. They appear in reverse order.
           quarantine: likewise, for quarantined rows and `counts.json`.
           build: adds the transforms that write into the directories passed to it, one for each of `outputs`.
           make_pipeline: makes the Beam pipeline.
@@ -80,7 +82,7 @@ class IngestJob:
                         build(tables, directories)
                         tables.write_quarantine(quarantine_directory, tally_path)
                 except Exception as error:
-                    raise _explained(error, outputs[0]) from error
+                    raise _explain(error, outputs[0]) from error
                 counts = _take_tally(tally_path)
                 checks.check_files(counts)
                 report = IngestReport.from_tally(counts, list(self._source_files), splits, quarantine.rstrip("/"))
@@ -106,7 +108,7 @@ def _take_tally(path: str) -> Counter:
     return counts
 
 
-def _explained(error: Exception, directory: str) -> Exception:
+def _explain(error: Exception, directory: str) -> Exception:
     """The error itself, or one line for causes that a person can remove. Workers send exceptions as text."""
     if isinstance(error, TowersError):
         return error
