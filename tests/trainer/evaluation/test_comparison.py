@@ -23,23 +23,23 @@ def gains(seed: int, users: int = 800) -> np.ndarray:
     return np.where(generator.random(users) < 0.3, generator.random(users), 0.0)
 
 
-def test_users_are_paired_whatever_their_order() -> None:
+def test_users_are_paired_by_id_in_any_order() -> None:
     one, two = gains(1), gains(1)
     two[:40] = 1.0
     later = figures(two)
     turned = PerUser(
         later.user_id[::-1], later.case, {"recommend": {k: v[::-1] for k, v in later.figures["recommend"].items()}}
     )
-    found = compare(figures(one), turned, STAGES, seed=1)
-    assert [row["verdict"] for row in found["figures"]] == ["better", "better"]
-    assert found["figures"][0]["difference"] == pytest.approx((two - one).mean(), abs=1e-6)
+    result = compare(figures(one), turned, STAGES, seed=1)
+    assert [row["verdict"] for row in result["figures"]] == ["better", "better"]
+    assert result["figures"][0]["difference"] == pytest.approx((two - one).mean(), abs=1e-6)
     back = compare(turned, figures(one), STAGES[::-1], seed=1)
     assert [row["verdict"] for row in back["figures"]] == ["worse", "worse"]
 
 
-def test_users_of_one_run_alone_and_other_cases_of_a_user_are_left_out() -> None:
-    found = compare(figures(gains(1, 100)), figures(gains(2, 120), first=50), STAGES, seed=1)
-    assert (found["users"], found["only_first"], found["only_second"]) == (50, 50, 70)
+def test_only_users_with_equal_held_out_items_in_both_runs_are_compared() -> None:
+    result = compare(figures(gains(1, 100)), figures(gains(2, 120), first=50), STAGES, seed=1)
+    assert (result["users"], result["only_first"], result["only_second"]) == (50, 50, 70)
     with pytest.raises(TowersError, match="no held-out users in common"):
         compare(figures(gains(1)), figures(gains(1), case=2), STAGES, seed=1)
     other = figures(gains(1))
@@ -48,17 +48,17 @@ def test_users_of_one_run_alone_and_other_cases_of_a_user_are_left_out() -> None
         compare(figures(gains(1)), other, STAGES, seed=1)
 
 
-def test_a_run_does_not_differ_from_itself_nor_from_its_like() -> None:
+def test_equally_good_runs_have_no_significant_difference() -> None:
     for other in (1, 2, 3, 4, 5):
-        found = compare(figures(gains(1)), figures(gains(other)), STAGES, seed=1)
-        assert {row["verdict"] for row in found["figures"]} == {"not told apart"}
+        result = compare(figures(gains(1)), figures(gains(other)), STAGES, seed=1)
+        assert {row["verdict"] for row in result["figures"]} == {"not told apart"}
 
 
-def test_for_people() -> None:
-    found = compare(figures(gains(1)), figures(gains(2)), STAGES, seed=1)
-    assert max(map(len, table(found).splitlines())) <= 100
+def test_terminal_table_and_page() -> None:
+    result = compare(figures(gains(1)), figures(gains(2)), STAGES, seed=1)
+    assert max(map(len, table(result).splitlines())) <= 100
     both = evaluation({"popularity": "better"})
-    page = render_comparison(("<before>", "after"), found, (both, both), ["A was not pushed: refused by <skew>."])
+    page = render_comparison(("<before>", "after"), result, (both, both), ["A was not pushed: refused by <skew>."])
     assert "refused by &lt;skew&gt;" in page
     tags = Tags()
     tags.feed(page)

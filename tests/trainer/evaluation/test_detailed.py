@@ -68,19 +68,19 @@ def ranker(
 ) -> ranking_model.RankingModel:
     directory = tmp_path_factory.mktemp("ranking") / "ranking"
     ranking_training.train(CONFIG, model, dataset, directory)
-    found = ranking_persistence.load(directory)
-    found.attach(model.item_vectors())
-    return found
+    actual = ranking_persistence.load(directory)
+    actual.attach(model.item_vectors())
+    return actual
 
 
 @pytest.fixture(scope="module")
 def evaluated(dataset: Dataset, model: Any, ranker: ranking_model.RankingModel) -> tuple[dict[str, Any], Stages]:
-    found = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
-    result, stages = found.document, found.stages
+    actual = evaluate_in_detail(CONFIG, model, dataset, "test", ranker)
+    result, stages = actual.document, actual.stages
     return {"split": "test", "ranking_is_served": False, "use_ranking": "auto", **result}, stages
 
 
-def test_it_is_what_the_schema_describes(evaluated: tuple) -> None:
+def test_document_matches_the_schema(evaluated: tuple) -> None:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads(json.dumps(evaluated[0])), schema)
@@ -118,17 +118,17 @@ def test_slices_add_up(evaluated: tuple) -> None:
         assert whole / result["users"] == pytest.approx(result["stages"]["retrieval"]["ndcg@10"])
 
 
-def test_order_tells_the_next_item_which_popularity_does_not_know(evaluated: tuple) -> None:
+def test_models_that_know_the_order_beat_popularity(evaluated: tuple) -> None:
     comparisons = evaluated[0]["comparisons"]
     assert len(comparisons) == 2 * (2 * 3 + 1)  # two metrics; two models, three baselines; one model with the other
-    with_popularity = [found for found in comparisons if found["with"] == "popularity"]
-    assert {found["verdict"] for found in with_popularity} == {BETTER}
-    for found in comparisons:
-        assert found["interval"][0] <= found["difference"] <= found["interval"][1]
-        assert (found["verdict"] == UNDECIDED) == (found["p_value"] >= 0.05)
+    with_popularity = [actual for actual in comparisons if actual["with"] == "popularity"]
+    assert {actual["verdict"] for actual in with_popularity} == {BETTER}
+    for actual in comparisons:
+        assert actual["interval"][0] <= actual["difference"] <= actual["interval"][1]
+        assert (actual["verdict"] == UNDECIDED) == (actual["p_value"] >= 0.05)
 
 
-def test_a_verdict_needs_more_than_a_difference() -> None:
+def test_a_verdict_needs_a_significant_difference() -> None:
     assert verdict(0.1, 0.04) == BETTER
     assert verdict(-0.1, 0.04) == WORSE
     assert verdict(0.1, 0.05) == UNDECIDED
@@ -139,16 +139,16 @@ def test_a_seed_repeats(dataset: Dataset, model: Any, ranker: ranking_model.Rank
     assert again == {name: value for name, value in evaluated[0].items() if name in again}
 
 
-def test_figures_of_each_user_are_kept(dataset: Dataset, evaluated: tuple, tmp_path: Path) -> None:
+def test_figures_of_each_user_are_stored(dataset: Dataset, evaluated: tuple, tmp_path: Path) -> None:
     result, stages = evaluated
     per_user.write(tmp_path, CONFIG, stages, dataset.items, dataset.splits["test"])
-    found = per_user.read(tmp_path)
-    assert list(found.figures) == ["retrieval", "recommend"]
-    assert list(found.user_id) == list(dataset.splits["test"].user_id)
+    actual = per_user.read(tmp_path)
+    assert list(actual.figures) == ["retrieval", "recommend"]
+    assert list(actual.user_id) == list(dataset.splits["test"].user_id)
     last = dataset.splits["test"].item[dataset.splits["test"].offsets[1:] - 1]
-    assert len(found.case) == result["users"]
-    assert len(set(zip(last, found.case, strict=True))) == len(set(last)) == len(set(found.case))
-    for metric, values in found.figures["retrieval"].items():
+    assert len(actual.case) == result["users"]
+    assert len(set(zip(last, actual.case, strict=True))) == len(set(last)) == len(set(actual.case))
+    for metric, values in actual.figures["retrieval"].items():
         assert values.mean() == pytest.approx(result["stages"]["retrieval"][metric], abs=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == [per_user.FILE]
     whole = (tmp_path / per_user.FILE).read_bytes()
@@ -176,7 +176,7 @@ def test_shares_of_exposure_add_up(dataset: Dataset, evaluated: tuple) -> None:
 def test_ratings_as_defined(dataset: Dataset, model: Any, ranker: ranking_model.RankingModel, evaluated: tuple) -> None:
     """Each held-out rating on its own, out of what came before it."""
     test, vectors, given = dataset.splits["test"], model.item_vectors(), []
-    said: dict[str, list[float]] = {"rating": [], "liked": []}
+    predictions: dict[str, list[float]] = {"rating": [], "liked": []}
     for user in range(len(test)):
         first, last = test.offsets[user], test.offsets[user + 1] - 1
         start = max(first, last - CONFIG.model.max_history)
@@ -193,14 +193,14 @@ def test_ratings_as_defined(dataset: Dataset, model: Any, ranker: ranking_model.
         inputs["retrieval_score"] = inputs["user_vector"] @ tf.transpose(tf.gather(vectors, inputs["candidate"][0]))
         scored = ranker.score(inputs, vectors)
         given.append(float(test.rating[last]))
-        for name in said:
-            said[name].append(float(scored[name][0, 0]))
-    found, liked = evaluated[0]["ratings"], np.array(given) >= 4
-    probability = np.array(said["liked"])
-    assert found["ratings"] == found["users"] == len(test)
-    values = found["values"]
-    assert values["rmse"] == pytest.approx(np.sqrt(np.mean((np.array(said["rating"]) - given) ** 2)), rel=1e-3)
-    assert values["mae"] == pytest.approx(np.mean(np.abs(np.array(said["rating"]) - given)), rel=1e-3)
+        for name in predictions:
+            predictions[name].append(float(scored[name][0, 0]))
+    actual, liked = evaluated[0]["ratings"], np.array(given) >= 4
+    probability = np.array(predictions["liked"])
+    assert actual["ratings"] == actual["users"] == len(test)
+    values = actual["values"]
+    assert values["rmse"] == pytest.approx(np.sqrt(np.mean((np.array(predictions["rating"]) - given) ** 2)), rel=1e-3)
+    assert values["mae"] == pytest.approx(np.mean(np.abs(np.array(predictions["rating"]) - given)), rel=1e-3)
     assert values["log_loss"] == pytest.approx(-np.log(np.where(liked, probability, 1 - probability)).mean(), rel=1e-3)
     pairs = [(a, b) for a in probability[liked] for b in probability[~liked]]
     assert values["auc"] == pytest.approx(np.mean([(a > b) + 0.5 * (a == b) for a, b in pairs]), abs=1e-3)
@@ -208,21 +208,21 @@ def test_ratings_as_defined(dataset: Dataset, model: Any, ranker: ranking_model.
     predicted = probability >= 0.5
     for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
         assert values[name] == pytest.approx(score(liked, predicted), abs=1e-2)
-    assert values["rmse"] < found["of_one_for_all"]["rmse"]
-    assert values["log_loss"] < found["of_one_for_all"]["log_loss"]
-    assert found["intervals"].keys() == values.keys()
-    for name, interval in found["intervals"].items():
+    assert values["rmse"] < actual["of_one_for_all"]["rmse"]
+    assert values["log_loss"] < actual["of_one_for_all"]["log_loss"]
+    assert actual["intervals"].keys() == values.keys()
+    for name, interval in actual["intervals"].items():
         assert interval[0] < values[name] < interval[1]
-    assert sum(part["ratings"] for part in found["reliability"]) == found["ratings"]
+    assert sum(part["ratings"] for part in actual["reliability"]) == actual["ratings"]
 
 
-def test_examples_tell_what_counted(dataset: Dataset, model: Any, ranker: ranking_model.RankingModel) -> None:
-    found = example_users(CONFIG, model, dataset, "test", ranker, None, lambda rows: {})
-    assert len(found) == CONFIG.evaluation.example_users
-    assert found == example_users(CONFIG, model, dataset, "test", ranker, None, lambda rows: {})
+def test_examples_name_the_influential_event(dataset: Dataset, model: Any, ranker: ranking_model.RankingModel) -> None:
+    actual = example_users(CONFIG, model, dataset, "test", ranker, None, lambda rows: {})
+    assert len(actual) == CONFIG.evaluation.example_users
+    assert actual == example_users(CONFIG, model, dataset, "test", ranker, None, lambda rows: {})
     reasons = []
     test = dataset.splits["test"]
-    for user in found:
+    for user in actual:
         row = list(test.user_id).index(user["user_id"])
         items = [dataset.items.item_id[i - 1] for i in test.item[test.offsets[row] : test.offsets[row + 1]]]
         assert [event["item_id"] for event in user["history"]] == items[:-1][-MAX_EVENTS:]
@@ -244,12 +244,12 @@ def test_examples_in_turn_by_language(dataset: Dataset, model: Any) -> None:
     written = dataclasses.replace(test, text_row=text_row)
     parts = dataclasses.replace(dataset, splits={**dataset.splits, "test": written})
     languages = np.array(["Chinese", "English"], object)
-    found = example_users(CONFIG, model, parts, "test", None, languages, lambda rows: {int(r): f"<{r}>" for r in rows})
-    rows = [list(test.user_id).index(user["user_id"]) for user in found]
+    actual = example_users(CONFIG, model, parts, "test", None, languages, lambda rows: {int(r): f"<{r}>" for r in rows})
+    rows = [list(test.user_id).index(user["user_id"]) for user in actual]
     assert len(set(rows)) == 6
     assert sum(row < 20 for row in rows) == 4
     assert sum(20 <= row < 22 for row in rows) == 2
-    texts = {event["text"] for user in found for event in user["history"] if "text" in event}
+    texts = {event["text"] for user in actual for event in user["history"] if "text" in event}
     assert texts <= {"<0>", "<1>"}
 
 

@@ -10,13 +10,13 @@ from trainer.evaluation import document
 
 
 def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
-    found = {"format": document.FORMAT, "name": "好"}
-    (tmp_path / document.FILE).write_text(json.dumps(found), encoding="utf-8")
-    assert document.read(tmp_path) == found
+    result = {"format": document.FORMAT, "name": "好"}
+    (tmp_path / document.FILE).write_text(json.dumps(result), encoding="utf-8")
+    assert document.read(tmp_path) == result
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "No such file"),
         ("", "cannot be read"),
@@ -26,11 +26,11 @@ def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("[]", "Received: 'list'"),
     ],
 )
-def test_what_is_none_is_refused_with_its_path_and_what_to_do(content: str | None, said: str, tmp_path: Path) -> None:
+def test_errors_name_the_path_and_the_remedy(content: str | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / document.FILE).write_text(content)
     with pytest.raises(TowersError) as error:
         document.read(tmp_path)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert str(tmp_path / document.FILE) in str(error.value)
     assert "Evaluate the run again" in str(error.value)

@@ -21,8 +21,8 @@ def lists(config: Config, counts: list[int], sequences: SequenceTable, **options
 
 def test_own_items_are_left_out_and_the_tail_is_padded() -> None:
     sequences = tables.sequence_table([[1, 2, 3], [4, 4]], targets=1)
-    found = lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=4)
-    assert found == {0: [3, 4, 0, 0], 1: [1, 2, 3, 0]}
+    result = lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=4)
+    assert result == {0: [3, 4, 0, 0], 1: [1, 2, 3, 0]}
 
 
 def test_own_items_stay_where_purchases_repeat() -> None:
@@ -42,25 +42,25 @@ def test_items_of_the_last_seconds_are_left_out() -> None:
             data={"exclude_history": False, "exclude_recent_seconds": 101},
             evaluation={"with_timestamp": with_timestamp},
         )
-        found = lists(config, [9, 8, 7, 6], sequences, k=4)
-        assert found[0] == [1, 2, 4, 0]  # 3 is 100 seconds old, or the last; 2 is long ago
-        assert found[1] == ([1, 2, 3, 4] if with_timestamp else [1, 2, 3, 0])  # 4 is 110 seconds old, or the last
-        assert found[2] == [1, 3, 4, 0]
-        assert found[3] == [1, 2, 3, 4]
+        result = lists(config, [9, 8, 7, 6], sequences, k=4)
+        assert result[0] == [1, 2, 4, 0]  # 3 is 100 seconds old, or the last; 2 is long ago
+        assert result[1] == ([1, 2, 3, 4] if with_timestamp else [1, 2, 3, 0])  # 4 is 110 seconds old, or the last
+        assert result[2] == [1, 3, 4, 0]
+        assert result[3] == [1, 2, 3, 4]
         assert lists(config, [9, 8], tables.sequence_table([[]]), k=2) == {0: [1, 2]}  # nobody did anything
 
 
-def test_given_candidates_alone_are_ranked_and_those_that_are_not_allowed_are_not() -> None:
+def test_only_allowed_ones_of_the_given_candidates_are_ranked() -> None:
     sequences = tables.sequence_table([[1, 2, 3], [4, 4]], targets=1)
     candidates = np.array([[1, 4, 3], [2, 0, 0]], np.int32)
-    found = lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=3, candidates=candidates)
-    assert found == {0: [3, 4, 0], 1: [2, 0, 0]}
+    result = lists(tables.make_config("order"), [9, 8, 7, 6], sequences, k=3, candidates=candidates)
+    assert result == {0: [3, 4, 0], 1: [2, 0, 0]}
     assert lists(
         tables.make_config("order"), [9, 8, 7, 6], sequences, k=1, users=np.array([1]), candidates=candidates[:1]
     ) == {1: [1]}
 
 
-def test_items_that_never_occur_are_no_candidates_unless_wanted() -> None:
+def test_items_without_events_are_candidates_only_if_configured() -> None:
     sequences = tables.sequence_table([[1]], targets=0)
     counts = [9, 0, 7]
     assert lists(tables.make_config("order"), counts, sequences, k=3) == {0: [3, 0, 0]}

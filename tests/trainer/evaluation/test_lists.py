@@ -36,7 +36,7 @@ def test_as_defined(case: tuple, data: st.DataObject) -> None:
         for _ in recommended
     ]
     sequences = tables.sequence_table(histories, targets=1)
-    found = lists.figures(recommended, items, sequences, np.arange(len(recommended)), content, cold=2)
+    result = lists.figures(recommended, items, sequences, np.arange(len(recommended)), content, cold=2)
     count = {i + 1: int(c) for i, c in enumerate(counts)}
     novelty, cold, diversity, shown, taken = [], [], [], [], []
     for row, history in zip(recommended, histories, strict=True):
@@ -52,11 +52,11 @@ def test_as_defined(case: tuple, data: st.DataObject) -> None:
         apart = [1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs if a.any() and b.any()]
         if apart:
             diversity.append(np.mean(apart))
-    assert found["novelty"].value == pytest.approx(np.mean(novelty or [0]))
-    assert found["cold_share"].value == pytest.approx(np.mean(cold or [0]))
-    assert found["diversity"].value == pytest.approx(np.mean(diversity or [0]), abs=1e-6)
+    assert result["novelty"].value == pytest.approx(np.mean(novelty or [0]))
+    assert result["cold_share"].value == pytest.approx(np.mean(cold or [0]))
+    assert result["diversity"].value == pytest.approx(np.mean(diversity or [0]), abs=1e-6)
     lift = np.sum(shown) / np.sum(taken) - 1 if np.sum(taken) else 0.0
-    assert found["popularity_lift"].value == pytest.approx(lift)
+    assert result["popularity_lift"].value == pytest.approx(lift)
 
 
 @settings(max_examples=100, deadline=None)

@@ -73,7 +73,7 @@ def test_metrics_equal_trec_evals(data: st.DataObject) -> None:
         offsets.append(len(ranks))
         qrels[str(user)] = {str(item): 1 for item in wanted}
         run[str(user)] = {str(item): float(-rank) for item, rank in place.items()}
-    found = metrics.per_user(np.array(ranks), np.array(offsets), [k])
+    result = metrics.per_user(np.array(ranks), np.array(offsets), [k])
     wanted_measures = {f"ndcg_cut.{k}", f"recall.{k}", f"success.{k}", f"map_cut.{k}", "recip_rank"}
     theirs = pytrec_eval.RelevanceEvaluator(qrels, wanted_measures).evaluate(run)
     for user in range(users):
@@ -86,4 +86,4 @@ def test_metrics_equal_trec_evals(data: st.DataObject) -> None:
             ("map", expected.get(f"map_cut_{k}", 0.0)),
             ("mrr", first if first >= 1 / k - 1e-9 else 0.0),
         ):
-            assert abs(found[f"{ours}@{k}"][user] - value) < 1e-9, (ours, user)
+            assert abs(result[f"{ours}@{k}"][user] - value) < 1e-9, (ours, user)

@@ -187,7 +187,7 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.parametrize("report", [FULL, BARE], ids=["full", "bare"])
-def test_the_page_is_whole_and_fetches_nothing(report: Report) -> None:
+def test_the_page_is_well_formed_and_loads_nothing(report: Report) -> None:
     page = render(report)
     tags = Tags()
     tags.feed(page)
@@ -215,7 +215,7 @@ def test_the_verdict_begins_with_a_refusing_gate() -> None:
     assert "Not pushed" not in render(passed)
 
 
-def test_what_people_wrote_stays_text() -> None:
+def test_texts_of_users_are_escaped() -> None:
     page = render(FULL)
     assert page.count("<script>") == 1, "the page's own"
     assert "&lt;script&gt;" in page
@@ -248,22 +248,22 @@ def test_plots_are_well_formed_and_described() -> None:
     ],
 )
 def test_the_verdict_is_about_what_is_served(verdicts: dict[str, str], tone: str, sentence: str) -> None:
-    found = verdict(evaluation(verdicts), [])
-    assert found.tone == tone
-    assert sentence in found.sentence
-    assert "0.0800" in found.details[0]
+    result = verdict(evaluation(verdicts), [])
+    assert result.tone == tone
+    assert sentence in result.sentence
+    assert "0.0800" in result.details[0]
     assert "Retrieval" in verdict(evaluation(verdicts, served="retrieval"), []).sentence
 
 
-def test_parts_for_whom_a_baseline_is_ahead_are_named() -> None:
-    found = evaluation({"popularity": "better"})
-    assert not any("ahead" in detail for detail in verdict(found, []).details)
-    part = copy.deepcopy(found["slices"][0])
+def test_the_verdict_names_slices_in_which_a_baseline_is_ahead() -> None:
+    result = evaluation({"popularity": "better"})
+    assert not any("ahead" in detail for detail in verdict(result, []).details)
+    part = copy.deepcopy(result["slices"][0])
     part["intervals"]["popularity"]["ndcg@10"] = [0.2, 0.3]
-    found["slices"][0] = part
-    assert "history at most 4 events (popularity)" in verdict(found, []).details[-1]
+    result["slices"][0] = part
+    assert "history at most 4 events (popularity)" in verdict(result, []).details[-1]
     part["by"] = "popularity of the item"
-    assert not any("ahead" in detail for detail in verdict(found, []).details)
+    assert not any("ahead" in detail for detail in verdict(result, []).details)
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.booleans())

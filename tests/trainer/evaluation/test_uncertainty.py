@@ -20,7 +20,7 @@ def mean(values: np.ndarray) -> Figure:
 
 
 @pytest.mark.parametrize("users", [100, 1_000])
-def test_an_interval_holds_the_true_value_as_often_as_it_says(users: int) -> None:
+def test_intervals_have_their_nominal_coverage(users: int) -> None:
     true = 0.3 * np.mean(1 / np.log2(1 + np.arange(1, 11)))
     held = 0
     for draw in range(200):
@@ -44,7 +44,7 @@ def test_interval_of_a_ratio_and_of_a_part_of_the_users() -> None:
     np.testing.assert_allclose(np.diff(some), np.diff(alone) * np.sqrt(10), rtol=0.2)
 
 
-def test_few_users_have_no_interval_and_users_alike_do_not_make_for_certainty() -> None:
+def test_few_users_have_no_interval_and_equal_users_a_wide_one() -> None:
     assert bootstrap_intervals([mean(gains(MIN_USERS - 1, 1))], seed=1) == [None]
     assert bootstrap_intervals([mean(np.zeros(0))], seed=1) == [None]
     none, every = bootstrap_intervals([mean(np.zeros(100)), mean(np.ones(100))], seed=1)
@@ -68,13 +68,13 @@ def test_the_catalogues_coverage_lies_in_its_interval() -> None:
     def coverage(users: np.ndarray) -> float:
         return len(np.unique(lists[users])) / 1_000
 
-    found = jackknife_interval(coverage, 400, seed=1)
-    assert found is not None
-    assert 0 < found[0] < coverage(np.ones(400, bool)) < found[1] < 1
+    result = jackknife_interval(coverage, 400, seed=1)
+    assert result is not None
+    assert 0 < result[0] < coverage(np.ones(400, bool)) < result[1] < 1
     assert jackknife_interval(coverage, MIN_USERS - 1, seed=1) is None
 
 
-def test_what_is_no_better_is_seldom_called_so_and_what_is_better_is() -> None:
+def test_tests_have_their_nominal_error_rate_and_power() -> None:
     calls = 0
     for draw in range(100):
         first, second = gains(400, 2 * draw), gains(400, 2 * draw + 1)
@@ -82,22 +82,22 @@ def test_what_is_no_better_is_seldom_called_so_and_what_is_better_is() -> None:
     assert calls <= 10
     base = gains(2_000, 1)
     better = np.where(np.random.default_rng(5).random(2_000) < 0.03, 1.0, base)
-    found = differences([base, better], [better, base], seed=1)
-    assert found[0].p_value < 0.01
-    low, high = found[0].interval or (0.0, 0.0)
-    assert 0 < low < found[0].value < high
-    assert found[1].value == -found[0].value
-    assert (found[1].interval or [0.0])[-1] == pytest.approx(-low, abs=1e-3)
+    result = differences([base, better], [better, base], seed=1)
+    assert result[0].p_value < 0.01
+    low, high = result[0].interval or (0.0, 0.0)
+    assert 0 < low < result[0].value < high
+    assert result[1].value == -result[0].value
+    assert (result[1].interval or [0.0])[-1] == pytest.approx(-low, abs=1e-3)
     assert differences([base[:9]], [better[:9]], seed=1)[0].interval is None
 
 
-def test_p_values_are_those_of_the_paired_t_test_where_that_holds() -> None:
+def test_p_values_agree_with_the_paired_t_test() -> None:
     generator = np.random.default_rng(6)
     first = generator.normal(size=[3, 300])
     second = first + generator.normal(size=[3, 300]) + np.array([[0.0], [0.08], [0.15]])
-    found = differences(list(first), list(second), seed=1)
+    result = differences(list(first), list(second), seed=1)
     expected = stats.ttest_rel(first, second, axis=1).pvalue
-    np.testing.assert_allclose([difference.p_value for difference in found], expected, atol=0.015)
+    np.testing.assert_allclose([difference.p_value for difference in result], expected, atol=0.015)
 
 
 def test_the_same_figures_do_not_differ() -> None:

@@ -20,22 +20,22 @@ ITEMS, NEIGHBOURS = 12, 4
 
 def random_tables(seed: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    found: dict[str, np.ndarray] = {}
+    counts: dict[str, np.ndarray] = {}
     for kind in ("together", "next"):
         rows = [random.permutation(ITEMS)[:NEIGHBOURS] + 1 for _ in range(ITEMS + 1)]
-        found[f"{kind}_item"] = np.stack(rows).astype(np.int32)
-        found[f"{kind}_weight"] = random.random([ITEMS + 1, NEIGHBOURS]).astype(np.float16)
-        found[f"{kind}_item"][0], found[f"{kind}_weight"][0] = 0, 0
+        counts[f"{kind}_item"] = np.stack(rows).astype(np.int32)
+        counts[f"{kind}_weight"] = random.random([ITEMS + 1, NEIGHBOURS]).astype(np.float16)
+        counts[f"{kind}_item"][0], counts[f"{kind}_weight"][0] = 0, 0
     for name in ("popularity", "recent"):
-        found[name] = random.random(ITEMS + 1).astype(np.float32)
-        found[name][0] = 0
-    return found
+        counts[name] = random.random(ITEMS + 1).astype(np.float32)
+        counts[name][0] = 0
+    return counts
 
 
-def naive(found: dict[str, np.ndarray], history: list[int], candidate: int) -> list[float]:
+def naive(counts: dict[str, np.ndarray], history: list[int], candidate: int) -> list[float]:
     def weight(kind: str, item: int) -> float:
-        here = found[f"{kind}_item"][item] == candidate
-        return float(found[f"{kind}_weight"][item][here].sum(dtype=np.float64))
+        here = counts[f"{kind}_item"][item] == candidate
+        return float(counts[f"{kind}_weight"][item][here].sum(dtype=np.float64))
 
     back = list(enumerate(reversed(history)))
     together = [sum(decay**i * weight("together", item) for i, item in back[:LATEST]) for decay in DECAYS]
@@ -44,8 +44,8 @@ def naive(found: dict[str, np.ndarray], history: list[int], candidate: int) -> l
     return [
         *(np.log1p(10 * value) for value in together),
         np.log1p(20 * following),
-        found["popularity"][candidate],
-        found["recent"][candidate],
+        counts["popularity"][candidate],
+        counts["recent"][candidate],
         np.log1p(len(own)),
         1 / (1 + own[0]) if own else 0.0,
     ]
@@ -54,7 +54,7 @@ def naive(found: dict[str, np.ndarray], history: list[int], candidate: int) -> l
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_features_equal_their_definitions(data: st.DataObject) -> None:
-    found = random_tables(data.draw(st.integers(0, 3)))
+    counts = random_tables(data.draw(st.integers(0, 3)))
     histories = data.draw(st.lists(st.lists(st.integers(1, ITEMS), max_size=30), min_size=1, max_size=3))
     width = max(len(history) for history in histories) + data.draw(st.integers(0, 2))
     padded = np.array([history + [0] * (width - len(history)) for history in histories], np.int32)
@@ -62,17 +62,17 @@ def test_features_equal_their_definitions(data: st.DataObject) -> None:
     item = st.lists(st.integers(1, ITEMS), min_size=count, max_size=count)
     candidates = np.array([data.draw(item) for _ in histories], np.int32).reshape(len(histories), count)
     lengths = np.array([len(history) for history in histories], np.int32)
-    got = CandidateFeatures(found)(
+    got = CandidateFeatures(counts)(
         tf.constant(padded.reshape(len(histories), width)), tf.constant(lengths), tf.constant(candidates)
     )
     expected = [
-        [naive(found, history, c) for c in row] for history, row in zip(histories, candidates.tolist(), strict=True)
+        [naive(counts, history, c) for c in row] for history, row in zip(histories, candidates.tolist(), strict=True)
     ]
     assert got.shape[2] == len(NAMES)
     np.testing.assert_allclose(got, np.reshape(expected, got.shape), atol=1e-5)
 
 
-def test_places_without_a_candidate_and_unknown_items_have_nothing() -> None:
+def test_features_of_missing_candidates_and_unknown_items_are_zero() -> None:
     features = CandidateFeatures(random_tables(0))
     got = features(tf.constant([[0, 0]]), tf.constant([2]), tf.constant([[0, 3]])).numpy()[0]
     own = [NAMES.index("own events"), NAMES.index("own recency"), NAMES.index("comes next")]

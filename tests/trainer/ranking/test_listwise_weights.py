@@ -20,17 +20,17 @@ def lists(weights: np.ndarray, count: int, missing: bool = False) -> np.ndarray:
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["full", "with places left empty"])
-def test_weights_that_made_the_choices_are_found_again(missing: bool) -> None:
+def test_true_weights_of_choices_are_recovered(missing: bool) -> None:
     weights = np.array([1.5, -0.1, 4.0])
-    found = fit_weights(lists(weights, 4_000, missing), np.zeros(3))
-    np.testing.assert_allclose(found * [1.0, 10.0, 0.1], weights * [1.0, 10.0, 0.1], atol=0.1)
+    result = fit_weights(lists(weights, 4_000, missing), np.zeros(3))
+    np.testing.assert_allclose(result * [1.0, 10.0, 0.1], weights * [1.0, 10.0, 0.1], atol=0.1)
 
 
 def test_few_lists_stay_near_the_start_and_none_at_it() -> None:
     start = np.array([1.0, 0.0, 0.0])
     np.testing.assert_array_equal(fit_weights(np.zeros([0, 8, 3]), start), start)
-    found = fit_weights(lists(np.array([-3.0, 0.0, 0.0]), 1), start)
-    assert abs(found[0] - 1.0) < 1.0
+    result = fit_weights(lists(np.array([-3.0, 0.0, 0.0]), 1), start)
+    assert abs(result[0] - 1.0) < 1.0
 
 
 def test_a_constant_feature_changes_nothing() -> None:

@@ -60,7 +60,7 @@ def trained(data: tuple, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     return model, reordering, result
 
 
-def test_reordering_wins_where_there_is_something_to_win(data: tuple, trained: tuple) -> None:
+def test_reordering_improves_an_undertrained_retrieval(data: tuple, trained: tuple) -> None:
     model, reordering, result = trained
     assert result["use_ranking"] is (result["recommend"]["ndcg@10"] > result["retrieve"]["ndcg@10"])
     assert result["use_ranking"]
@@ -108,7 +108,7 @@ def test_an_untrained_model_keeps_the_order_of_retrieval(data: tuple) -> None:
     np.testing.assert_array_equal(np.argsort(logits), np.argsort(inputs["retrieval_score"]))
 
 
-def test_score_reads_no_padding_and_gives_missing_candidates_no_chance(trained: tuple) -> None:
+def test_score_ignores_padding_and_missing_candidates(trained: tuple) -> None:
     _, model, _ = trained
     inputs = request()
     inputs["retrieval_score"][1, 4:] = -np.inf
@@ -146,19 +146,19 @@ def test_graph_and_eager_agree(trained: tuple) -> None:
         np.testing.assert_allclose(graph[name], value, atol=1e-5)
 
 
-def test_ratings_are_told_apart_and_their_probability_is_calibrated(trained: tuple) -> None:
+def test_predicted_ratings_are_accurate_and_calibrated(trained: tuple) -> None:
     """An item's rating is its number modulo 5, plus 1: those from 4 on are liked."""
     rating, liked = trained[2]["rating"], trained[2]["liked"]
     assert rating["rmse"] < 0.5 * rating["rmse_of_the_mean"]
     assert liked["log_loss"] < 0.5 * liked["log_loss_of_the_share"]
     assert liked["calibration_error"] < 0.1
-    said = trained[1].score(request(), vectors())
+    predictions = trained[1].score(request(), vectors())
     wanted = request()["candidate"] % 5 + 1
-    assert np.abs(said["rating"] - wanted).mean() < 0.7
-    assert ((said["liked"].numpy() > 0.5) == (wanted >= 4)).mean() > 0.9
+    assert np.abs(predictions["rating"] - wanted).mean() < 0.7
+    assert ((predictions["liked"].numpy() > 0.5) == (wanted >= 4)).mean() > 0.9
 
 
-def test_the_users_own_ratings_count(trained: tuple) -> None:
+def test_rating_biases_depend_on_the_users_ratings(trained: tuple) -> None:
     """One who rates everything higher than others do will do so again; what is not rated, and padding, says nothing."""
     _, model, _ = trained
     usual = (request()["item_index"] % 5 + 1).astype(np.float32)
@@ -173,7 +173,7 @@ def test_the_users_own_ratings_count(trained: tuple) -> None:
     assert not np.stack(list(biases.values()))[:, 2].any(), "no history"
 
 
-def test_without_validation_nothing_speaks_for_it(data: tuple, trained: tuple, tmp_path: Path) -> None:
+def test_without_validation_ranking_is_not_used(data: tuple, trained: tuple, tmp_path: Path) -> None:
     items, train, _, _ = data
     result = ranking_training.train(CONFIG, trained[0], tables.dataset(items, train), tmp_path / "ranking")
     assert (result["retrieve"], result["recommend"], result["use_ranking"]) == (None, None, False)
@@ -196,7 +196,7 @@ def test_verdict_is_measured_as_evaluation_measures(data: tuple, trained: tuple)
     assert result["retrieve"] == pytest.approx({name: values[name] for name in ("ndcg@10", "hit_rate@10")}, abs=1e-6)
 
 
-def test_the_linear_part_learns_from_held_out_events_alone(data: tuple, trained: tuple, tmp_path: Path) -> None:
+def test_the_combination_is_fitted_to_held_out_events_only(data: tuple, trained: tuple, tmp_path: Path) -> None:
     """Other validation events, other weights; the network, which they only choose the epoch of, is the same."""
     items, train, validation, _ = data
     one_epoch = CONFIG.model_copy(update={"ranking": CONFIG.ranking.model_copy(update={"epochs": 1})})
@@ -215,7 +215,7 @@ def _with_random_targets(split: SequenceTable, items: int) -> SequenceTable:
     return replace(split, item=item)
 
 
-def test_what_can_not_be_offered_is_not_chosen() -> None:
+def test_choices_that_cannot_be_recommended_are_dropped() -> None:
     """Item 1 comes again as a target, which a configuration without repeats never offers."""
     held_out = tables.sequence_table([[1, 2, 1], [2, 3, 1], [4]], 1)
     assert list(target_choices(CONFIG, held_out).user) == [2, 1]
@@ -228,7 +228,7 @@ def test_what_can_not_be_offered_is_not_chosen() -> None:
         assert sorted(target_choices(recent, held_out).user) == users
 
 
-def test_later_events_are_neither_seen_nor_held_against_anyone(data: tuple, trained: tuple) -> None:
+def test_later_events_are_neither_history_nor_negatives(data: tuple, trained: tuple) -> None:
     items, train, _, _ = data
     model, _, _ = trained
     choices = train_choices(CONFIG, train)

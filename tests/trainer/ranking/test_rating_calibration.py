@@ -13,7 +13,7 @@ def signs(count: int) -> np.ndarray:
     return np.column_stack([np.ones(count), drawn * [1.0, 0.5, 0.7]]).astype(np.float32)
 
 
-def test_weights_that_made_ratings_are_found_again() -> None:
+def test_true_weights_of_ratings_are_recovered() -> None:
     given = signs(5_000)
     ratings = given @ WEIGHTS + np.random.default_rng(3).normal(size=5_000)
     np.testing.assert_allclose(fit_rating(given, ratings), WEIGHTS, atol=0.1)
@@ -29,13 +29,13 @@ def test_probabilities_are_calibrated() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_few_ratings_say_little(count: int) -> None:
+def test_few_ratings_change_weights_little(count: int) -> None:
     given = signs(count)
     np.testing.assert_allclose(fit_rating(given, np.full(count, -3.0))[1:], START[1:], atol=1.5)
     np.testing.assert_allclose(fit_liked(given, np.zeros(count, bool))[1:], START[1:], atol=1.5)
 
 
-def test_errors_are_those_of_other_folds() -> None:
+def test_errors_are_cross_validated() -> None:
     """Where a sign tells one fold's ratings, and its opposite the other's, neither helps with the other's."""
     given, fold = signs(4_000), np.arange(4_000) % 2
     clear = given @ WEIGHTS
