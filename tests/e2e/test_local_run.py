@@ -64,7 +64,7 @@ def test_report(shop: Shop, tmp_path: Path) -> None:
     assert html.escape(titles[0]["recommended"][0]["title"]) in page
     assert "Latency of the export" in page
     assert "Probability of being liked, by slice" in page
-    assert "The model passed every gate and was pushed." in page
+    assert "The model passed every gate and was pushed to serving." in page
     run = str(shop.directory.path)
     again = towers_here("report", "--run", run, "--out", str(tmp_path / "page.html"))
     assert (again.returncode, again.stdout.strip()) == (0, str(tmp_path / "page.html"))
