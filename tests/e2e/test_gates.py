@@ -43,5 +43,5 @@ def test_a_model_that_learnt_nothing_loses_against_the_last_blessed_one(shop: Sh
     assert float(match[1]) < float(match[2])
     assert versions(shop) == before
     page = (shop.directory.report / "report.html").read_text(encoding="utf-8")
-    assert "Against the model that was blessed last" in page
+    assert "Comparison with the last blessed model" in page
     assert shop.again().returncode == 0  # other tests look at the run as it was
