@@ -45,6 +45,7 @@ def test_imports_little():
     assert parts == {"client", "wire", "pseudonyms", "popular_items"}
 
 
+@pytest.mark.slow
 def test_lives_beside_tensorflow():
     code = (
         "import sys, serving.client\n"

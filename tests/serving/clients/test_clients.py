@@ -10,6 +10,8 @@ import pytest
 
 from serving.client import RecommenderClient
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = Path(__file__).parents[3] / "serving" / "clients"
 USER, HISTORY = "user-1", ["item-0003", "item-0008"]
 

@@ -19,6 +19,8 @@ from serving.wire.errors import ServerError, ServerUsageError
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PREDICT = "/v1/models/tiny:predict"
 
 
