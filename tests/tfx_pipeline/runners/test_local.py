@@ -16,6 +16,8 @@ from tfx_pipeline.terminal.screen import Screen
 from trainer.config import Config
 from trainer.errors import TowersError, UsageError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 INTERACTIONS = {"path": "events.csv", "user_id": "u", "item_id": "i", "time": "n", "time_format": "order"}
 

@@ -10,6 +10,8 @@ from trainer.retrieval.losses import full_softmax, sampled
 from trainer.retrieval.losses.sampled_softmax import softmax_task
 from trainer.retrieval.losses.triplet import triplet_task
 
+pytestmark = pytest.mark.slow
+
 DIM = 4
 TASKS: dict[str, Callable] = {"softmax": lambda hard=None: softmax_task(0.5, hard), "triplet": triplet_task}
 READY = {kind: make() for kind, make in TASKS.items()}

@@ -22,6 +22,8 @@ from serving.server.admission.call_pool import CallPool
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 THREADS = 2
 WAITING = 3
 CALM = OVERLOADED_SECONDS + PROBE_SECONDS  # without a call, after which the server is in the normal state

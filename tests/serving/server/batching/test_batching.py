@@ -17,6 +17,8 @@ from serving.wire.errors import ServingError
 from tests.serving.batches import LONG, call_together, spy_on_runs
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_calls_share_a_batch_and_get_their_own_rows(batching_server, monkeypatch):
     sizes = spy_on_runs(monkeypatch)

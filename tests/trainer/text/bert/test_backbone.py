@@ -12,6 +12,8 @@ from trainer.text.bert.backbone import build_backbone, write_directory
 from trainer.text.encoder import TextEncoder
 from trainer.text.pretrained import describe_encoder, load_encoder
 
+pytestmark = pytest.mark.slow
+
 MAX_TOKENS = 24
 TEXTS = ["the old book", "", "我爱读书", " <br> ", "Good STRINGS for a guitar!", "Café", "x" * 5000]
 
