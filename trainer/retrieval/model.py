@@ -32,9 +32,10 @@ class RetrievalModel(tfrs.Model):
     score(user, item) = user vector · item vector.
 
     Attributes:
-      fine_tuning: trains the text encoder together with the towers; None if the encoder is frozen.
-      encoder: the fine-tuned text encoder of a loaded model, as `trainer.text.encoder.load` takes it; None if the
-        encoder was frozen.
+      fine_tuning: trains the text encoder together with the towers; None if the encoder is frozen or the model was
+        loaded.
+      encoder: directory of the fine-tuned text encoder of a loaded model, which `trainer.text.pretrained.load_encoder`
+        reads; None if the encoder was frozen.
 
     Args:
       config: the configuration.
@@ -76,18 +77,18 @@ class RetrievalModel(tfrs.Model):
         return bool(inputs.text_width or inputs.query_width)
 
     def whiten(self, vectors: np.ndarray) -> None:
-        """Fits the towers' whitening to text vectors, float [texts, width]; should be called before `attach`."""
+        """Fits the towers' whitening to text vectors, float [texts, width]. Call it before `attach`."""
         for tower in (self.item_tower, self.user_tower):
             if tower.whitening is not None:
                 tower.whitening.adapt(vectors, self.config.seed)
 
     def attach(self, items: ItemTable, texts: TextVectors | CurrentTextVectors | None) -> None:
-        """Gives the model the catalogue and the text vectors, which do not become part of its weights.
+        """Attaches the catalogue and the text vectors. Neither of them becomes part of the model's weights.
 
-        The catalogue's text vectors are whitened here: afterwards the whitening should not change.
+        The catalogue's text vectors are whitened here, so the whitening should not change afterwards.
 
         Raises:
-          ValueError: the user tower reads texts and `texts` is None.
+          ValueError: a tower reads texts and `texts` is None, or the number of items is not that of the item tower.
         """
         self.item_tower.attach(items, texts)
         self._make_graphs()
@@ -99,10 +100,10 @@ class RetrievalModel(tfrs.Model):
         self._objective = make_objective(self.config, items, has_content, self.stream, self._products)
 
     def attach_fine_tuning(self, items: ItemTable, fine_tuning: FineTuning) -> None:
-        """`attach` for a model that trains the text encoder too, whose trained layers become part of its weights."""
+        """As `attach`, if the text encoder is trained too: its trained layers become part of the model's weights."""
         self.attach(items, fine_tuning.text_vectors)
         self.fine_tuning = fine_tuning
-        # As attributes of the model, the layers are trained and both are saved in training checkpoints.
+        # As attributes of the model, the layers are trained, and checkpoints save both the layers and the text vectors.
         self._tuned_layers, self._tuned_texts = fine_tuning.layers, fine_tuning.text_vectors.stored
 
     def _make_graphs(self) -> None:
@@ -110,7 +111,7 @@ class RetrievalModel(tfrs.Model):
         self._search_graph = AnyShapeFunction(self._search, widths={1: self.config.model.dim})
 
     def features(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """A batch of `trainer.data.batches` as features of the user tower: rows of texts become text vectors."""
+        """A batch of `trainer.data.batches` as features of the user tower: text vectors replace the rows of texts."""
         features = dict(batch)
         for row, name in (("text_row", "text"), ("query_row", "query")):
             if row in features:
@@ -119,7 +120,7 @@ class RetrievalModel(tfrs.Model):
 
     @encode_batch_texts
     def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """The mean loss of a batch's targets, float32 scalar; `objectives.py` has the losses.
+        """The mean loss of a batch's targets, float32 scalar; see `objectives.py` for the losses.
 
         Args:
           inputs: an all-positions batch of `trainer.data.batches.training_batches`.

@@ -8,7 +8,7 @@ import tensorflow as tf
 from trainer.data.tables import ItemTable
 from trainer.training.randomness import RandomStream
 
-MAX_IN_BATCH = 2048  # queries of a chunk; its logits are [MAX_IN_BATCH, count] at most
+MAX_IN_BATCH = 2048  # largest number of queries in a chunk, whose logits are then [MAX_IN_BATCH, count]
 
 
 class MixedNegatives:
@@ -32,7 +32,7 @@ class MixedNegatives:
         self._popularity = tf.constant(popularity.astype(np.float32))  # [n + 1]
 
     def queries_per_chunk(self, queries: tf.Tensor) -> tf.Tensor:
-        """How many queries a chunk has if a batch has `queries`: int32 scalar -> int32 scalar, at least 1."""
+        """Number of queries in a chunk of a batch of `queries` queries: int32 scalar -> int32 scalar, at least 1."""
         max_queries = min(self._count // 2, MAX_IN_BATCH)
         chunks = tf.maximum((queries + max_queries - 1) // max_queries, 1)
         return tf.maximum((queries + chunks - 1) // chunks, 1)
@@ -49,7 +49,7 @@ class MixedNegatives:
         return tf.gather(self._trained_items, rows)
 
     def probability(self, ids: tf.Tensor, in_batch: tf.Tensor) -> tf.Tensor:
-        """Q of candidates, the first `in_batch` of which are in-batch: int32 [C] -> float32 [C], in (0, 1].
+        """Sampling probability Q of candidates: int32 [C] -> float32 [C], in (0, 1]. The first `in_batch` are in-batch.
 
         Q(j) = share of in-batch candidates · j's share of the train events
              + share of uniform candidates / number of items with train events.

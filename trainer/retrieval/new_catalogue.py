@@ -28,15 +28,15 @@ def model_for_catalogue(
 ) -> RetrievalModel:
     """The model with another catalogue in its item tower.
 
-    An item of the training catalogue has its trained id embedding, whatever its new index. A new item has the embedding
+    An item of the training catalogue keeps its id embedding, even if its index changes. A new item has the embedding
     of unknown ids, which `id_dropout` has trained. All other inputs of an item are read from `items`.
 
     Args:
       model: trained on `trained`.
       trained: the training catalogue.
       items: the other catalogue, transformed by the training's Transform graph; see `with_trained_counts`.
-      texts: vectors of the texts of `items`, by the model's encoder. The result cannot read texts of sequences, whose
-        rows belong to other vectors: it is meant for item vectors, and its user tower equals that of `model`.
+      texts: vectors of the texts of `items`, by the model's encoder. Use the result for item vectors only: the text
+        rows of sequences refer to other vectors. Its user tower has the same weights as that of `model`.
 
     Returns:
       A model with weights of its own.

@@ -36,8 +36,8 @@ class Objective(Protocol):
 
         Args:
           item_tower: with its catalogue attached.
-          encode_queries: (features, item vectors float [m, dim]; `features["item_index"]` has their rows) ->
-            float [T, dim], the user vector at each position that has a target.
+          encode_queries: (features, item vectors float [m, dim]) -> float [T, dim], the user vector at each position
+            that has a target. `features["item_index"]` should hold rows of these item vectors.
           features: of an all-positions batch.
           targets: int32 [T], the items to predict.
           training: whether dropout applies.
@@ -50,25 +50,25 @@ class Objective(Protocol):
 class FullSoftmax:
     """Softmax over the items that have train events.
 
-    Items without train events are no negatives. If nothing but ids is known of the items, the unknown item is a
-    negative: all items without train events share its vector, which would not be trained otherwise.
+    Items without train events are not negatives. If the items have ids only, the unknown item is a negative too: all
+    items without train events share its vector, which would not be trained otherwise.
 
-    A candidate that is not the target has weight c / (c + smoothing · mean c), where c is its number of train events. A
-    plain softmax learns how rare a rare item is; with these weights it learns the probabilities of a catalogue in which
-    each item has `smoothing` · mean c more events (additive smoothing). So new items are not pushed down for being new.
+    A candidate that is not the target has weight c / (c + smoothing · mean c), where c is its number of train events.
+    Under a plain softmax, scores follow the items' frequencies, and rare items get low scores. With these weights,
+    scores follow frequencies to which `smoothing` · mean c events were added for each item (additive smoothing), so
+    that rare and new items lose less.
 
-    If purchases repeat after a while (`data.exclude_recent_seconds`), items with an event of the user around the target
-    event are no negatives of it. They will not be ranked at that time, and pushing them down would also push down
-    similar items.
+    With `exclude_seconds`, items that the user chose shortly before or after the target event are not its negatives.
+    These items cannot be recommended at that time, and negatives also lower the scores of similar items.
 
     Args:
       items: the catalogue.
-      has_content: whether anything but ids is known of the items.
+      has_content: whether the item tower reads anything but ids.
       temperature: of the softmax.
-      smoothing: of the items' popularity, as a multiple of its mean; 0 for none.
+      smoothing: number of events added to each item, as a multiple of the mean number; 0 for none.
       products: type of the matrix products.
-      exclude_seconds: items of events less than this many seconds before or after the target event are no negatives; 0:
-        all items are.
+      exclude_seconds: items of the user's events less than this many seconds before or after the target event are not
+        negatives (`data.exclude_recent_seconds`); 0: no item is left out.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class FullSoftmax:
         return full_softmax(queries, candidates, rows, self._temperature, self._weights, self._products, excluded)
 
     def _excluded_rows(self, features: Features) -> tf.Tensor:
-        """Rows of the candidates that are no negatives of each target, padded by -1: int32 [T, P]."""
+        """For each target, rows of the candidates that are not its negatives: int32 [T, P], padded by -1."""
         position = tf.where(features["target"] != UNKNOWN_ITEM)  # [T, 2]
         items = tf.gather(features["item_index"], position[:, 0])  # [T, P]
         times = features["timestamp"]
@@ -122,8 +122,8 @@ class Sampled:
     """A loss over in-batch and uniform negatives. The item tower runs on the items of the batch only.
 
     Args:
-      negatives: decides on the candidates.
-      task: of `losses.sampled_softmax` or `losses.triplet`.
+      negatives: samples the negatives.
+      task: from `losses.sampled_softmax` or `losses.triplet`.
       corrected: whether the task's scores are corrected for the candidates' sampling probabilities.
     """
 
@@ -169,7 +169,7 @@ def make_objective(
     Args:
       config: the configuration.
       items: the catalogue.
-      has_content: whether anything but ids is known of the items.
+      has_content: whether the item tower reads anything but ids.
       stream: source of randomness.
       products: type of the softmax's matrix products; sampled losses are float32.
     """

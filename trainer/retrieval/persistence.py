@@ -24,7 +24,7 @@ def save(model: RetrievalModel, directory: Path, items: ItemTable, history: list
     """Writes a trained model: configuration, sizes of inputs, weights, item ids and vectors, and the training history.
 
     Args:
-      model: trained; `items` are attached.
+      model: trained, with `items` attached.
       directory: should exist and be empty.
       items: the catalogue.
       history: the epochs' records.
@@ -49,10 +49,10 @@ def load(directory: str | Path, items: ItemTable, texts: TextVectors | None) -> 
     Args:
       directory: as given to `save`.
       items: the catalogue that the model was trained on.
-      texts: vectors of all texts by the frozen encoder; None if nothing in the data is text.
+      texts: vectors of all texts by the encoder before fine-tuning; None if the data has no text.
 
     Raises:
-      TowersError: the directory holds no model, or one of another catalogue.
+      TowersError: the directory holds no model, or a model that was trained on another catalogue.
     """
     directory = Path(directory)
     try:

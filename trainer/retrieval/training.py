@@ -56,7 +56,7 @@ def train(
     Args:
       config: the configuration.
       dataset: the catalogue, the splits `train` and (optional) `validation`, and the vectors of all texts.
-      directory: where the model is written; should not exist, or be empty.
+      directory: where the model is written; should be missing or empty.
       on_epoch: called with each epoch's record; by default a line is printed.
       checkpoints: directory, used by this training only, on any file system that TensorFlow knows. The state is saved
         there every `config.retrieval.checkpoint_minutes`, so that a killed training resumes and reaches the same
@@ -143,7 +143,7 @@ def _training_texts(items: ItemTable, train: SequenceTable, texts: TextVectors) 
 
 
 def _training_data(model: RetrievalModel, train: SequenceTable) -> TrainingData:
-    """The batches of the train split. Examples are the events that are predicted.
+    """The batches of the train split. An example is one event to predict.
 
     Raises:
       TowersError: the split holds no events.
@@ -173,13 +173,13 @@ def _optimizer(model: RetrievalModel) -> tf.keras.optimizers.Optimizer:
 
 
 def _schedule(settings: RetrievalConfig, steps_per_epoch: int) -> Schedule:
-    """The configured schedule; `patience_steps` is converted to epochs, at least two of them."""
+    """The configured schedule. `patience_steps` is converted to epochs, at least two; the smaller patience applies."""
     patience_epochs = max(2, -(-settings.patience_steps // steps_per_epoch))
     return Schedule(settings.epochs, min(settings.patience, patience_epochs), settings.average_epochs)
 
 
 def _validation(model: RetrievalModel, dataset: Dataset) -> Callable[[], dict[str, float]] | None:
-    """Computes the validation metrics; None without validation targets."""
+    """The function that computes the validation metrics; None without validation targets."""
     split = dataset.splits.get("validation")
     if split is None or not int(split.target_count.sum()):
         return None
@@ -188,7 +188,7 @@ def _validation(model: RetrievalModel, dataset: Dataset) -> Callable[[], dict[st
 
 
 def _checkpoint_key(config: Config, dataset: Dataset, products: tf.DType) -> str:
-    """Identifies the training that a checkpoint belongs to."""
+    """A key that differs between trainings with different configurations, data or precision."""
     items, train, texts = dataset.items, dataset.train, dataset.texts
     validation = dataset.splits.get("validation")
     parts: list[Any] = [config.to_json(), items.item_id, items.train_count, items.text_row, train.offsets, train.item]

@@ -20,7 +20,7 @@ from trainer.retrieval import training as retrieval_training
 from trainer.training.loop import METRIC
 from trainer.training.progress import format_record
 
-_SECTIONS = ("model", "retrieval")  # of the configuration, that may be searched
+_SECTIONS = ("model", "retrieval")  # sections of the configuration whose keys may be searched
 _PROJECT, _CHECKPOINTS = "trials", "checkpoints"
 
 Values = dict[str, Any]  # "section.key" -> value
@@ -45,7 +45,7 @@ def check(config: Config) -> None:
     """Checks that there is a search space and that all its values are valid.
 
     Raises:
-      UsageError: there is no search space, a key is not of a section that may be searched, or a value is not valid.
+      UsageError: there is no search space, a key is not in a section that may be searched, or a value is not valid.
     """
     if not config.tuning.space:
         raise UsageError("`tuning.space` is empty: give keys to search, such as {model.dropout: [0.2, 0.5]}")
@@ -71,15 +71,15 @@ def search(
 ) -> list[Trial]:
     """Runs `config.tuning.trials` trainings with values of `config.tuning.space`.
 
-    The score of a trial is its best validation NDCG@10 over the whole catalogue. A search that was killed resumes, if
-    need be in the middle of a trial, and reaches the same result. A finished search continues if `trials` is raised.
+    The score of a trial is its best validation NDCG@10 over the whole catalogue. A search that was killed resumes, even
+    in the middle of a trial, and reaches the same result. A finished search continues if `trials` is raised.
 
     Args:
       config: the configuration.
       dataset: with the splits `train` and `validation`.
-      directory: where the search saves its state. Every search in it should have the same dataset and, except for the
-        number of trials, the same configuration.
-      on_update: called with a line from time to time.
+      directory: where the search saves its state. Every search in this directory should have the same dataset and,
+        except for the number of trials, the same configuration.
+      on_update: called with a line of progress every few seconds.
 
     Returns:
       all trials, best first, failed ones last.
@@ -155,7 +155,7 @@ def _space(config: Config) -> keras_tuner.HyperParameters:
     space = keras_tuner.HyperParameters()
     for key, choice in config.tuning.space.items():
         if not isinstance(choice, RangeConfig):
-            has_mixed_types = len({type(value) for value in choice}) > 1  # integers and other numbers
+            has_mixed_types = len({type(value) for value in choice}) > 1  # integers and floats
             space.Choice(key, [float(value) for value in choice] if has_mixed_types else choice)
             continue
         sampling = "log" if choice.log else "linear"

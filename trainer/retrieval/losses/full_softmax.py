@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from trainer.training.precision import FLOAT32
 
-MIN_PROBABILITY = 1e-37  # lower probabilities of targets count as this one in the loss; gradients are not affected
-MAX_LOGITS = 4_000_000  # of one chunk: 16 MB, which fits into the processor's caches
+MIN_PROBABILITY = 1e-37  # the loss clips lower probabilities of targets to this one; gradients are not clipped
+MAX_LOGITS = 4_000_000  # largest number of logits of a chunk: 16 MB, which fits into the processor's caches
 
 
 def full_softmax(
@@ -24,8 +24,8 @@ def full_softmax(
 ) -> tf.Tensor:
     """Mean cross-entropy of the targets under softmax(queries · candidatesᵀ / temperature).
 
-    Loss and gradients are computed together, for one chunk of queries after another. So the [T, m] logits of all
-    queries are never in memory at once, and no logit is computed twice.
+    Loss and gradients are computed together, chunk of queries by chunk. The [T, m] logits are therefore never all in
+    memory, and none is computed twice.
 
     Args:
       queries: float [T, dim].
@@ -34,9 +34,9 @@ def full_softmax(
       temperature: positive.
       weights: float [m] in (0, 1], the weight of a candidate where it is not the target: the target's probability is
         exp(s_t) / (exp(s_t) + Σ w_j exp(s_j)), j ≠ t. None: all are 1.
-      products: type of the matrix products, and of the logits between them.
-      excluded: int32 [T, S], rows of `candidates` that are no negatives of a query, padded by negative numbers. The
-        target of a query always counts. None: every candidate is a negative.
+      products: type of the matrix products and of the logits.
+      excluded: int32 [T, S], rows of `candidates` that are not negatives of the query; negative numbers are padding. A
+        query's own target is never excluded. None: all other candidates are negatives.
 
     Returns:
       float32 scalar, 0 if there are no queries.
@@ -63,8 +63,8 @@ def full_softmax(
 class _Inputs:
     """Inputs of the softmax over all queries. Types are float32 unless another one is stated.
 
-    The logits are `queries_and_one` · `candidates_and_log_weight`ᵀ. This adds the log weights within the matrix
-    product; adding them afterwards would be one more pass over the logits.
+    The weighted logits s_j + log w_j are `queries_and_one` · `candidates_and_log_weight`ᵀ: the matrix product adds the
+    log weights. Adding them afterwards would take one more pass over the logits.
     """
 
     queries: tf.Tensor  # [T, dim], divided by the temperature
@@ -96,9 +96,10 @@ class _Inputs:
 class _Probabilities:
     """Probabilities of the candidates of some queries.
 
-    `softmax` weights the target too: with W = Σ w_j exp(s_j) over all j, it is w_j exp(s_j) / W. The denominator should
-    be W + (1 - w_t) exp(s_t), because the weight of the target is 1. With correction = W / (W + (1 - w_t) exp(s_t)),
-    the probability of another candidate is softmax_j · correction, and that of the target exp(s_t) / W · correction.
+    `softmax` holds w_j exp(s_j) / W with W = Σ w_j exp(s_j) over all j, so it weights the target by w_t. The target
+    should have weight 1, and the denominator should be W + (1 - w_t) exp(s_t). The factor
+    correction = W / (W + (1 - w_t) exp(s_t)) makes up for this: the probability of another candidate is
+    softmax_j · correction, and that of the target is exp(s_t) / W · correction.
     """
 
     softmax: tf.Tensor  # type `products`, [rows, m]
@@ -173,9 +174,9 @@ def _add_gradients(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Gradients of the chunk's sum of losses.
 
-    The gradient by the logits is p - onehot(target). It is never built, which saves several passes over [rows, m]. It
-    equals softmax · correction in every column plus `at_target` in the target's column. The first part goes through
-    dense products, the second one through a single candidate for each query.
+    The gradient by the logits is p - onehot(target), which equals softmax · correction in every column, plus
+    `at_target` in the target's column. This [rows, m] matrix is never built, which saves several passes over it.
+    Instead, the first term is multiplied by dense matrix products. The second term involves one candidate a query.
 
     Returns:
       (gradient by the chunk's queries [rows, dim], `candidate_grad` plus the gradient by the candidates [m, dim]).
@@ -192,7 +193,10 @@ def _add_gradients(
 
 
 def _without(logits: tf.Tensor, excluded: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Logits [rows, m] with -inf in the columns `excluded` [rows, S], but not in negative ones or the row's target."""
+    """Sets logits [rows, m] to -inf in the columns `excluded` [rows, S].
+
+    Negative columns are padding. The column of the row's target is left as it is.
+    """
     position = tf.where((excluded >= 0) & (excluded != targets[:, tf.newaxis]))  # [pairs, 2]
     pairs = tf.stack([tf.cast(position[:, 0], tf.int32), tf.gather_nd(excluded, position)], axis=1)
     no_logit = tf.fill([tf.shape(pairs)[0]], tf.constant(-float("inf"), logits.dtype))

@@ -30,22 +30,22 @@ def sampled_loss(
 ) -> tf.Tensor:
     """Mean loss of the queries. The candidates of a query are all positives of its chunk and all negatives.
 
-    So the positives of a chunk are negatives of one another. Neighbouring queries, which mostly come from one user, are
-    put into different chunks. Loss and gradients of a chunk are computed together: at most
-    [queries_per_chunk, queries_per_chunk + C] logits are in memory, however many queries there are.
+    The positives of a chunk are therefore negatives of one another. Neighbouring queries mostly come from one user, so
+    they are spread over the chunks. Loss and gradients of a chunk are computed together: however many queries there
+    are, at most [queries_per_chunk, queries_per_chunk + number of negatives] logits are in memory.
 
-    tfrs clips Q to [1e-6, 1]. A constant factor on Q does not change a softmax, so Q is divided by its largest value
-    before: the limit then is relative to the most popular candidate. With a share of uniform negatives, no candidate
-    falls below it unless the catalogue has millions of items.
+    TFRS clips the sampling probability Q to [1e-6, 1]. Q is divided by its largest value first, so that the lower limit
+    is relative to the most popular candidate; a constant factor on Q does not change a softmax. Because some candidates
+    are sampled uniformly, none has a Q below the limit unless the catalogue has millions of items.
 
     Args:
-      task: of `sampled_softmax.softmax_task` or `triplet.triplet_task`.
+      task: from `sampled_softmax.softmax_task` or `triplet.triplet_task`.
       queries: float [T, dim].
       positives: the item of each query, T of them.
       negatives: negatives of all queries.
       queries_per_chunk: positive.
-      probability: (int32 [C] ids, int32 scalar: how many of them, from the first one, are positives) -> float32 [C], in
-        (0, 1]: the probability that one candidate is this item. None: no correction.
+      probability: (ids int32 [C], number of positives int32 scalar) -> Q float32 [C] in (0, 1], the probability that a
+        sampled candidate is this item. The positives come first among the ids. None: no correction.
 
     Returns:
       float32 scalar, 0 if there are no queries.
@@ -73,11 +73,11 @@ def make_task(**settings: object) -> Task:
     """`tfrs.tasks.Retrieval` without accidental hits and without metrics.
 
     Args:
-      **settings: of `tfrs.tasks.Retrieval`.
+      **settings: further arguments of the constructor of `tfrs.tasks.Retrieval`.
 
     Returns:
-      (queries, candidates, **arguments of the task's `call`) -> the summed loss, float32 scalar. The positive of query
-      i is candidate i.
+      (queries, candidates, **further arguments of the task's `call`) -> the summed loss, float32 scalar. The positive
+      of query i is candidate i.
     """
     task = tfrs.tasks.Retrieval(remove_accidental_hits=True, **settings)
     # The task's `call` needs AutoGraph, and training steps are traced without it (see `graphs.AnyShapeFunction`).
@@ -104,7 +104,7 @@ def _sum_over_chunks(
 ) -> tf.Tensor:
     """Sum of `chunk_loss(queries, positives, negatives)` over chunks of queries and their positives.
 
-    The order of the queries is 0, n, 2n, …, 1, n + 1, …, with n the number of chunks, before they are cut into chunks.
+    With n chunks, the queries are first put into the order 0, n, 2n, …, 1, n + 1, …, and then cut into chunks.
     """
     order = tf.argsort(tf.range(tf.size(positives.ids)) % chunks, stable=True)
     ids = tf.gather(positives.ids, order)

@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from trainer.retrieval.losses.sampled import Task, make_task
 
-REMOVED = -1e30  # tfrs gives candidates that should not count a score below this one
+REMOVED = -1e30  # TFRS removes a candidate, such as an accidental hit, by giving it a score below this value
 
 
 def triplet_task(hard_negatives: int | None = None) -> Task:
-    """The user-item-interest triplet loss, log(1 + exp(-cos(U, I) + cos(U, T))), its mean over a query's negatives T.
+    """The user-item-interest triplet loss, log(1 + exp(-cos(U, I) + cos(U, T))), averaged over a query's negatives T.
 
     The loss compares two cosines at a time. It does not estimate a sum over the catalogue, so it needs neither a
     log-Q correction nor a temperature. Accidental hits are removed.
