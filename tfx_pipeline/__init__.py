@@ -5,7 +5,7 @@ from typing import Any
 
 # TFRS, KerasNLP and TFX need Keras 2. TensorFlow reads the variable when `tf.keras` is first used.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-# Hides TensorFlow's start-up messages, unless the variable is set.
+# Hides TensorFlow's start-up messages, unless the user has set the variable.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

@@ -25,7 +25,8 @@ def fingerprint(data: DataConfig, data_root: str) -> str:
       TowersError: a table has no file.
     """
     to_pseudonym = checked_pseudonymiser(data.pseudonymise)
-    # Neither the key nor its digest may be written. A pseudonym changes with the key and reveals no more than others.
+    # The digest should change with the key, but neither the key nor its digest may be stored. A pseudonym (here of the
+    # empty id) changes with the key and is no more secret than the pseudonyms in the data.
     digest = hashlib.sha256(to_pseudonym("").encode() if to_pseudonym else b"")
     for table in ("interactions", "items", "users"):
         config = getattr(data, table)

@@ -1,4 +1,4 @@
-"""Builds the TFX pipelines from a configuration and paths; the runners call this."""
+"""Builds the TFX pipelines from a configuration and paths. Called by the modules of `runners`."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class RunnerSettings:
     """How a runner runs a pipeline.
 
     Attributes:
-      fingerprint: of the input files; ingestion runs again if it changes.
-      schema_fingerprint: of the frozen schema's files; they are imported again if it changes.
+      fingerprint: digest of the input files; ingestion runs again if it changes.
+      schema_fingerprint: digest of the frozen schema's files; they are imported again if it changes.
       metadata_path: SQLite file of ML Metadata; None if the runner has its own.
       beam_pipeline_args: options for all steps that run on Beam.
     """
@@ -172,7 +172,7 @@ class _PreparedTable:
 
 @dataclass(frozen=True)
 class _PreparedDataset:
-    """All components before the first model."""
+    """All components that run before a model is trained."""
 
     components: list[base_component.BaseComponent]
     ingest: Ingest
@@ -224,7 +224,7 @@ def _prepare_table(ingest: Ingest, config: Config, table: str, splits: list[str]
         preprocessing_fn=f"tfx_pipeline.preprocessing.preprocess_{table}",
         splits_config=transform_pb2.SplitsConfig(analyze=[TABLES[table].train_split], transform=splits),
         custom_config={"config": config.restricted().to_json()},
-        disable_statistics=True,  # they would take as long as the step itself, and the raw data is validated already
+        disable_statistics=True,  # take as long as the step itself; the raw data is validated already
     ).with_id(f"{name}Transform")
     transform.add_upstream_node(validator)
     return _PreparedTable([statistics, schema, validator, transform], statistics.outputs["statistics"], transform)

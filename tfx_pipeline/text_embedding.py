@@ -1,8 +1,8 @@
 """Encodes every distinct text of a run in Beam, unless its vector is already in the store.
 
-The lookup comes first and replaces each stored text by its 16-byte key, so that a later run shuffles new texts only.
-New texts are grouped by key. That shuffle outputs large bundles, from which chunks of thousands of texts are made: the
-encoder sorts a chunk by length.
+Texts are first looked up in the store. A stored text is replaced by its 16-byte key, so only new texts are shuffled.
+Grouping new texts by key removes repeats and yields large bundles, which are cut into chunks of CHUNK_SIZE texts. The
+encoder sorts the texts of a chunk by length, which saves padding.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def embed_examples(
 
 
 def describe(metadata: dict[str, Any]) -> str:
-    """One line: how many texts there were, how many of them the store had, how fast the others were encoded."""
+    """One line: the number of texts, how many the store had, and how fast the others were encoded."""
     texts, hits, encoded = (metadata[name] for name in ("texts", "store_hits", "encoded"))
     share = f" ({100 * hits / texts:.1f} %)" if texts else ""
     rate = f" at {encoded / max(metadata['seconds'], 1e-3):,.0f} texts/s" if encoded else ""
@@ -115,7 +115,7 @@ def describe(metadata: dict[str, Any]) -> str:
 
 
 def _towers_error_message(error: Exception) -> str | None:
-    """Message of a TowersError that Beam wrapped in another type, or to whose message Beam added the step's name."""
+    """The message of a TowersError that Beam raised as another type or with the step's name added; else None."""
     match = _TOWERS_ERROR.search(f"{type(error).__name__}: {error}")
     return match[1] if match else None
 
@@ -198,7 +198,7 @@ class EmbedTexts(beam.PTransform):
 
 
 class _LookUp(beam.DoFn):
-    """Batches of (key, text) -> keys that are in the store; output `new_texts`: (key, text) of the others."""
+    """Looks up batches of (key, text). Outputs the keys that the store has; `new_texts`: (key, text) of the others."""
 
     def __init__(self, open_store: OpenStore) -> None:
         self._open_store = open_store
@@ -214,7 +214,7 @@ class _LookUp(beam.DoFn):
 
 
 class _EncodeAndStore(beam.DoFn):
-    """Chunks of (key, text) -> their keys, joined, once the vectors are stored; output `seconds`: how long it took."""
+    """Encodes and stores chunks of (key, text). Outputs the keys of a chunk, concatenated; `seconds`: encoding time."""
 
     def __init__(self, encoding: TextEncoding, open_store: OpenStore, run: str) -> None:
         self._encoding = encoding
@@ -238,7 +238,7 @@ class _EncodeAndStore(beam.DoFn):
 
 
 class _WriteTable(beam.DoFn):
-    """Writes the table of all vectors, once; -> its metadata."""
+    """Writes the table of all vectors, for the single element of its input, and outputs the metadata."""
 
     def __init__(self, open_store: OpenStore, directory: str, metadata: dict[str, Any]) -> None:
         self._open_store = open_store

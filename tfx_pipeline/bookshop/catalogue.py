@@ -38,7 +38,7 @@ class Catalogue:
     def sample(self, subjects: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """One item for each subject [n], by popularity; items of the subject's facet are more probable.
 
-        Arrival is not considered.
+        The item may not be on sale yet: `arrival` is not considered.
         """
         # The small margin keeps the sum's rounding from spilling into the next subject.
         probability = random.random(len(subjects)) * (1 - 1e-9)
@@ -53,7 +53,7 @@ def make_catalogue(items: int, random: np.random.Generator) -> Catalogue:
     late = random.permutation(items) < round(_LATE_SHARE * items)
     arrival = np.where(late, random.uniform(_LATE_FROM, 0.97, items), 0.0)
     popularity = (random.permutation(items) + 5.0) ** -0.8
-    popularity[late] = 2.5 * (random.permutation(items)[late] + 5.0) ** -0.8  # new books are in the shop window
+    popularity[late] = 2.5 * (random.permutation(items)[late] + 5.0) ** -0.8  # new books are promoted
 
     entry_items, cumulative = [], []
     for subject in range(SUBJECTS):

@@ -1,9 +1,8 @@
-"""Simulation of who reads what, and when: readers' interests drift, and their texts announce where to.
+"""Simulates events: readers' interests change over time, and their texts announce the next interest.
 
 A reader's history is divided into phases of two to four events. A phase has a focus, one facet of one topic, and most
-books of the phase have this focus. Texts are ahead of it: in the last events of a phase they name the focus of the
-*next* phase, and readers who do so write more. A model that sees only ids meets each new focus unprepared; a model that
-reads the texts knows it beforehand.
+books of the phase have this focus. In the last events of a phase, texts name the focus of the *next* phase, and readers
+then write more often. A model that sees only ids cannot predict the next focus; a model that reads the texts can.
 """
 
 from __future__ import annotations

@@ -98,5 +98,5 @@ def _pick(table: np.ndarray, subjects: np.ndarray, random: np.random.Generator) 
 
 
 def _gap(language: int) -> str:
-    """What stands between two sentences."""
+    """The text between two sentences."""
     return " " if language == texts.ENGLISH else ""

@@ -87,7 +87,7 @@ def _devices() -> Iterator[Check]:
 
     yield "CPU cores", True, str(os.cpu_count())
     gpus = tf.config.list_physical_devices("GPU")
-    yield "GPU", bool(gpus) or None, ", ".join(gpu.name for gpu in gpus) or "none; see BUILD.md, GPU, to use one"
+    yield "GPU", bool(gpus) or None, ", ".join(gpu.name for gpu in gpus) or "none; see docs/operations.md, GPU"
 
 
 def _memory() -> Iterator[Check]:

@@ -28,9 +28,10 @@ example:
 Writes one line for each user, with the best item first:
   {"user_id": ..., "item_ids": [...], "scores": [...]}
 
---split next         recommendations after the last event of each user, from the whole catalogue
---split test         recommendations just before the held-out events of each user who has any, from
---split validation   the items that evaluation ranks
+--split next         for all users, after their last events; from the whole catalogue
+--split test         for the users with events in this split, just before these events; from the
+                     items that evaluation ranks
+--split validation   likewise
 --stage retrieval    the lists of the retrieval model
 --stage recommend    the lists that a server answers: re-ordered by the ranking model, if that was
                      better on validation (serving.use_ranking)
@@ -47,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", type=int, default=100, metavar="N", help="items for each user (default: 100)")
     parser.add_argument("--users", default=None, metavar="FILE", help="one user id a line (default: all users)")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON lines to write")
-    parser.add_argument("--data", default=None, metavar="DIR", help="the raw tables, to replace pseudonyms with ids")
+    parser.add_argument(
+        "--data", default=None, metavar="DIR", help="directory of the raw tables; replaces pseudonyms with ids"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -99,7 +102,7 @@ def predictions(
       split: `test`, `validation` or `next`.
       stage: `retrieval` or `recommend`.
       k: items for each user.
-      user_ids: distinct; all users of the split by default.
+      user_ids: distinct user ids; all users of the split by default.
 
     Raises:
       UsageError: a held-out split does not have one of the users.

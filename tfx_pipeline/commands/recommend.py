@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=5.0,
         metavar="SECONDS",
-        help="for the call with all its attempts (default: %(default)s)",
+        help="limit for the whole call, with all its attempts (default: %(default)s)",
     )
     server.add_argument(
         "--retries",

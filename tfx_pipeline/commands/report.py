@@ -11,9 +11,9 @@ example:
   towers report --run runs/amazon
   towers report --compare runs/before runs/after --out change.html
 
-Writes one HTML file that needs no network: whether the model is better than simple recommenders,
-for which users and items it is better or worse, and how certain that is. Every finished run writes
-RUN/report/report.html, and its figures to RUN/report/evaluation.json.
+Writes one HTML file that needs no network. It shows whether the model is better than simple
+recommenders, for which users and items it is better or worse, and how certain that is. `towers run`
+writes the same page to RUN/report/report.html, and its figures to RUN/report/evaluation.json.
 """
 
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         default=None,
         metavar="FILE",
-        help="page to write (default: report.html or comparison.html in RUN/report)",
+        help="page to write (default: RUN/report/report.html or RUN_B/report/comparison.html)",
     )
 
 

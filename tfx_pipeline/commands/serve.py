@@ -6,7 +6,7 @@ import argparse
 
 EPILOG = """\
 example:
-  towers serve --model_base_path runs/demo/serving/recommender --model_name recommender --port 8500
+  towers serve --model_base_path runs/shop/serving/recommender --model_name recommender --port 8500
 
 All options go to the server, which has those of tensorflow_model_server: `towers serve --help`.
 """

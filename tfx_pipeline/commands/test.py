@@ -14,14 +14,16 @@ example:
   towers test tests/serving -k swap
   towers test --quick
 
---quick runs the quick tests, some of every package, in under 90 seconds on 2 cores. All other options go to pytest.
+--quick runs only quick tests, some of every package, in under 90 seconds on 2 cores.
+All other options go to pytest.
 """
 PASSES_THROUGH = True
 ADD_HELP = False  # --help goes to pytest
 
 _ROOT = Path(__file__).parents[2]
 _MOST_WORKERS = 4  # each takes up to 3 GiB
-_ONE_PROCESS = ("-n", "--numprocesses", "--pdb", "--trace", "-h", "--help")  # the caller decides, or needs the terminal
+# The caller sets the number of processes with the first two options; the others need one process on the terminal.
+_ONE_PROCESS = ("-n", "--numprocesses", "--pdb", "--trace", "-h", "--help")  # no workers are added
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

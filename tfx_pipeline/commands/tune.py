@@ -16,8 +16,8 @@ from trainer.files import write_text
 
 EPILOG = """\
 example:
-  towers tune --config configs/demo.yaml --data data --out runs/demo --set tuning.trials=10
-  towers run --config runs/demo/tuned.yaml --data data --out runs/demo
+  towers tune --config configs/demo.yaml --data data --out runs/shop --set tuning.trials=10
+  towers run --config runs/shop/tuned.yaml --data data --out runs/shop
 
 The section `tuning` of the configuration says what to search:
 
@@ -29,8 +29,8 @@ The section `tuning` of the configuration says what to search:
       retrieval.learning_rate: {min: 3.0e-4, max: 3.0e-3, log: true}
 
 Each trial trains the retrieval model. Its score is its best validation NDCG@10; the test split is
-not used. The same command continues a search that was stopped, and one with a larger number of
-trials continues a finished search. OUT/tuned.yaml is the configuration with the best values.
+not used. The same command continues a search that was stopped. With a larger number of trials
+it continues a finished search. OUT/tuned.yaml is the configuration with the best values.
 All other options go to Beam.
 """
 PASSES_THROUGH = True  # Beam's options

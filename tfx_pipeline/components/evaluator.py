@@ -1,4 +1,4 @@
-"""Evaluates the run's models and baselines that are trained on the same events, by ranking the whole catalogue."""
+"""Evaluates the run's models and baselines trained on the same events, by ranking all of `evaluation.candidates`."""
 
 from __future__ import annotations
 

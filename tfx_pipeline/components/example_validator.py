@@ -17,7 +17,7 @@ from trainer.errors import TowersError
 
 
 class StrictExampleValidatorExecutor(example_validator_executor.Executor):
-    """TFX's executor, which only writes anomalies down; here they are raised as one error too."""
+    """TFX's executor only writes anomalies to its output; this one also raises them, as one error."""
 
     def Do(  # noqa: N802
         self,

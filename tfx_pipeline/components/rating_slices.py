@@ -41,9 +41,9 @@ def analyse(
       output: a directory for TFMA's own result, which `tfma.load_eval_result` reads.
 
     Returns:
-      for all, and for each slice: `by` and `name` ("" for all), `ratings`, `users` who gave them, `auc`, `log_loss`,
-      `calibration` (mean prediction over mean label, 1 is best), `liked` (share) and `said` (mean prediction); None
-      where undefined.
+      One dictionary for all ratings and one for each slice: `by` and `name` ("" for all), `ratings` (number), `users`
+      (number who gave them), `auc`, `log_loss`, `calibration` (mean prediction over mean label, 1 is best), `liked`
+      (share) and `said` (mean prediction). Undefined metrics are None.
     """
     target_at = {position: i for i, position in enumerate(targets.position.tolist())}
     target = np.array([target_at.get(position, -1) for position in ratings.position.tolist()], np.int64)

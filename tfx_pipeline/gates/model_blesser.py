@@ -70,7 +70,9 @@ class ModelBlesserSpec(component_spec.ComponentSpec):
 
 
 class ModelBlesser(base_component.BaseComponent):
-    """Blesses a model that passed all gates, as TFX's Evaluator does, and stores statistics of its data with that.
+    """Blesses a model that passed all gates. The blessing has the form of TFX's Evaluator.
+
+    The statistics of the run's data are stored with it, as the reference for the drift gates of later runs.
 
     Args:
       model: the export.

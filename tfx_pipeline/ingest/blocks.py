@@ -18,7 +18,7 @@ ITEMS = 2
 ITEM_COUNTS = 3
 QUARANTINED_ROWS = 4
 
-EMPTY_BLOCK = b""  # holds no rows: makes a shard exist that no row belongs to
+EMPTY_BLOCK = b""  # has no rows; added to each shard, so that shards without rows exist too
 _MAX_BUFFERED_ROWS = 50_000  # in all shards together
 _MAX_BUFFERED_BYTES = 32 << 20  # of text, likewise
 _MARSHAL_VERSION = 2  # without back references: faster, and the compression takes care of repeats

@@ -14,7 +14,7 @@ _LISTED_REASONS = 3
 
 
 def check_files(tally: Counter) -> None:
-    """A file cannot be used as a whole, or a column is in none of a table's files."""
+    """Raises if a file cannot be used as a whole, or if a column is in none of a table's files."""
     problems = sorted(key[1] for key in tally if key[0] == "problem")
     if problems:
         more = f" ({len(problems) - 1} more files have problems)" if len(problems) > 1 else ""
@@ -25,7 +25,7 @@ def check_files(tally: Counter) -> None:
 
 
 def check_rows(report: IngestReport, max_bad_row_rate: float) -> None:
-    """A table is empty, or too many of its rows are broken."""
+    """Raises if a table is empty, or if too many of its rows are broken."""
     for name, table in report.tables.items():
         if table.rows == 0:
             files = "1 file" if table.files == 1 else f"{table.files} files"
@@ -42,7 +42,7 @@ def check_rows(report: IngestReport, max_bad_row_rate: float) -> None:
 
 
 def check_splits(report: IngestReport, split: SplitConfig) -> None:
-    """A split is empty."""
+    """Raises if a split is empty."""
     for name in report.sequences:
         if report.events[name]:
             continue

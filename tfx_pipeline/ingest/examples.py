@@ -23,10 +23,14 @@ _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # h
 class SequenceEncoder:
     """Encodes the parts of a sequence, one tf.Example a (user, split).
 
-    Features; lists are aligned, one value an event: `user_id` bytes[1]; `item_id` bytes[n]; `timestamp` int64[n]
-    (epoch seconds, or the order number); `target_count` int64[1] (so many of the last events are the targets); one
-    feature an interaction feature, n values each (`""` and NaN stand for missing); one a profile feature: bytes[1], or
-    float[0] or [1].
+    Features of a sequence with n events; lists of n values are in the order of the events:
+
+      `user_id`: bytes[1]
+      `item_id`: bytes[n]
+      `timestamp`: int64[n], epoch seconds, or the order number
+      `target_count`: int64[1], the number of last events that are targets
+      each interaction feature: bytes[n] or float[n]; "" and NaN stand for missing values
+      each profile feature: bytes[1], or float[0] (missing) or float[1]
     """
 
     def __init__(self, config: DataConfig):

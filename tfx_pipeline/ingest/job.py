@@ -1,4 +1,4 @@
-"""The course of every ingestion: find the files, run one Beam pipeline, check the counts, publish the outputs."""
+"""The steps of every ingestion: find the files, run one Beam pipeline, check the counts, publish the outputs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class IngestJob:
 
         Args:
           outputs: directories to write; each is absent or empty before. They appear in reverse order.
-          quarantine: likewise, for quarantined rows and `counts.json`.
+          quarantine: directory for quarantined rows and `counts.json`; absent or empty before.
           build: adds the transforms that write into the directories passed to it, one for each of `outputs`.
           make_pipeline: makes the Beam pipeline.
           splits: names of the splits that may not be empty.
@@ -109,7 +109,10 @@ def _take_tally(path: str) -> Counter:
 
 
 def _explain(error: Exception, directory: str) -> Exception:
-    """The error itself, or one line for causes that a person can remove. Workers send exceptions as text."""
+    """A TowersError for causes that the user can remove; otherwise the error itself.
+
+    The message is searched, because Beam's workers send exceptions as text.
+    """
     if isinstance(error, TowersError):
         return error
     text = f"{type(error).__name__}: {error}"

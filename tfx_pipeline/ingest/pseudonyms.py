@@ -24,7 +24,7 @@ def pseudonymiser(config: PseudonymiseConfig | None) -> Callable[[str], str] | N
 
 
 def checked_pseudonymiser(config: PseudonymiseConfig | None) -> Callable[[str], str] | None:
-    """As `pseudonymiser`, in the process that the person has started.
+    """As `pseudonymiser`, for the process that the user started: without a key, the command was used wrongly.
 
     Raises:
       UsageError: the key cannot be read.

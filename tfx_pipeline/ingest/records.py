@@ -1,4 +1,4 @@
-"""Records: the checked rows of the tables, as tuples, because there are as many as rows.
+"""Records: the checked rows of the tables. They are tuples, to save memory: there is one for each row.
 
   interaction: (user_id, time, order, item_id, feature, ...)
   user:        (user_id, order, feature, ...)

@@ -1,1 +1,1 @@
-"""Another catalogue for a trained model, without training."""
+"""Serves a new catalogue with a trained model, without training."""

@@ -85,7 +85,7 @@ def _encoding(run: TrainedRun, texts: str, store_directory: str) -> TextEncoding
 
 
 def add_missing_vectors(store: EmbeddingStore, keys: np.ndarray, vectors: np.ndarray) -> None:
-    """Adds a run's text vectors to the store, where it has none yet.
+    """Adds those of a run's text vectors that the store does not have yet.
 
     Known texts then keep the vectors that the towers were trained with, even if the store is new or does not have the
     vectors of a fine-tuned encoder.

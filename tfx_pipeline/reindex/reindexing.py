@@ -1,4 +1,4 @@
-"""Reindexing: serves another catalogue with a trained model, by a new index and a new version with the same weights."""
+"""Reindexing: pushes a new version of a trained model, with the same weights, a new catalogue and a new index."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Reindexed:
     Attributes:
       model: directory of the pushed version.
       changes: of the run's catalogue.
-      unread: number of new items of which the model reads nothing; all of them have the unknown item's vector.
+      unread: number of new items without any content that the model reads; they all have the unknown item's vector.
       items: number of items in the index.
       index: a line that describes the index.
-      rows: counts of the table's rows; `rows.quarantine` is the directory of those that could not be used.
+      rows: counts of the table's rows; `rows.quarantine` is the directory of the rows that could not be used.
     """
 
     model: str

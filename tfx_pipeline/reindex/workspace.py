@@ -37,7 +37,7 @@ class ReindexSettings:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A reindexing at work.
+    """A reindexing in progress.
 
     Attributes:
       settings: of the reindexing.

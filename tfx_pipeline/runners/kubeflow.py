@@ -61,7 +61,7 @@ def compile_pipeline(config: Config, output: str | os.PathLike[str], beam_pipeli
         PipelinePaths(
             pipeline_root=f"{root}/artifacts",
             data_root=config.kubeflow.data_root,
-            # /tmp ends with the step; `text.store` can name a directory that does not.
+            # /tmp is lost when the step ends; `text.store` can name a lasting directory.
             text_store=_beside_data("text_store", config.kubeflow.data_root) or "/tmp/text_store",
             checkpoints=_checkpoints(config),
             serving_directory=_serving_directory(config),
@@ -107,7 +107,8 @@ def _beside_data(name: str, data_root: str) -> str:
 def _checkpoints(config: Config) -> str:
     """Directory for checkpoints: in the data's directory, or else in the pipeline root; not on the disk of a pod.
 
-    It is "", which means no checkpoints, if both are in object stores that TensorFlow cannot write to.
+    It is "" (no checkpoints) if the data is in an object store, and the pipeline root in one that TensorFlow cannot
+    write to.
     """
     root = config.kubeflow.pipeline_root.rstrip("/")
     below_root = f"{root}/checkpoints" if root.startswith("gs://") or "://" not in root else ""

@@ -5,7 +5,8 @@ outputs back afterwards; Vertex AI mounts the store at the same directories. TFX
 addresses in the store, which only TensorFlow can open. Here every address is replaced with its local directory, because
 other libraries also read and write models, indexes and vectors.
 
-Python imports this package before the module, so its settings for TensorFlow apply, as they would not in TFX's module.
+Python imports the package `tfx_pipeline` before this module, so the package's settings for TensorFlow apply. They would
+not apply if the container ran TFX's module directly.
 """
 
 from __future__ import annotations

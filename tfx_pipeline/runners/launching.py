@@ -113,10 +113,10 @@ class _CompiledPipeline:
 def _recorded(
     config: metadata_store_pb2.ConnectionConfig, execution_id: int
 ) -> tuple[bool, dict[str, list[types.Artifact]]]:
-    """Whether an execution came from the cache, and its outputs, as ML Metadata has them.
+    """Reads from ML Metadata whether an execution came from the cache, and its outputs.
 
-    What the launcher returns lacks the properties that the executor set on its outputs and, for a cached execution,
-    their directories.
+    The launcher's return value does not suffice: its outputs lack the properties that the executor set and, for a
+    cached execution, their directories.
     """
     with metadata.Metadata(config) as handle:
         (execution,) = handle.store.get_executions_by_id([execution_id])
@@ -151,7 +151,7 @@ def fail_unfinished_steps(directory: RunDirectory, config: metadata_store_pb2.Co
 
 
 def _output_directories(directory: RunDirectory, execution_id: int) -> Iterator[Path]:
-    """`<id>` and, beside it, `<id>.incomplete-...` of every output."""
+    """The output directories of an execution, `<step>/<output>/<id>`, and `<id>.incomplete-...` beside them."""
     for path in directory.artifacts.glob(f"*/*/{execution_id}*"):
         if path.name.split(".")[0] == str(execution_id):
             yield path

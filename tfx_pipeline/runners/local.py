@@ -67,7 +67,7 @@ def run(
         pipeline = create_pipeline(config, _paths(config, data_root, directory), settings)
         outputs = launch(pipeline, directory, screen, interruption)
         evaluation = _publish(directory, outputs, command)
-        # Checkpoints of trainings that were stopped and, after a change of their inputs, never continued.
+        # What is left are checkpoints of interrupted trainings whose inputs have changed: they are never continued.
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
     pushed_model = outputs.artifact("AtomicPusher", "pushed_model")
     if not pushed_model.get_int_custom_property("pushed"):

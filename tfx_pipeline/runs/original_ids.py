@@ -33,7 +33,7 @@ def original_ids(data: DataConfig, data_root: str) -> dict[str, str]:
         columns = [getattr(config, field) for field in fields]
         for file in files.find(table, config, data_root):
             for row in readers.open_reader(file, columns, config.delimiter):
-                if isinstance(row, tuple):  # a row that cannot be read is a quarantine reason instead
+                if isinstance(row, tuple):  # for a row that it cannot read, the reader yields a string
                     for value in map(str, row):
                         ids.setdefault(to_pseudonym(value), value)
     return ids

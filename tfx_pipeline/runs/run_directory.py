@@ -30,7 +30,8 @@ class RunDirectory:
       checkpoints/<step>/: the state of unfinished trainings;
       tuning/: the state of searches; tuned.yaml: the result of the last `towers tune`;
       text_store/: text embeddings;
-      schema/, report/: copies of what the steps wrote;
+      schema/: sequences.pbtxt and items.pbtxt;
+      report/: report.html, evaluation.json, data.json (the counts of ingestion);
       serving/<model name>/<version>/: pushed models;
       reindexed/: items, quarantine and report.json of the last `towers reindex`.
     """
@@ -109,7 +110,7 @@ class RunDirectory:
         return Config.from_json(json.dumps(self._finished()["config"]))
 
     def finished_data_config(self) -> Config:
-        """`finished_config` with all but name, seed, `data` and `text` at its default.
+        """`finished_config`, but with defaults for everything except name, seed, `data` and `text`.
 
         It can be read even if settings of models have been renamed since the run.
 

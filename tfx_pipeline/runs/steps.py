@@ -50,7 +50,7 @@ class Steps:
             try:
                 with redirect_output(log):
                     yield line
-                if self._number < self._count:  # after the last step the command is done, and no longer stopped
+                if self._number < self._count:  # after the last step there is nothing left to stop
                     self._interruption.check()
             except KeyboardInterrupt:
                 raise TowersError(f"stopped during {name}. Run the same command again: {self._remains}.") from None

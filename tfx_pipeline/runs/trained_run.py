@@ -56,7 +56,7 @@ def load(directory: RunDirectory, splits: tuple[str, ...], config: Config | None
     Args:
       directory: the run's directory.
       splits: names of the splits to load besides train.
-      config: the run's configuration with other settings of serving; by default the run's own configuration.
+      config: the run's configuration with other settings of serving or the index; by default the run's own.
 
     Raises:
       TowersError: the directory holds no finished run.

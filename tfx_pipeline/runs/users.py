@@ -1,4 +1,4 @@
-"""Users and titles of a run's data, in the form in which a client sends and shows them."""
+"""Looks up users and item titles in a run's data, in the form that a client sends or shows."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ _FULL_DISK = re.compile("No space left on device|Disk quota exceeded|File too la
 def step_error(step: str, log: str, error: BaseException, remains: str) -> TowersError:
     """One line for a failed step: what failed, where its log is, and what to do.
 
-    The cause is the first TowersError among the error and its causes, in its own words. Any other cause is named with
-    its type.
+    If a TowersError is among the error and its causes, its message is used as it is. Any other cause is named with its
+    type.
 
     Args:
       step: the step's name.
       log: path of the file that its output went to.
       error: the exception that it raised.
-      remains: what the failure has left, and thus where the same command goes on.
+      remains: what is kept after the failure, as the end of the message: "finished steps are kept".
     """
     causes = _causes(error)
     own = next((cause for cause in causes if isinstance(cause, TowersError)), None)

@@ -1,4 +1,4 @@
-"""Ctrl-C that is never lost."""
+"""Handles Ctrl-C so that no interrupt is lost."""
 
 from __future__ import annotations
 

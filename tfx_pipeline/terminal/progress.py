@@ -1,6 +1,6 @@
 """Progress of the running step.
 
-Executors are called far below the runner that owns the screen. They report here, and the runner connects the screen.
+TFX calls executors without access to the runner's screen. They report here, and the runner connects the screen.
 Without a runner, as in a container on Kubeflow, reports go to the log only.
 """
 

@@ -42,7 +42,9 @@ class EmbeddedInfraValidatorSpec(component_spec.ComponentSpec):
 
 
 class EmbeddedInfraValidator(base_component.BaseComponent):
-    """An InfraValidator without Docker. TFX's own starts stock TensorFlow Serving, which has no ScaNN, in a container.
+    """An InfraValidator without Docker.
+
+    TFX's InfraValidator starts a container with stock TensorFlow Serving, which has no ScaNN ops.
 
     Args:
       model: the export.

@@ -1,4 +1,4 @@
-"""The quality gate: the export should keep to limits, beat baselines and not be worse than the last blessed model."""
+"""The quality gate: the export should reach minima and not be worse than baselines and the last blessed model."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _compare_with(last_model: str, step: Step, evaluation: dict[str, Any]) -> tu
     """Sends both exports the requests of the same held-out users and compares their lists.
 
     Returns:
-      (comparisons, k of NDCG@k, a note on what has too few users). k is that of the evaluation's main metric, or the
+      (comparisons, k of NDCG@k, a note on slices with too few users). k is that of the evaluation's main metric, or the
       length of the shorter lists if that is smaller.
     """
     config, split = step.config, evaluation["split"]
@@ -132,7 +132,7 @@ def _recommend(directory: str, requests: list[UserRequest], title: str) -> tuple
 
 
 def _target_ranks(targets: Targets, rows: np.ndarray, lists: list[list[str]], item_ids: np.ndarray) -> np.ndarray:
-    """int64 [targets], ranks from 1; 0 if a target is not in the user's list, as is every item new to a model."""
+    """int64 [targets], ranks from 1; 0 if a target is not in the user's list. Items new to a model never are."""
     ranks = np.zeros(len(targets.item), np.int64)
     for row, recommended in zip(rows, lists, strict=True):
         rank_of = {item_id: rank for rank, item_id in enumerate(recommended, 1)}

@@ -1,4 +1,4 @@
-"""Recomputes by the batch path, which evaluation uses too, how an export should answer requests."""
+"""The batch path: computes the expected answers of an export with the code of the evaluation, without the export."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BatchPath:
       split: its name.
 
     Attributes:
-      unit: the difference in scores that stands for a difference of 1 in logits.
+      unit: the difference in scores that equals a difference of 1 in logits.
     """
 
     def __init__(self, step: Step, dataset: Dataset, split: str) -> None:
@@ -39,13 +39,13 @@ class BatchPath:
         self.unit = self._retrieval_unit if self._ranker is None else 1.0
 
     def expected_answers(self, rows: np.ndarray, answers: list[Answer], exact_index: bool) -> list[ExpectedAnswer]:
-        """What to expect of the export's answers to some users.
+        """The expected answers of the export to the requests of some users.
 
         Args:
           rows: int64 [users], the users' rows in the split.
           answers: the export's answers to the same users.
-          exact_index: whether the export's index searches exactly. An approximate index may miss items, which the
-            index gate judges: then no item is required.
+          exact_index: whether the export's index searches exactly. If not, no item is required: an approximate index
+            may miss items, and the index gate judges how many.
         """
         k = self._config.serving.k
         scores = self._ranked(rows, k, self._ranker, candidates=self._item_indices(answers, k))

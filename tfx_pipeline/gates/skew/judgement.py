@@ -42,7 +42,7 @@ def judge(
       answers: one for each request.
       expected: for the same requests.
       tolerance: by which scores may differ: relative to the score, or to `unit` if that is larger.
-      unit: the difference in scores that stands for a difference of 1 in logits.
+      unit: the difference in scores that equals a difference of 1 in logits.
     """
     if not answers:
         return Verdict(GATE, note="no held-out users to make requests of")

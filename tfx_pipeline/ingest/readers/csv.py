@@ -23,7 +23,7 @@ from tfx_pipeline.ingest.readers.base import (
 class CsvReader(Reader):
     """CSV with a header: quoted fields may hold delimiters and line breaks (RFC 4180).
 
-    A quote that is not closed properly costs only its own line: the lines that it swallowed are read again.
+    If a quote is not closed properly, only its own line is rejected: the lines that it ran over are read again.
     """
 
     def __init__(self, file: files.SourceFile, columns: Sequence[str], delimiter: str = ","):
@@ -62,7 +62,7 @@ class CsvReader(Reader):
             append(line)
             yield line
         for line in iter(functools.partial(stream.readline, MAX_LINE_LENGTH), ""):
-            if "\0" in line:  # this csv module stops at NUL; any other control character is treated alike
+            if "\0" in line:  # Python 3.10's csv fails at NUL; ids may hold neither of the two
                 line = line.replace("\0", "\x01")
             append(line)
             yield line
