@@ -1,1 +1,1 @@
-"""The ranking model, which re-orders what retrieval returns."""
+"""The ranking model, which re-orders the items that retrieval returns."""

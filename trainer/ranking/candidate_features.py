@@ -12,13 +12,13 @@ from trainer.data.cooccurrence import coming_next, going_together
 from trainer.data.tables import UNKNOWN_ITEM, ItemTable, SequenceTable
 
 TABLES = "candidate_tables.npz"
-# Weights of a past event per later event, each for a feature of its own: the whole history, the recent past, the last
-# event.
+# Each decay makes one "goes together" feature, in which an event followed by k others has weight decay^k: 1.0 weights
+# the latest events equally, 0.3 mostly counts the last one.
 DECAYS = (1.0, 0.8, 0.3)
-LATEST = 20  # the latest events, which are looked up in the neighbour tables
-NEXT_EVENTS, NEXT_DECAY = 3, 0.6  # the latest events that count for "comes next", and their weight per later event
-RECENT = 0.1  # share of the train events, the latest ones, that count as recent
-ITEM_SHRINKAGE, USER_SHRINKAGE = 10.0, 5.0  # number of ratings with which a mean difference is shrunk to its half
+LATEST = 20  # number of latest events whose items' neighbours are looked up
+NEXT_EVENTS, NEXT_DECAY = 3, 0.6  # number of latest events for "comes next", and their decay
+RECENT = 0.1  # the latest tenth of the train events counts as recent
+ITEM_SHRINKAGE, USER_SHRINKAGE = 10.0, 5.0  # with this many ratings, a mean difference is halved
 
 NAMES = (
     *(f"goes together, decay {decay:g}" for decay in DECAYS),
@@ -149,8 +149,8 @@ class CandidateFeatures(tf.Module):
             none. None if the history's ratings are unknown.
 
         Returns:
-          float32 [B, N, 2], in standard deviations: the item's difference from the mean of all ratings, and the user's
-          from the ratings that others give to the same items.
+          float32 [B, N, 2], in standard deviations: the item's bias, its mean difference from the mean of all ratings;
+          and the user's bias, the mean difference of the history's ratings from the biases of their items.
         """
         item = tf.gather(self._tables["rating"], candidates)
         if rating is None:
@@ -168,10 +168,10 @@ class CandidateFeatures(tf.Module):
 
 
 class _CandidateMatches:
-    """Aggregates values of items over the candidates that they equal; candidates int32 [B, N]."""
+    """For each candidate, int32 [B, N], aggregates the values of the items that equal it."""
 
     def __init__(self, candidates: tf.Tensor) -> None:
-        padded = tf.pad(candidates, [[0, 0], [1, 0]], constant_values=UNKNOWN_ITEM)  # so that there is a column
+        padded = tf.pad(candidates, [[0, 0], [1, 0]], constant_values=UNKNOWN_ITEM)  # at least one column
         self._shape = tf.shape(padded)
         self._sorted = tf.sort(padded, axis=1)
         self._index = tf.searchsorted(self._sorted, candidates)  # first index of each candidate in the sorted row
@@ -181,7 +181,7 @@ class _CandidateMatches:
         return self._aggregated(tf.math.unsorted_segment_sum, items, values)
 
     def max(self, items: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        """As `sum`, but the largest of the values, which are positive; 0 without an equal item."""
+        """As `sum`, but the largest of the values, which should be positive; 0 if no item equals the candidate."""
         return tf.maximum(self._aggregated(tf.math.unsorted_segment_max, items, values), 0.0)
 
     def _aggregated(self, aggregate: Callable[..., tf.Tensor], items: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -15,12 +15,12 @@ from trainer.evaluation.candidates import exclusion_start
 
 @dataclass(frozen=True)
 class Choices:
-    """Chosen events and the histories before them. Positions are flat positions in a sequence table."""
+    """Chosen events and the histories before them. Positions are flat positions of events in a sequence table."""
 
     user: np.ndarray  # int64 [m], row of the sequence table
     position: np.ndarray  # int64 [m], of the chosen event
     start: np.ndarray  # int64 [m]
-    stop: np.ndarray  # int64 [m]; the history is start..stop
+    stop: np.ndarray  # int64 [m]; the history is `start:stop`
 
     def __len__(self) -> int:
         return len(self.user)
@@ -75,4 +75,4 @@ def _choosable(
     ]
     choices = Choices(user, position, np.maximum(sequences.offsets[:-1][user], stop - config.model.max_history), stop)
     choices = choices[np.flatnonzero(choosable)]
-    return choices[np.argsort(choices.stop - choices.start, kind="stable")]  # batches need little padding
+    return choices[np.argsort(choices.stop - choices.start, kind="stable")]  # so that batches need little padding

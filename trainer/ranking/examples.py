@@ -16,13 +16,13 @@ from trainer.evaluation.requests import requests_at
 from trainer.ranking.choices import Choices
 from trainer.retrieval.model import RetrievalModel
 
-RANDOM_ITEMS_STREAM = 1  # number of the stream of random items, which is independent of other random streams
+RANDOM_ITEMS_STREAM = 1  # part of the seed of the random items, to make them independent of other random numbers
 RETRIEVED_AT_ONCE = 512  # examples
 
 
 @dataclass(frozen=True)
 class CandidateSource:
-    """What retrieves the candidates of examples.
+    """The retrieval model and the items from which it retrieves the candidates of examples.
 
     Attributes:
       model: the trained retrieval model.
@@ -41,9 +41,9 @@ class RankingExamples:
 
     Attributes:
       config: the configuration.
-      columns: features of the requests.
+      columns: the features that the requests have.
       sequences: the split that the choices are from.
-      choices: [m].
+      choices: one for each of the m examples.
       user_vectors: float32 [m, dim].
       candidates: int32 [m, N] item indices; UNKNOWN_ITEM where there is no candidate.
       scores: float32 [m, N] retrieval scores; -inf where there is no candidate.
@@ -63,7 +63,7 @@ class RankingExamples:
         return len(self.choices)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from number `first` on. Their order depends on (seed, epoch).
+        """The batches of one epoch from number `first` on. Their limits and their order depend on (seed, epoch).
 
         The rows of a batch have histories of similar length.
         """
@@ -101,18 +101,18 @@ class RankingExamples:
 def build_examples(
     config: Config, source: CandidateSource, sequences: SequenceTable, choices: Choices, random_negatives: int = 0
 ) -> RankingExamples:
-    """Retrieves the candidates of choices and adds the chosen item and random negatives to them.
+    """Makes the candidate lists of choices: the chosen item, retrieved items, and random negatives.
 
-    Items that the user chooses later are no candidates: they count neither as chosen nor as rejected. Random negatives
-    are added because a model that only ever sees the best items of retrieval learns nothing about other candidates.
+    Items that the user chooses later in the split are left out, because they are neither chosen nor rejected here.
+    Random negatives are added because a model that only sees the best retrieved items learns nothing about others.
 
     Args:
       config: the configuration.
-      source: what retrieves candidates.
+      source: retrieves the candidates.
       sequences: a split.
       choices: choices of that split.
-      random_negatives: how many random items to add. There is no candidate in the place of a random item that is on
-        the list already, or that the user has in the split.
+      random_negatives: number of random items in each list. A random item that is on the list already, or with which
+        the user has an event in the split, is left out: its place holds no candidate.
     """
     count = min(config.ranking.candidates, int(source.allowed.sum()))
     negatives = _RandomNegatives(config.seed, source, sequences, random_negatives)
@@ -153,7 +153,7 @@ class _Lists:
 def _retrieve(
     config: Config, source: CandidateSource, sequences: SequenceTable, choices: Choices, count: int
 ) -> _Lists:
-    """The best `count` items that the user may get after the history and does not choose later."""
+    """The best `count` items among those that may be recommended after the history and that are not chosen later."""
     requests = _requests(config, source.model.columns, sequences, choices)
     tensors = {name: tf.constant(value) for name, value in requests.items()}
     start = exclusion_start(config, sequences, choices.user, choices.stop)
@@ -165,7 +165,7 @@ def _retrieve(
 
 
 def _with_chosen_first(lists: _Lists, chosen: np.ndarray, item_vectors: tf.Tensor) -> tuple[_Lists, np.ndarray]:
-    """The lists with the chosen item, int32 [B], before all others and without the last item.
+    """Puts the chosen item, int32 [B], at the head of each list and drops the list's last item.
 
     Returns:
       the lists, and bool [B]: whether retrieval would have returned the chosen item.

@@ -1,4 +1,4 @@
-"""Calibrates the ranking model on held-out events, and measures what it gains over retrieval."""
+"""Calibrates the ranking model on held-out events, and measures its gain over retrieval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.ranking.listwise_weights import fit_weights
 from trainer.ranking.model import RankingModel
 from trainer.ranking.rating_calibration import fit_liked, fit_rating, liked_error, rating_error
 
-FOLDS = 2  # users are divided into so many folds: weights fitted to the other fold are measured on each
+FOLDS = 2  # of users, for cross-validation: each fold is measured with weights that were fitted to the other one
 
 
 class HeldOutEvents:
@@ -35,7 +35,7 @@ class HeldOutEvents:
         inputs = self._calibration_inputs(model)
         scalars, usable = inputs["scalars"], self._examples.chosen_retrieved
         start = np.zeros(scalars.shape[2])
-        start[1] = 1.0 / model.config.retrieval.temperature  # the weights of retrieval's order
+        start[1] = 1.0 / model.config.retrieval.temperature  # the weights that keep retrieval's order
         combined = np.zeros(scalars.shape[:2])
         for fold in range(FOLDS):
             mine = self._fold == fold

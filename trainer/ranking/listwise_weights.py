@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-PENALTY = 1.0  # for a weight that changes logits by one standard deviation from those of `start`
+PENALTY = 1.0  # added to the loss if a weight's change from `start` changes logits with a standard deviation of 1
 
 
 def fit_weights(features: np.ndarray, start: np.ndarray) -> np.ndarray:

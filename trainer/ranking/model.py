@@ -30,11 +30,12 @@ class RankingModel(tfrs.Model):
     score and popularity. If the data has ratings, two more heads on the same layers predict the user's rating of the
     candidate, and the probability that it is at least `ranking.liked_rating`.
 
-    Lists are ordered by a linear combination of that logit, the retrieval score and `CandidateFeatures`. The network is
-    trained on train events, which the retrieval model was trained on too and which the features were counted over. The
-    weights of the combination are therefore fitted to held-out events (`set_combination`). Predicted ratings are linear
-    combinations of the network's heads and of the rating biases of item and user; their weights are fitted to held-out
-    events as well (`set_rating_weights`). Until the weights are set, only the network's outputs count.
+    Lists are ordered by a linear combination of that logit, the retrieval score and `CandidateFeatures`. On train
+    events these inputs look better than on new ones: the network and the retrieval model were trained on them, and the
+    features were counted on them. The weights of the combination are therefore fitted to held-out events
+    (`set_combination`). Predicted ratings are linear combinations of the network's heads and of the rating biases of
+    item and user; their weights are fitted to held-out events as well (`set_rating_weights`). Until the weights are
+    set, only the network's outputs count.
 
     Args:
       config: the configuration.
@@ -94,7 +95,7 @@ class RankingModel(tfrs.Model):
         self.combination = tf.Variable([1.0] + [0.0] * (1 + len(NAMES)), trainable=False, name="combination")
 
     def attach(self, item_vectors: tf.Tensor) -> None:
-        """Gives the model the catalogue's vectors [n + 1, dim] for `compute_loss` and `reorder`."""
+        """Attaches the catalogue's vectors [n + 1, dim], for `compute_loss`, `calibration_inputs` and `reorder`."""
         self._set_item_vectors(tf.convert_to_tensor(item_vectors))
 
     def _set_item_vectors(self, item_vectors: tf.Tensor | None) -> None:
@@ -128,15 +129,15 @@ class RankingModel(tfrs.Model):
         return outputs
 
     def calibration_inputs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The inputs of the linear combinations, to fit their weights to held-out events.
+        """The inputs of the linear combinations, whose weights are fitted to held-out events.
 
         Args:
           batch: as for `compute_loss`.
 
         Returns:
-          `scalars` float32 [B, N, 2 + features], inputs of the list's order, NaN where there is no candidate; with
-          ratings also `rating` and `liked` float32 [B, 4], inputs of the first candidate's predicted rating and of the
-          logit that it is liked.
+          `scalars` float32 [B, N, 2 + features], inputs of the combination that orders a list, NaN where there is no
+          candidate; with ratings also `rating` and `liked` float32 [B, 4], inputs of the first candidate's predicted
+          rating and of the logit that it is liked.
         """
         return self._calibration_graph(dict(batch))
 
@@ -151,15 +152,16 @@ class RankingModel(tfrs.Model):
         return outputs
 
     def set_combination(self, weights: np.ndarray) -> None:
-        """Sets the weights [2 + features] that order a list, of the `scalars` of `calibration_inputs`."""
+        """Sets the weights of `scalars` (see `calibration_inputs`) in the order of a list: [2 + features]."""
         self.combination.assign(weights.astype(np.float32))
 
     def set_rating_weights(self, rating: np.ndarray, liked: np.ndarray) -> None:
         """Sets the weights of predicted ratings.
 
         Args:
-          rating: [4], of `rating` of `calibration_inputs`; the sum is a rating in standard deviations from the mean.
-          liked: [4], of its `liked`; the sum is a logit.
+          rating: [4], weights of `rating` (see `calibration_inputs`). The weighted sum is a rating in standard
+            deviations from the mean.
+          liked: [4], weights of `liked`. The weighted sum is a logit.
         """
         self.rating_weights.assign(rating.astype(np.float32))
         self.liked_weights.assign(liked.astype(np.float32))
@@ -200,7 +202,7 @@ class RankingModel(tfrs.Model):
         return self.dropout(tf.nn.gelu(self.hidden(x), approximate=True), training=training)
 
     def _attend(self, candidate: tf.Tensor, history: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        """The history's mean, weighted by each candidate's attention: [B, N, dim]; zeros for an empty history."""
+        """Mean of the history's vectors, weighted by each candidate's attention: [B, N, dim]; 0 without a history."""
         query, key = self.attention_query(candidate), self.attention_key(history)
         logits = tf.matmul(query, key, transpose_b=True) / self.dim**0.5  # [B, N, H]
         later_events = length[:, tf.newaxis] - 1 - tf.range(tf.shape(history)[1])  # [B, H], 0 = the last event
@@ -283,7 +285,7 @@ class RankingModel(tfrs.Model):
         order = tf.argsort(logits, direction="DESCENDING", stable=True)
         logits = tf.gather(logits, order, batch_dims=1)
         head = tf.gather(head, order, batch_dims=1)
-        # The tail is not scored. Its logits go on below the head's lowest, at the distances of the retrieval scores.
+        # The tail is not scored. Its logits continue below the head's lowest one, spaced as the retrieval scores are.
         tail_logits = logits[:, -1:] + (scores[:, count:] - scores[:, :count][:, -1:])
         tail_logits = tf.where(tf.math.is_finite(scores[:, count:]), tail_logits, -float("inf"))
         return tf.concat([logits, tail_logits], axis=1), tf.concat([head, tail], axis=1)
@@ -302,7 +304,7 @@ class RankingModel(tfrs.Model):
         return copy
 
     def weight_parts(self) -> dict[str, Any]:
-        """Variables and layers with everything that is saved, by their names in the checkpoint."""
+        """The variables and layers that are saved, by their names in the checkpoint."""
         names = ["score_scale", "attention_query", "attention_key", "recency", "norm", "hidden", "residual"]
         names += ["combination", *(RATING_PARTS if self.rated else [])]
         parts = {name: getattr(self, name) for name in names}

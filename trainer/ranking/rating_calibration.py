@@ -14,15 +14,15 @@ from scipy.optimize import minimize
 from trainer.evaluation.rating_metrics import calibration_error, log_losses
 from trainer.ranking.model import HEAD_ONLY
 
-START = np.array(HEAD_ONLY)  # the weights without any rating
-PENALTY = 1.0  # for a weight that changes predictions by one standard deviation from those of START
-MIN_PART = 100  # ratings in a part, for the calibration error
+START = np.array(HEAD_ONLY)  # the weights if there are no ratings
+PENALTY = 1.0  # added to the loss if a weight's change from START changes predictions with a standard deviation of 1
+MIN_PART = 100  # smallest number of ratings in a part of the calibration error
 
 Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (features, outcomes) -> weights
 
 
 def fit_rating(features: np.ndarray, ratings: np.ndarray) -> np.ndarray:
-    """Fits weights under which the features sum up to ratings: ridge regression around START.
+    """Fits weights whose weighted sum of the features predicts ratings: ridge regression around START.
 
     Args:
       features: float [n, 4], the first column 1.
@@ -40,9 +40,9 @@ def fit_rating(features: np.ndarray, ratings: np.ndarray) -> np.ndarray:
 
 
 def fit_liked(features: np.ndarray, liked: np.ndarray) -> np.ndarray:
-    """Fits weights under which the features sum up to calibrated logits: logistic regression around START.
+    """Fits weights whose weighted sum of the features is a calibrated logit: logistic regression around START.
 
-    The outcomes are smoothed as in Platt (1999): a few equal outcomes do not lead to probabilities of 0 or 1.
+    The outcomes are smoothed as in Platt (1999), so that a few equal outcomes do not lead to probabilities of 0 or 1.
 
     Args:
       features: float [n, 4], the first column 1.
@@ -74,7 +74,7 @@ def rating_error(features: np.ndarray, ratings: np.ndarray, fold: np.ndarray) ->
       fold: int [n], 0 or 1.
 
     Returns:
-      `rmse`, and `rmse_of_the_mean`, that of predicting the mean for all; in units of `ratings`.
+      `rmse`; `rmse_of_the_mean`, the error of predicting the mean rating for all. Both are in units of `ratings`.
     """
     mean = _cross_predict(
         lambda _, others: np.array([others.sum() / max(1, len(others)), 0, 0, 0]), features, ratings, fold
@@ -94,8 +94,9 @@ def liked_error(features: np.ndarray, liked: np.ndarray, fold: np.ndarray) -> di
       fold: int [n], 0 or 1.
 
     Returns:
-      `log_loss`; `log_loss_of_the_share`, that of predicting the share of liked items for all; `calibration_error`,
-      over parts of at least MIN_PART ratings: in smaller ones, probability and share differ by chance.
+      `log_loss`; `log_loss_of_the_share`, the log loss of predicting the share of liked items for all;
+      `calibration_error`, over parts of at least MIN_PART ratings: in smaller parts, probability and share differ by
+      chance.
     """
 
     def share(_: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -111,7 +112,7 @@ def liked_error(features: np.ndarray, liked: np.ndarray, fold: np.ndarray) -> di
 
 
 def _cross_predict(fit: Fit, features: np.ndarray, outcomes: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Sums of the features with weights that were fitted to the other fold: float64 [n]."""
+    """Weighted sums of the features, with weights that were fitted to the other fold: float64 [n]."""
     predictions = np.zeros(len(outcomes))
     for part in (0, 1):
         mine = fold == part

@@ -52,7 +52,7 @@ def train(
       config: the configuration.
       retrieval_model: trained, and attached to the items and texts of the dataset; it is not changed.
       dataset: the catalogue, and the splits `train` and (optional) `validation`.
-      directory: where the model is written; should not exist, or be empty.
+      directory: where the model is written; should be missing or empty.
       on_epoch, checkpoints, logs, on_update: as for `trainer.retrieval.training.train`.
 
     Returns:
