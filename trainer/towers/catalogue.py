@@ -48,13 +48,13 @@ class Catalogue:
     texts: FixedTexts | FineTunedTexts | None
 
     def features(self, index: tf.Tensor | None) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-        """The features of the items with these indices, int32 [m], or of all; `text` whitened, [m, text_dim]."""
+        """Features of the items with these indices, int32 [m]; None: of all. `text` is whitened, [m, text_dim]."""
         features = {name: rows_of(column, index) for name, column in self.columns.items()}
         return features if self.texts is None else {**features, "text": self.texts.read(index)}
 
 
 def rows_of(column: tf.Tensor, index: tf.Tensor | None) -> tf.Tensor:
-    """The rows of a column with these indices, int32 [m], or all rows."""
+    """The rows of a column with these indices, int32 [m]; None: all rows."""
     return column if index is None else tf.gather(column, index)
 
 
@@ -72,8 +72,8 @@ def make_catalogue(
       inputs: the features that the tower reads.
       items: the items.
       texts: vectors of their texts; None if the tower reads none.
-      whitening: of these vectors; None if the tower reads none. It should be adapted already: vectors that do not
-        change in training pass through it here, once.
+      whitening: of these vectors; None if the tower reads none. It should be adapted already, because vectors that do
+        not change in training are whitened here, once.
 
     Raises:
       ValueError: the tower reads texts, and `texts` is None.

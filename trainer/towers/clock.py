@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.towers.dropout import Dropout, PositionMask
 
-GAP_BUCKETS = 33  # 0 = unknown; bucket b holds gaps from 2^(b-1) - 1 seconds on; the last begins at 68 years
+GAP_BUCKETS = 33  # 0 = unknown; bucket b begins at a gap of 2^(b-1) - 1 seconds, the last one at 68 years
 MAX_PERIODS, MIN_PERIODS = 32, 8  # with fewer, a period is too long to add anything to the history
 EVENTS_PER_PERIOD = 2_000  # with fewer, the embedding of a period would overfit to its own events
 
@@ -44,7 +44,7 @@ def period_ends(timestamps: np.ndarray) -> tuple[int, ...]:
 
 
 def period_vectors(table: tf.Tensor, ends: Sequence[int], times: tf.Tensor) -> tf.Tensor:
-    """Embeddings of times: the rows of the two nearest moments, interpolated linearly, since taste changes gradually.
+    """Embeddings of times, interpolated between the rows of the moments before and after: taste changes gradually.
 
     Args:
       table: float32 [len(ends), dim], a row for each moment.
@@ -84,5 +84,5 @@ class RequestPeriod:
             time *= tf.cast(self._mask(tf.shape(time)), time.dtype)
         time = tf.where(time > 0, time, last_timestamp)
         vectors = self._dropout(period_vectors(self._table, self._ends, time), training=training)
-        # The transformer normalises the history's vector to length sqrt(dim): this one is scaled alike.
+        # The transformer normalises the history's vector to a length of about sqrt(dim). This factor matches it.
         return vectors * math.sqrt(self._table.shape[-1])

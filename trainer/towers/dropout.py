@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from trainer.training.randomness import RandomStream
 
-FEW_EVENTS, MANY_EVENTS = 200_000, 1_000_000  # train events up to, and from, which `auto` is constant
+FEW_EVENTS, MANY_EVENTS = 200_000, 1_000_000  # `auto` is 0.5 up to FEW_EVENTS train events, 0.2 from MANY_EVENTS on
 
 
 def dropout_rate(setting: float | str, events: int) -> float:
@@ -52,7 +52,7 @@ class Dropout(tf.keras.layers.Layer):
         keep = tf.cast(tf.reshape(octets, tf.shape(inputs)) >= self._threshold, inputs.dtype)
         return inputs * (
             keep * (256.0 / (256 - self._threshold))
-        )  # with these brackets, the gradient has one product less
+        )  # bracketed so that the gradient needs one product less
 
 
 class PositionMask:
@@ -67,6 +67,6 @@ class PositionMask:
         self._rate, self._stream, self._place = rate, stream, stream.place()
 
     def __call__(self, shape: tf.Tensor) -> tf.Tensor:
-        """float32 of this shape, 1 where the input is visible and 0 where it is hidden; another in each step."""
+        """float32 of this shape, 1 where the input is visible and 0 where it is hidden; a new mask in each step."""
         uniform = tf.random.stateless_uniform(shape, self._stream.seed(self._place))
         return tf.cast(uniform >= self._rate, tf.float32)

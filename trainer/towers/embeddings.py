@@ -24,5 +24,5 @@ def zero_weight(layer: tf.keras.layers.Layer, name: str, shape: list[int]) -> tf
 
 
 def comparable(vectors: tf.Tensor, similarity: str) -> tf.Tensor:
-    """A tower's vectors, whose dot product is the configured similarity: for `cosine` they get length 1."""
+    """Scales a tower's vectors so that their dot product is the configured similarity: to length 1 for `cosine`."""
     return tf.math.l2_normalize(vectors, axis=-1) if similarity == "cosine" else vectors

@@ -1,4 +1,4 @@
-"""The inputs of the user tower beside the items: one class for each kind of feature, all with the same interface."""
+"""The inputs of the user tower other than items: one class for each kind of feature, all with the same interface."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class RatingInput:
 
 
 class GapInput:
-    """Seconds since the user's event before, in logarithmic buckets.
+    """Seconds since the user's previous event, in logarithmic buckets.
 
     Args:
       feature: key in the dictionary of features, int64 [B, P] epoch seconds.

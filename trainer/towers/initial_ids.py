@@ -12,16 +12,16 @@ from trainer.towers.whitening import with_fixed_signs
 
 _TEXTS_AT_ONCE = 65_536
 _LAGS = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5)  # weights of a pair of events at distance 1, 2, ...
-_MAX_EVENTS = 5_000_000  # about how many events are paired; of more, those of every second, third, ... user
-_HALF_CONFIDENCE_EVENTS = 20  # an item with so many events gets a direction of length sqrt(1/2), with more a longer one
-_CONTEXT_POWER = 0.75  # of neighbours' frequencies (as in word2vec): lowers the weight of chance pairs with rare items
+_MAX_EVENTS = 5_000_000  # about the largest number of events to pair, see `pairs_in_order`
+_HALF_CONFIDENCE_EVENTS = 20  # number of events with which a direction has length sqrt(1/2); more make it longer
+_CONTEXT_POWER = 0.75  # exponent of neighbours' frequencies, as in word2vec: chance pairs with rare items weigh less
 
 
 def initial_directions(config: Config, items: int, train: SequenceTable, texts: TextVectors | None) -> np.ndarray:
-    """Directions for the id embeddings, as `config.model` enables them: from reviews, otherwise from neighbours.
+    """Directions for the id embeddings: from reviews, or else from neighbours, if `config.model` enables these.
 
-    The two are not combined: on small data with reviews, where few users have a pair of items, adding neighbours gained
-    nothing, and items with few events got worse.
+    The two are not combined. On small data with reviews, where few users have both items of a pair, neighbours in
+    addition to reviews gained nothing and made items with few events worse.
 
     Returns:
       float32 [n + 1, dim], rows of length 1 or less, zeros for items without data.
@@ -38,10 +38,10 @@ def initial_directions(config: Config, items: int, train: SequenceTable, texts: 
 def from_reviews(items: int, train: SequenceTable, texts: TextVectors, dim: int) -> np.ndarray:
     """A direction for each item, from the reviews and queries of its train events.
 
-    It is the mean of their text vectors, less the mean over all items, along the `dim` directions in which items differ
-    most. Items with similar reviews start close to each other, so that an item with few events has neighbours to learn
-    from. Training then moves each embedding freely. Reviews are no input of the tower: a position would then see the
-    text of the very event that it predicts.
+    An item's text vectors are averaged, the mean of all text vectors is subtracted, and the result is projected onto
+    the `dim` principal components of the items and scaled to length 1. Items with similar reviews start close to each
+    other, so that an item with few events has neighbours to learn from. Training then moves each embedding freely. The
+    item tower does not read reviews: a position would then see the text of the very event that it predicts.
 
     Args:
       items: the catalogue's size n.
@@ -78,9 +78,9 @@ def from_reviews(items: int, train: SequenceTable, texts: TextVectors, dim: int)
 def from_neighbours(items: int, train: SequenceTable, dim: int, seed: int) -> np.ndarray:
     """A direction for each item, from the items that users took shortly before and after it.
 
-    It factorises the positive pointwise mutual information of pairs of items, which word2vec approximates step by step
-    (Levy & Goldberg, 2014). Items with the same neighbours start close to each other, so that training need not first
-    learn which items belong together.
+    Factorises the matrix of positive pointwise mutual information of pairs of items, which word2vec factorises
+    implicitly (Levy & Goldberg, 2014). Items with the same neighbours start close to each other, so that training need
+    not first learn which items belong together.
 
     Args:
       items: the catalogue's size n.
@@ -89,8 +89,8 @@ def from_neighbours(items: int, train: SequenceTable, dim: int, seed: int) -> np
       seed: seed of the randomised factorisation (Halko et al., 2011).
 
     Returns:
-      float32 [n + 1, dim], rows of a length below 1 that grows with the item's events, zeros for items without
-      neighbours and for the unknown item.
+      float32 [n + 1, dim], rows shorter than 1 whose length grows with the item's number of events; zeros for items
+      without neighbours and for the unknown item.
     """
     from sklearn.utils.extmath import randomized_svd  # takes a second to import, and only training needs it
 

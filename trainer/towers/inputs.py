@@ -1,4 +1,4 @@
-"""Which inputs the towers have, and their sizes: enough to build a tower without the tables."""
+"""The inputs of the towers and their sizes, from which a tower can be built without the tables."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class UserInputs:
 
     @property
     def request(self) -> bool:
-        """Whether the tower reads anything of a request but the history and the time."""
+        """Whether the tower reads features of a request other than the history and the time."""
         return bool(self.query_width or self.context or self.profile)
 
     @property

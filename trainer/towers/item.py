@@ -16,18 +16,19 @@ from trainer.towers.inputs import ItemInputs
 from trainer.towers.whitening import Whitening
 from trainer.training.randomness import RandomStream
 
-INITIAL_DIRECTION_LENGTH = 4.0  # length of what `initialise_ids` adds, in mean lengths of a random embedding
+INITIAL_DIRECTION_LENGTH = 4.0  # `initialise_ids` scales directions by this multiple of a random embedding's length
 
 
 class ItemTower(tf.keras.layers.Layer):
     """The sum of an id embedding and projections of text, categorical, multi-valued, bucketed and dense features.
 
-    Ids with fewer than `min_id_count` train events, and ids outside the catalogue, share one embedding. Training
-    replaces every id by it with probability `id_dropout`, so that text and features suffice for items without an
-    embedding of their own (DropoutNet: Volkovs et al., 2017). With `similarity: cosine` vectors have unit length.
+    Ids with fewer than `min_id_count` train events, and ids outside the catalogue, share one embedding. In training,
+    each id embedding is replaced by the shared one with probability `id_dropout`, so that text and features suffice for
+    items without an embedding of their own (DropoutNet: Volkovs et al., 2017). With `similarity: cosine` vectors have
+    unit length.
 
-    Checkpoints hold each weight under its attribute's name or the name it is made with, and the order in which weights
-    are made decides which random numbers they get: neither may change.
+    Names of weights and attributes, and the order in which weights are created, should not change: checkpoints refer to
+    the names, and the order decides the initial values.
 
     Args:
       config: the model's configuration.
@@ -59,12 +60,12 @@ class ItemTower(tf.keras.layers.Layer):
         self._catalogue: Catalogue | None = None
 
     def attach(self, items: ItemTable, texts: TextVectors | CurrentTextVectors | None) -> None:
-        """Gives the tower the catalogue, which `vectors` and `all_vectors` read.
+        """Attaches the catalogue, which `vectors` and `all_vectors` read.
 
-        The whitening should be adapted before: texts that do not change in training pass through it here, once.
+        The whitening should be adapted before, because text vectors that do not change in training are whitened here.
 
         Raises:
-          ValueError: the number of items is not the tower's, or it reads texts and `texts` is None.
+          ValueError: the number of items is not the tower's, or the tower reads texts and `texts` is None.
         """
         if len(items) != self.inputs.items:
             raise ValueError(
@@ -74,7 +75,7 @@ class ItemTower(tf.keras.layers.Layer):
         self._catalogue = make_catalogue(self.config, self.inputs, items, texts, self.whitening)
 
     def initialise_ids(self, directions: np.ndarray) -> None:
-        """Adds directions to the id embeddings, before training; without id embeddings, does nothing.
+        """Adds directions to the id embeddings before training. Does nothing if the tower has no id embeddings.
 
         Args:
           directions: float32 [n + 1, dim], row 0 the unknown item; rows of length 1 or less.
@@ -101,8 +102,8 @@ class ItemTower(tf.keras.layers.Layer):
             [m], `multi_valued_<name>` int32 [m, values] padded with 0, or ragged, `dense_<name>` float32 [m, width];
             all that the tower was built with. Optionally `item_index` int32 [m]; without it, or where it is 0, the id
             counts as unknown.
-          unknown: float32 [1, dim], a copy of the first row of `id_embedding`. It is read in place of the weight where
-            `features` holds no `item_index`, so that a caller need not hold all id embeddings.
+          unknown: float32 [1, dim], a copy of the first row of `id_embedding`. It is read in place of the weight if
+            `features` has no `item_index`, so that a caller need not hold all id embeddings.
 
         Returns:
           float32 [m, dim].
@@ -125,7 +126,7 @@ class ItemTower(tf.keras.layers.Layer):
         return comparable(identity if content is None else identity + content, self.config.similarity)
 
     def _vectors(self, index: tf.Tensor | None, training: bool) -> tf.Tensor:
-        """Vectors of the items with these indices, int32 [m], or of all."""
+        """Vectors of the items with these indices, int32 [m]; None: of all items."""
         if self._catalogue is None:
             raise ValueError("`attach` should be called before `vectors` and `all_vectors`")
         vectors = self._identities(rows_of(self._catalogue.id_row, index), index is None, training)
@@ -134,9 +135,12 @@ class ItemTower(tf.keras.layers.Layer):
         return comparable(vectors, self.config.similarity)
 
     def _identities(self, rows: tf.Tensor, all_items: bool, training: bool) -> tf.Tensor:
-        """Id embeddings of these rows, which are all items' rows or not; the shared embedding for unknown ids.
+        """Id embeddings, and the shared embedding for unknown and dropped ids: int32 [m] -> float32 [m, dim].
 
-        int32 [m] -> float32 [m, dim].
+        Args:
+          rows: rows of `id_embedding`; 0 = unknown.
+          all_items: whether `rows` has one row for each item of the catalogue, in order.
+          training: whether ids are dropped.
         """
         known = rows != UNKNOWN_ITEM
         if training and self._id_dropout:
@@ -150,7 +154,7 @@ class ItemTower(tf.keras.layers.Layer):
         return tf.where(known[:, tf.newaxis], own, unknown)
 
     def _content(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
-        """The sum of all inputs but the id, [m, dim]; `text` in `features` is whitened. None without such inputs."""
+        """The sum of all inputs except the id, [m, dim]; None without such inputs. `text` should be whitened."""
         parts = [
             _mean(table, features[name]) if name.startswith("multi_valued_") else tf.gather(table, features[name])
             for name, table in self.feature_embeddings.items()
@@ -175,7 +179,7 @@ def _projection(name: str, width: int, dim: int, stream: RandomStream) -> tf.ker
 
 
 def _mean(table: tf.Tensor, values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
-    """Mean of the embeddings of each row's values, zeros for a row without: [m, values] -> [m, dim]."""
+    """Mean of the embeddings of each row's values, zeros for a row without values: [m, values] -> [m, dim]."""
     if not isinstance(values, tf.RaggedTensor):
         values = tf.ragged.boolean_mask(values, values > 0)
     segments, count = values.value_rowids(), values.nrows()

@@ -43,7 +43,7 @@ class CausalTransformer(tf.keras.layers.Layer):
         if dim % heads:
             raise ValueError(f"`dim` should be a multiple of `heads`. Received: `dim={dim}`, `heads={heads}`")
         self.length = length
-        # Small beside the inputs, which have about unit variance.
+        # Small beside inputs of unit variance.
         self.position = self.add_weight(
             name="position",
             shape=[length, dim],
@@ -61,7 +61,10 @@ class CausalTransformer(tf.keras.layers.Layer):
 
 
 class _Block(tf.keras.layers.Layer):
-    """One block: attention and a feed-forward network, each with a residual connection. Arguments as above."""
+    """One block: attention and a feed-forward network, each with a residual connection.
+
+    Args: as for `CausalTransformer`.
+    """
 
     def __init__(
         self,

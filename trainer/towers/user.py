@@ -28,8 +28,8 @@ class UserTower(tf.keras.layers.Layer):
     events before p, and not on event p. The request's features (query, context, profile, time) are added after the
     transformer, so that the query of one event cannot influence the prediction of another.
 
-    Training hides the event's inputs beside the item (text, type, rating, gap), the query and the time of the request
-    at random (`model.side_dropout`): the tower has to work where they are missing.
+    Training hides some inputs at random (`model.side_dropout`), so that the tower also works where they are missing:
+    the inputs of an event other than its item (text, type, rating, gap), the query, and the time of the request.
 
     Features of `encode` (one request after H events) and of `call` (every position of a sequence of P events):
 
@@ -46,8 +46,8 @@ class UserTower(tf.keras.layers.Layer):
 
     Rows are padded on the right, oldest event first. Features that the tower was not built with are not read.
 
-    Checkpoints hold each weight under its attribute's name or the name it is made with, and the order in which weights
-    and dropouts are made decides which random numbers they get: neither may change.
+    Names of weights and attributes, and the order in which weights and dropouts are created, should not change:
+    checkpoints refer to the names, and the order decides the random numbers.
 
     Args:
       config: the model's configuration.
@@ -63,7 +63,8 @@ class UserTower(tf.keras.layers.Layer):
         self.config, self.inputs, self._stream = config, inputs, stream
         query_mask, time_mask, self._event_mask = (PositionMask(config.side_dropout, stream) for _ in range(3))
         dim = config.dim
-        # Item vectors start near length INITIAL_STDDEV * sqrt(dim) (1 for cosine); the transformer wants unit variance.
+        # Scales item vectors of length 1 (cosine) to unit variance. With `similarity: dot`, random item embeddings have
+        # a length of about INITIAL_STDDEV * sqrt(dim). The start token gets the same scale as the scaled item vectors.
         scale = math.sqrt(dim)
         self.item_scale = self.add_weight(
             name="item_scale", shape=[], initializer=tf.keras.initializers.Constant(scale)
@@ -102,7 +103,7 @@ class UserTower(tf.keras.layers.Layer):
             self.fusion_output.build([None, 2 * dim])
 
     def _make_event_inputs(self) -> list[FeatureInput]:
-        """What is read of an event beside its item and its time in the calendar.
+        """The inputs of an event other than its item and its calendar period.
 
         Their weights start at 0: on small data, untrained inputs would only add noise to the items.
         """
@@ -122,7 +123,7 @@ class UserTower(tf.keras.layers.Layer):
         return parts
 
     def _make_request_inputs(self, query_mask: PositionMask) -> list[FeatureInput]:
-        """What is read of a request beside its time. The query's weight is made first, but its vector is added last."""
+        """The inputs of a request other than its time. The query's weight is created first, its vector added last."""
         inputs, dim = self.inputs, self.config.dim
         query: list[FeatureInput] = []
         if inputs.query_width:
@@ -188,11 +189,11 @@ class UserTower(tf.keras.layers.Layer):
         return history, length - first
 
     def _history_features(self) -> list[str]:
-        """Keys of the features that are read of each event."""
+        """Keys of the features of events."""
         return ["item_index", *(part.feature for part in self._event_inputs)]
 
     def _request_features(self) -> list[str]:
-        """Keys of the features that are read of a request."""
+        """Keys of the features of requests."""
         names = [part.feature for part in self._request_inputs]
         return names if self._request_time is None else [*names, "request_timestamp"]
 

@@ -13,8 +13,9 @@ class Whitening(tf.keras.layers.Layer):
     """A fixed linear map that gives text vectors mean 0 and the same variance along their first directions.
 
     Vectors of sentence encoders lie in a narrow cone: their mean is large, and a few directions have most of the
-    variance. Whitened (Su et al., 2021, "Whitening Sentence Representations"; for recommendation Zhang et al., 2024,
-    "WhitenRec") and reduced to the directions of the largest variance, they need fewer weights, which train faster.
+    variance. Whitening removes both (Su et al., 2021, "Whitening Sentence Representations"; for recommendation Zhang et
+    al., 2024, "WhitenRec"). Only the directions of the largest variance are kept, so that the layer behind needs fewer
+    weights, which train faster.
 
     Args:
       width: length of the text vectors.
