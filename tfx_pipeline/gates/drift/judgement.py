@@ -13,8 +13,8 @@ from tfx_pipeline.gates.verdict import Check, Verdict
 from trainer.data.features import Feature
 
 GATE = "drift"
-# Features that are not compared. Ids, times and texts have new values in every run. Each of thousands of items has so few
-# events that item ids and counts differ much even between two samples of the same distribution.
+# Features that are not compared. Ids, times and texts have new values in every run. Item ids and counts differ much
+# even between two samples of the same distribution, because each of thousands of items has few events.
 _NOT_COMPARED = ("user_id", "item_id", "timestamp", "text", "query", "title", "target_count", "train_count", "occurs")
 _TYPES = {
     statistics_pb2.FeatureNameStatistics.STRING: schema_pb2.BYTES,
