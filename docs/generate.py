@@ -120,7 +120,7 @@ def commands() -> str:
     for name, summary in COMMANDS.items():
         parts.append(f"## `towers {name}`")
         if name in _OWN_HELP:
-            parts.append(f"{summary[0].upper()}{summary[1:]}. Other options go to pytest.")
+            parts.append(f"{summary[0].upper()}{summary[1:]}; `--quick`: quick tests only. Other options go to pytest.")
         else:
             parts.append(f"```text\n{_help(name)}\n```")
     return "\n\n".join(parts)

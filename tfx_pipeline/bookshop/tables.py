@@ -158,7 +158,7 @@ def _write_interactions(
     reader_texts = ReaderTexts()
     done = first = 0
     while first < len(readers):
-        # A block has as many readers as have BLOCK_EVENTS events together, and at least one.
+        # A block has readers with about BLOCK_EVENTS events in total, and at least one reader.
         last = int(np.searchsorted(readers.offsets, done + BLOCK_EVENTS, side="right")) - 1
         last = min(max(last, first + 1), len(readers))
         random = np.random.default_rng([seed, _EVENTS, first])
@@ -196,7 +196,7 @@ def _columns(
 
 
 def _write_block(file: BinaryIO, columns: list[list[str]], first_row: int, kinds: dict[int, str]) -> None:
-    """Appends rows; those whose number, counted from `first_row`, is in `kinds` are written broken."""
+    """Appends rows, numbered from `first_row`; those whose number is in `kinds` are written broken."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     start, n = 0, len(columns[0])
