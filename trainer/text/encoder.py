@@ -69,16 +69,16 @@ class TextEncoder(tf.Module):
 
     @tf.autograph.experimental.do_not_convert
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
-        """Encodes texts, raw or cleaned. Each distinct text of the batch is encoded once, an empty one not at all.
+        """Encodes texts, raw or cleaned. Each distinct text of the batch is encoded once, empty texts are skipped.
 
-        Short texts are encoded in a pass of their own where that costs less than padding them to the length of long
-        ones. A pass costs as much as `tokens_per_pass` tokens, because it reads the weights from memory once more.
+        Short texts are encoded in a pass of their own if that costs less than padding them to the length of long ones.
+        Every additional pass costs as much as `tokens_per_pass` tokens, because it reads the weights once more.
 
         Args:
           texts: string [B].
 
         Returns:
-          float32 [B, width], of unit length; zeros where nothing is left of the text after cleaning.
+          float32 [B, width], of unit length; zeros for a text that is empty after cleaning.
         """
         distinct, distinct_row = tf.unique(clean(texts))  # [U], [B]
         has_text = tf.not_equal(distinct, "")  # [U]
@@ -154,8 +154,9 @@ class TextEncoder(tf.Module):
 
         Args:
           texts: raw or cleaned.
-          tokens_per_batch: no batch has more tokens, padding included, unless a single text has more.
-          progress: called after each batch with the number of distinct texts done and the number of all distinct texts.
+          tokens_per_batch: largest number of tokens in a batch, padding included; a longer text is a batch by itself.
+          progress: called after each batch with the number of encoded texts and the number of all texts; both count
+            distinct texts that are not empty.
 
         Returns:
           float32 [len(texts), width]; zeros for an empty text.
@@ -215,14 +216,14 @@ class TextEncoder(tf.Module):
         return self._parts.backbone
 
     def update_from_backbone(self) -> None:
-        """Copies the backbone's current weights, which encoding then uses."""
+        """Copies the backbone's current weights into the inference pass."""
         self._bert.update_from_backbone()
 
     def save(self, directory: Path) -> None:
         """Writes a BERT directory with the backbone's current weights, which `load_encoder` reads.
 
         Args:
-          directory: is made; should not exist.
+          directory: is created; should not exist.
         """
         directory.mkdir(parents=True)
         write_directory(directory, self.backbone, self._parts.tokenizer, self.pooling)

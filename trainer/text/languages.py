@@ -8,7 +8,7 @@ import regex
 CHINESE, ENGLISH, OTHER = "Chinese", "English (Latin letters)", "another script"
 _HAN, _KANA = regex.compile(r"\p{Han}"), regex.compile(r"[\p{Hiragana}\p{Katakana}\p{Hangul}]")
 _LATIN, _LETTER = regex.compile(r"\p{Latin}"), regex.compile(r"\p{L}")
-_LATIN_PER_HAN = 4  # Latin letters that carry as much text as one Chinese character
+_LATIN_PER_HAN = 4  # number of Latin letters that count as much as one Chinese character
 
 
 def language_of(text: str) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-MAX_LENGTH_RATIO = 0.75  # only sequences up to this share of the longest are moved to a pass of their own
+MAX_LENGTH_RATIO = 0.75  # only sequences up to this share of the longest one's length are moved to another pass
 
 
 def batches_by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
     """Batches rows by length, longest first, with at most `tokens_per_batch` tokens each, padding included.
 
-    The longest come first, so that a `tokens_per_batch` too large for the memory fails at once.
+    With the longest sequences first, a `tokens_per_batch` that is too large for the memory fails at once.
 
     Args:
       lengths: int [n], tokens of each row.

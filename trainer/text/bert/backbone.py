@@ -17,7 +17,7 @@ from trainer.text.quiet_keras_nlp import keras_nlp
 
 @tf.autograph.experimental.do_not_convert  # AutoGraph would convert all of tf-keras: 9 seconds a process, no benefit
 def build_backbone(files: BertFiles) -> keras_nlp.models.BertBackbone:
-    """A KerasNLP BERT with the directory's weights, and activation and epsilon of its `config.json`.
+    """A KerasNLP BERT with the weights of the directory and the activation and epsilon of its `config.json`.
 
     Raises:
       TowersError: the weights file is damaged, a tensor is missing, or one has another shape than in `config.json`.
@@ -87,7 +87,7 @@ def write_directory(
 
 
 def _activation_name(activation: Any) -> str:
-    """The name in `config.json` of an activation. Values are compared, because KerasNLP's presets use own functions."""
+    """The name of an activation in `config.json`. KerasNLP has functions of its own, so their values are compared."""
     x = tf.linspace(-4.0, 4.0, 81)
     for name, function in ACTIVATIONS.items():
         if np.allclose(function(x), activation(x), atol=1e-6):

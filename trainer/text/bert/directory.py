@@ -53,7 +53,7 @@ _CONFIG_DEFAULTS = {
 
 @dataclass(frozen=True)
 class BertFiles:
-    """Contents of a checked BERT directory; the weights only as their hash."""
+    """Contents of a checked BERT directory. Of the weights, only the hash."""
 
     directory: Path
     config: dict[str, Any]
@@ -86,7 +86,7 @@ class BertFiles:
 
 
 def locate(name: str) -> Path | None:
-    """Finds the directory of an encoder; None if there is none of this name, which may then be a KerasNLP preset.
+    """The directory of an encoder. None if there is no such directory: the name may be that of a KerasNLP preset.
 
     Raises:
       TowersError: the name is all-MiniLM-L6-v2 and the package with its files is not installed.

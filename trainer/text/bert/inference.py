@@ -32,9 +32,9 @@ class _LayerWeights(NamedTuple):
 class BertInference(tf.Module):
     """Computes the same as a KerasNLP BERT, faster, from a copy of its weights. For inference only.
 
-    Query, key and value are one matrix product. Matrix products have a type of choice, and nothing stands between a
-    product, its bias and its activation, so that TensorFlow fuses the three into one kernel. Residuals, normalisation
-    and softmax are always float32, because their rounding errors would add up from layer to layer.
+    Query, key and value are computed by one matrix product. Each product is directly followed by its bias and its
+    activation, so that TensorFlow can fuse the three into one kernel. Residuals, normalisation and softmax are always
+    float32, because their rounding errors would add up from layer to layer.
 
     Args:
       backbone: the model. Its weights are copied now, and again by `update_from_backbone`.
@@ -108,7 +108,7 @@ class BertInference(tf.Module):
     def _read_weights(self) -> tuple[list[tf.Tensor], list[_LayerWeights]]:
         """The backbone's current weights: those of the embeddings, and those of each layer."""
         backbone = self._source.backbone
-        # A text is one segment, so that the segment's embedding is the same at all positions.
+        # A text is one segment, so the segment embedding is the same at all positions and is added here.
         positions = backbone.position_embedding.position_embeddings + backbone.segment_embedding.embeddings[0]
         tokens = tf.convert_to_tensor(backbone.token_embedding.embeddings)
         embeddings = [tokens, positions, *_norm_weights(backbone.embeddings_layer_norm)]

@@ -2,9 +2,9 @@
 
 A training step encodes each distinct text of its batch once, with gradient: texts that users wrote, queries, and texts
 of the batch's items. If they exceed `text.tokens_per_step` tokens, the step encodes a random part of them. All other
-texts are read as last encoded (`vectors.py`): by an earlier step, or when all texts were encoded, which happens before
-each validation and at the end. The loss can therefore read any item of the catalogue, while the cost of a step depends
-neither on the size of the catalogue nor on the number of texts.
+texts keep the vectors of their last encoding (`vectors.py`), either in an earlier step or when all texts were encoded,
+which happens before each validation and at the end. The loss can therefore read any item of the catalogue, while the
+number of texts that a step encodes depends neither on the size of the catalogue nor on the number of all texts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TEXT_ROWS, TEXT_TOKENS = "encoded_row", "encoded_tokens"  # columns of a batch, 
 
 
 class FineTuning:
-    """A text encoder in training, and the vectors that it gives all texts.
+    """A text encoder in training, and its vectors of all texts.
 
     Attributes:
       layers: the Keras layers that are trained. Layers below them are frozen, and no gradient is computed there.
@@ -89,12 +89,12 @@ class FineTuning:
     def add_texts(self, batches: Iterable[Batch], epoch: int) -> Iterator[Batch]:
         """Adds the texts to encode to each batch: their rows, int32 [m], and tokens, int32 [m, T].
 
-        The choice depends on seed, epoch and batch alone, so that a resumed run repeats it.
+        The choice of texts depends on nothing but seed, epoch and batch, so that a resumed run repeats it.
         """
         for batch in batches:
             generator = np.random.default_rng([self._seed, epoch, zlib.crc32(batch["item_index"].tobytes())])
             rows = self._sample_rows(batch, generator)
-            # At least one row: an empty tensor cannot be gathered from. A negative row is never read.
+            # At least one row, because `CurrentTextVectors.gather` needs one. A negative row is never read.
             sequences = [self._sequences[row] for row in rows] or [np.zeros(1, np.int32)]
             rows = rows if len(rows) else np.array([NO_TEXT - 1])
             yield batch | {TEXT_ROWS: rows.astype(np.int32), TEXT_TOKENS: self._encoder.pad(sequences)}
@@ -167,9 +167,9 @@ def make_fine_tuning(
 
 
 def encode_batch_texts(compute_loss: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Decorates a model's `compute_loss(inputs, training)`: the loss then reads the texts of the batch as encoded now.
+    """Decorates a model's `compute_loss(inputs, training)`: the texts in the batch are encoded with current weights.
 
-    Batches without `TEXT_ROWS` are left to `compute_loss` as they are.
+    Batches without `TEXT_ROWS` are passed on unchanged.
     """
 
     @functools.wraps(compute_loss)

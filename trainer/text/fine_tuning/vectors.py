@@ -10,11 +10,11 @@ import tensorflow as tf
 
 
 class CurrentTextVectors:
-    """Vectors of all texts by row: those that the current step encodes with gradient, all others as last encoded.
+    """Vectors of all texts by row: of the current step's texts with gradient, of all others from the last encoding.
 
-    Encoding every text in every step would cost too much. As with a memory of past embeddings (Wu et al., 2018; Wang et
-    al., 2020, "Cross-batch memory"), rows outside the current step are read from the last encoding, and only rows of
-    the current step carry a gradient.
+    Encoding every text in every step would cost too much. As in a memory of past embeddings (Wu et al., 2018; Wang et
+    al., 2020, "Cross-batch memory"), texts that the current step does not encode keep their last vector, and only texts
+    that it encodes have a gradient.
 
     Args:
       vectors: [texts, width], of the encoder before fine-tuning.
@@ -52,7 +52,7 @@ class CurrentTextVectors:
             override_rows, override_vectors = self._override
             position = tf.minimum(tf.searchsorted(override_rows, flat), tf.size(override_rows) - 1)  # [R]
             hits = tf.where((tf.gather(override_rows, position) == flat) & (flat >= 0))  # [hits, 1]
-            # A scatter touches only the hits, which are few when `rows` is the whole catalogue; a select would not.
+            # A scatter writes only the hits, which are few if `rows` is the whole catalogue; `tf.where` writes all rows.
             hit_vectors = tf.gather(override_vectors, tf.gather(position, hits[:, 0]))
             vectors = tf.tensor_scatter_nd_update(vectors, hits, hit_vectors)
         return tf.reshape(vectors, tf.concat([tf.shape(rows), [self.width]], axis=0))

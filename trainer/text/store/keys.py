@@ -56,7 +56,7 @@ class SortedKeys:
             return positions
         candidates = np.searchsorted(self._high, high)  # the first key that may be equal, for each key
         pending = np.arange(len(high))
-        # There is one round, unless two of the sorted keys have the same first 8 bytes.
+        # One round suffices, unless different keys have the same first 8 bytes.
         while len(pending):
             pending = pending[candidates[pending] < len(self)]
             pending = pending[self._high[candidates[pending]] == high[pending]]

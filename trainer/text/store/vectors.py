@@ -30,7 +30,7 @@ class TextTable(NamedTuple):
 
 
 def as_stored(vectors: tf.Tensor) -> tf.Tensor:
-    """Rounds vectors to the half precision in which they are stored and read by training; float32 again."""
+    """Rounds float32 vectors to half precision, as the store does for training, and returns them as float32."""
     return tf.cast(tf.cast(vectors, tf.float16), tf.float32)
 
 
@@ -41,7 +41,7 @@ def write_vectors(directory: str, keys: np.ndarray, store: EmbeddingStore, metad
       directory: local, or of any file system that TensorFlow knows; is made if it does not exist. Existing files of
         these names are replaced, `metadata.json` last.
       keys: uint8 [n, 16], sorted and distinct.
-      store: should have all of them.
+      store: should hold all these keys.
       metadata: should have `texts` and `width`.
 
     Raises:
