@@ -11,7 +11,7 @@ from trainer.data.ragged import ranges
 from trainer.data.tables import NO_TEXT, UNKNOWN_ITEM, SequenceTable
 from trainer.training.batch import Batch
 
-# Number of batches whose windows are sorted by length together: less padding, and still other batches in each epoch.
+# Windows of this many batches are sorted by length together. This saves padding, and batches differ between epochs.
 POOL = 32
 
 
@@ -44,8 +44,9 @@ class Windows:
 def training_windows(sequences: SequenceTable, max_history: int, overlap: float) -> Windows:
     """Cuts sequences into windows of at most `max_history` + 1 events.
 
-    A user's last window ends with the last event. Each window before it ends earlier by the share of a window that does
-    not overlap. An event is a target in the window in which most events precede it.
+    A user's last window ends with the last event. Each window ends one stride before the next one, where a stride is
+    the part of a window that does not overlap. An event that is in two windows is a target in the earlier one, in which
+    more events precede it.
     """
     width = max_history + 1
     stride = max(1, width - int(overlap * width))
@@ -62,9 +63,9 @@ def training_windows(sequences: SequenceTable, max_history: int, overlap: float)
 
 
 def sequences_per_batch(windows: Windows, sequences: int, events: int) -> int:
-    """Number of windows in a training step: at most `sequences`, and on average at most `events` events; at least 1.
+    """Number of windows in a training step: as many as have about `events` events, at most `sequences`, at least 1.
 
-    Where windows have many events, fewer of them make a step, so that an epoch has more steps.
+    If windows have many events, a step has fewer windows, and an epoch has more steps.
     """
     mean = float((windows.stop - windows.start).mean()) if len(windows) else 1.0
     return max(1, min(sequences, round(events / mean)))
@@ -83,7 +84,7 @@ def training_batches(
 
     Yields:
       features of `UserTower.call` with `text_row` and `query_row` in place of vectors; always `timestamp` int64 [B, P];
-      and `target` int32 [B, P]: the item to predict at a position, UNKNOWN_ITEM where the position is not trained on.
+      and `target` int32 [B, P]: the item to predict at a position, UNKNOWN_ITEM at positions without a prediction.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(windows))
@@ -117,7 +118,7 @@ def request_batches(
     with_timestamp: bool,
     users: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """One request for each user, made just before the targets, or after the last event where there are none.
+    """One request for each user, made just before the targets, or after the last event if there are no targets.
 
     Args:
       users: int64 [users], rows of `sequences`; by default all.
@@ -149,7 +150,7 @@ def request_batch(
 ) -> Batch:
     """Requests with the history `start..stop` (flat positions, int64 [B]).
 
-    The query, the context and the time are those of the event at `stop`, if the user has one.
+    Query, context and time are those of the event at `stop`. If the user has no event there, they are missing.
 
     Args:
       users: int64 [B], rows of `sequences`.

@@ -12,8 +12,8 @@ from trainer.data.ragged import ranges
 from trainer.data.tables import UNKNOWN_ITEM, SequenceTable
 
 SHRINKAGE = 10.0  # a pair whose items have this many users each has half its unshrunk similarity
-LATEST = 1_000  # latest events of a user that are paired: the work grows with their square
-LAGS = (1.0, 1 / 2, 1 / 3)  # weights of an item that follows another as the first, second, third event
+LATEST = 1_000  # largest number of latest events of a user to pair: the work grows with its square
+LAGS = (1.0, 1 / 2, 1 / 3)  # weights of an item that is the first, second, third event after another
 ITEMS_AT_ONCE = 4_096  # items whose pairs are in memory at once
 
 
@@ -45,7 +45,9 @@ def going_together(items: int, train: SequenceTable, count: int, shrinkage: floa
 
 
 def coming_next(items: int, train: SequenceTable, count: int) -> Neighbours:
-    """Items that follow within a user's next three events, by their number relative to both items' events.
+    """Items that follow an item within a user's next three events.
+
+    The weight of a neighbour is its weighted number of such events (LAGS), relative to the events of both items.
 
     Args: as for `going_together`.
     """
@@ -59,8 +61,9 @@ def pairs_in_order(items: int, train: SequenceTable, lags: Sequence[float], max_
     Args:
       items: size of the catalogue.
       train: the train split.
-      lags: what a pair counts if j is the first, second, ... event after i.
-      max_events: about how many events are paired; of more, those of every second, third, ... user.
+      lags: weight of a pair in which j is the first, second, ... event after i.
+      max_events: about the largest number of events to pair. If there are more, only every second, third, ... user is
+        read.
 
     Returns:
       float32 [n + 1, n + 1], row i, column j; row and column 0 are empty.
@@ -90,7 +93,7 @@ def _in_order(
 def _latest(train: SequenceTable, max_events: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(user, item) of every user's latest events with known items, oldest first: int64 [m], int64 [m].
 
-    Where the train split has more than `max_events` events, only every second, third, ... user's.
+    If the train split has more than `max_events` events, only those of every second, third, ... user.
     """
     position, user = ranges(train.offsets[:-1], train.offsets[1:])
     events_after = train.offsets[1:][user] - 1 - position

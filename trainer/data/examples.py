@@ -24,7 +24,7 @@ Spec = dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]
 
 @dataclass(frozen=True)
 class Column:
-    """A feature of all examples, which has one value in each example, or a list of values in each."""
+    """A feature of all examples. Each example has one value of it, or each has a list of values."""
 
     values: np.ndarray  # [examples], or all lists one after another
     offsets: np.ndarray | None  # int64 [examples + 1], of the lists; None: one value in each example
@@ -41,7 +41,7 @@ class Column:
 
 
 def example_files(directory: str | os.PathLike[str], split: str) -> list[str]:
-    """The files of a split's examples, sorted by path. `ALL_SPLITS`: those of all splits."""
+    """The files of a split's examples, sorted by path; for `ALL_SPLITS` the files of all splits."""
     return sorted(tf.io.gfile.glob(os.path.join(directory, f"Split-{split}", "*.gz")))
 
 
@@ -64,7 +64,7 @@ def flat_values(value: tf.Tensor | tf.RaggedTensor) -> np.ndarray:
 def read_columns(directory: str, split: str, features: list[Feature], keys: SortedKeys) -> dict[str, Column]:
     """Reads a split of transformed examples: name of the feature -> column.
 
-    Texts are replaced by their rows among the text embeddings (`keys`) batch by batch: they never fill the memory.
+    Texts are replaced by their rows among the text embeddings (`keys`) batch by batch: they are never all in memory.
 
     Raises:
       TowersError: the directory has no examples of this split, or a text has no embedding.

@@ -1,6 +1,6 @@
 """Names and kinds of the features that ingestion writes, Transform reads and the towers consume.
 
-They follow from the dataset's configuration. No step has a list of its own.
+All of them are derived from the dataset's configuration, so that no step needs a list of its own.
 """
 
 from __future__ import annotations

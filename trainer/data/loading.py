@@ -21,7 +21,7 @@ from trainer.text.store.vectors import load_vectors
 
 
 def load(config: Config, paths: DatasetPaths, splits: tuple[str, ...], *, with_texts: bool = False) -> Dataset:
-    """Loads the catalogue and the named splits; `train` is always among them, since all splits have its rating scale.
+    """Loads the catalogue and the named splits. `train` is always loaded, because all splits use its rating scale.
 
     Args:
       config: the configuration.
@@ -151,7 +151,7 @@ def _matrix(column: Column, width: int) -> np.ndarray:
 
 
 def _vocabularies(transform_graph: str) -> dict[str, list[str]]:
-    """Name of the feature -> what its ids from 1 on stand for."""
+    """Name of a feature -> its values in the order of their ids, which begin at 1."""
     vocabularies = {}
     for path in tf.io.gfile.glob(os.path.join(transform_graph, SAVED_MODEL, "assets", "*")):
         with tf.io.gfile.GFile(path, "rb") as lines:

@@ -1,7 +1,7 @@
 """The tables that a model is trained on: items, users' sequences and text vectors as flat numpy arrays.
 
 A user is one chronological sequence; `offsets` split the columns of events into users. An event takes some 30 bytes, so
-a hundred million fit in 3 GB. Training neither parses nor hashes anything again.
+a hundred million events fit into 3 GB. Training reads these arrays without any further parsing or hashing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SequenceTable:
     context: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [events], 0 = missing or unknown
     profile: dict[str, np.ndarray] = field(default_factory=dict)  # int32 [users], 0 = missing or unknown
     sizes: dict[str, int] = field(default_factory=dict)  # 'event', 'context_x', 'profile_x' -> number of ids
-    names: dict[str, list[str]] = field(default_factory=dict)  # 'context_x', 'profile_x' -> what ids from 1 stand for
+    names: dict[str, list[str]] = field(default_factory=dict)  # 'context_x', 'profile_x' -> values, by id from 1
     rating_mean: float = 0.0  # of the train split
     rating_std: float = 1.0
 
@@ -69,7 +69,7 @@ class TextVectors:
     """The embedding of every distinct text, with unit length."""
 
     vectors: np.ndarray  # float16 [texts, width]
-    encoder: str  # name or directory, as `trainer.text` loads it
+    encoder: str  # name or directory, as `trainer.text.pretrained.load_encoder` takes it
     texts: np.ndarray | None = None  # object (bytes) [texts], cleaned; None unless the encoder is fine-tuned
 
     @property
@@ -78,7 +78,7 @@ class TextVectors:
 
 
 def everything_known(splits: Sequence[SequenceTable]) -> SequenceTable:
-    """All users, each with the longest sequence that any split has, without targets: for predicting what comes next.
+    """All users, each with the longest sequence in any split, without targets. Used to predict their next events.
 
     Args:
       splits: in chronological order. A user's sequence in a later split contains the one in an earlier split.

@@ -68,7 +68,7 @@ def load_all_texts(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> n
 def _read(data: DataConfig, paths: DatasetPaths, keys: SortedKeys) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and texts of items and of all splits, some hundred at a time: int64 [m], object (bytes) [m].
 
-    Empty texts, which have no row, are left out; a text comes as often as the examples hold it.
+    Empty texts have no row and are left out. A text is yielded as often as the examples hold it.
     """
     for directory, features in ((paths.items, item_features(data)), (paths.sequences, sequence_features(data))):
         text_features = [feature for feature in features if feature.name in TEXT_FEATURES]

@@ -22,7 +22,7 @@ class TransformGraph(tf.Module):
 
     def __init__(self, directory: str):
         super().__init__(name="transform_graph")
-        # A TF2 SavedModel with the one function `transform_fn`. The attribute makes an export include its vocabularies.
+        # A TF2 SavedModel with one function, `transform_fn`. As it is an attribute, exports include its vocabularies.
         self._saved = tf.saved_model.load(os.path.join(directory, SAVED_MODEL))
         function = self._saved.transform_fn
         if hasattr(function, "concrete_functions"):
@@ -73,7 +73,7 @@ class TransformGraph(tf.Module):
 
 
 def _feed(spec: tf.TypeSpec, values: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
-    """An input of the graph from [N] values; None: an empty input."""
+    """An input of the graph, made from [N] values; an empty input if `values` is None."""
     if isinstance(spec, tf.RaggedTensorSpec):
         # Row splits made here need no validation, whose ops would be more than half of the exported graph.
         if values is None:

@@ -35,16 +35,16 @@ class Index(tf.Module, ABC):
     def read_vectors(self) -> tf.Tensor:
         """`vectors` as a tensor [n + 1, dim], for lookups of items.
 
-        Use it in place of `tf.gather(index.vectors, ...)`. That would be the op ResourceGather, and a variable that was
-        gathered from once is copied as a whole whenever another op reads it: half a millisecond a call at 20,000 items
-        of 64 dimensions, and more than the search itself at a million.
+        Use it in place of `tf.gather(index.vectors, ...)`, which becomes the op ResourceGather. Once that op has read a
+        variable, every other op that reads the variable copies all of it: half a millisecond a call at 20,000 items of
+        64 dimensions, and more than the search itself at a million.
         """
         return self.vectors.read_value()
 
     @property
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """Together with the vectors and the kind, these define the index; JSON values."""
+        """The parameters, as JSON values. Together with the vectors and the kind, they define the index."""
 
     @abstractmethod
     def search(self, queries: tf.Tensor, k: int | tf.Tensor, min_items: tf.Tensor | None = None) -> SearchResult:
@@ -61,7 +61,7 @@ class Index(tf.Module, ABC):
         """
 
     def save(self, directory: Path) -> None:
-        """Writes everything that is slow to compute again, except the vectors, into an existing directory."""
+        """Writes the parts that would be slow to compute again into an existing directory. Vectors are not written."""
 
     def exact_search(self, queries: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
         """As `search`, by comparing each query with every item: [B, dim] -> [B, k], [B, k]."""

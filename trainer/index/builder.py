@@ -60,8 +60,8 @@ def build(
 
     Returns:
       The report, also in `index.json`: `kind`, `parameters`, `reason`, `items`, `k`, `recall_target`, `queries`,
-      `build_seconds` (of ScaNN's searcher, without measuring; 0 if none was built), and `measured`, a list of what
-      `trainer.index.measurement.measure` returns. Settings after the first that reaches the target are not measured.
+      `build_seconds` (of ScaNN's searcher, without measuring; 0 if none was built), and `measured`, a list of the
+      results of `trainer.index.measurement.measure`. Settings after the first that reaches the target are not measured.
 
     Raises:
       TowersError: `directory` is not empty, or measuring is necessary and there are no queries.
@@ -112,7 +112,7 @@ class _Choice(NamedTuple):
 
 
 def _reason_not_to_measure(config: IndexConfig, items: int) -> str | None:
-    """Why brute force is taken without looking at ScaNN; None if ScaNN should be measured."""
+    """The reason to take brute force without measuring ScaNN; None if ScaNN should be measured."""
     if config.kind == "brute_force":
         return "the configuration asks for brute force"
     if config.kind == "auto" and items <= config.brute_force_limit:
@@ -132,7 +132,7 @@ def _choose_by_measurement(
     expected = exact_items(brute_force, queries, config.k)
     measurements = [measure(brute_force, queries, config.k)]
     candidates, seconds = _scann_candidates(vectors, config.k)
-    # The fastest is the first in order of work, not the one with the lowest measured time: noise must not choose.
+    # The first setting in ascending order of work counts as the fastest. Measured times are noisy and do not decide.
     for candidate in candidates:
         measurements.append(measure(candidate, queries, config.k, expected))
         if measurements[-1]["recall"] < config.recall_target:

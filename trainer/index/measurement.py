@@ -12,7 +12,7 @@ import tensorflow as tf
 from trainer.index.base import Index
 from trainer.index.brute_force import BruteForceIndex
 
-BATCH_SIZE = 64  # queries of one call in which items are collected for recall
+BATCH_SIZE = 64  # queries in one call when recall is measured
 LATENCY_QUERIES = 200
 WARM_UP_QUERIES = 20
 

@@ -22,7 +22,7 @@ def save(index: Index, report: dict[str, Any], directory: str | os.PathLike[str]
     """Writes an index and the report of its builder.
 
     Args:
-      directory: must not exist, or be empty. It appears once everything is written.
+      directory: should be missing or empty. It appears once everything is written.
 
     Raises:
       TowersError: the directory is not empty or cannot be written.

@@ -24,13 +24,13 @@ from trainer.data.tables import UNKNOWN_ITEM
 from trainer.graphs import outlined_branch
 from trainer.index.base import Index, SearchResult, pad_columns
 
-# In a smaller catalogue, leaves of a few dozen items each would cost recall and save no time: ScaNN scores every item.
+# In a smaller catalogue ScaNN scores every item: leaves of a few dozen items each would cost recall and save no time.
 MIN_ITEMS_FOR_LEAVES = 1000
 
-# Leaves are chosen by the dot products of their centres with the query. An error of a centre along its items therefore
-# matters more than one across them. This is the paper's threshold: the smallest cosine that matters. It lets 120 of
-# 1,000 leaves, rather than 300, give recall@100 .98 over a million items in distinct clusters
-# (`benchmarks/index_comparison.py --spread 0.5`).
+# Leaves are chosen by the dot products of their centres with the query. The part of a centre's error that is parallel
+# to its items therefore matters more than the orthogonal part. This is the paper's threshold T, the smallest cosine
+# that matters. With it, a search of 120 of 1,000 leaves reaches recall@100 .98 over a million items in distinct
+# clusters; without it, 300 leaves are needed (`benchmarks/index_comparison.py --spread 0.5`).
 _PARTITION_THRESHOLD = 0.3
 
 # Inputs of the op that restores a searcher, beside `x` (the vectors): strings, and numbers with their types.
@@ -56,7 +56,8 @@ class ScannParameters:
       dimensions_per_block: dimensions that share one 4-bit code. One dimension a block takes twice the memory of two,
         but scores are exact enough for fewer candidates to be scored again: 0.43 against 0.55 ms a query, 5,300 against
         4,500 queries a second in batches (the benchmark above).
-      anisotropic_quantization_threshold: weight of the error along the vector, see the paper.
+      anisotropic_quantization_threshold: the paper's threshold T, which decides how much more the error parallel to a
+        vector weighs than the orthogonal error.
     """
 
     capacity: int
@@ -164,7 +165,7 @@ class _Searcher(tf.saved_model.experimental.TrackableResource):
     def __init__(self, name: str, vectors: tf.Variable, variables: dict[str, tf.Variable]) -> None:
         super().__init__()
         self._name, self._vectors, self._variables = name, vectors, variables
-        assert self.resource_handle is not None  # reading the property makes the handle and tracks it
+        assert self.resource_handle is not None  # reading the property creates the handle and tracks it
         self._initialize()
 
     def handle(self) -> tf.Tensor:
@@ -174,7 +175,8 @@ class _Searcher(tf.saved_model.experimental.TrackableResource):
         return scann_ops.tensors_to_scann(x=tf.zeros([]), shared_name=self._name, **placeholders)
 
     def _create_resource(self) -> tf.Tensor:
-        # TensorFlow requires a handle that is made without reading variables. The searcher needs them, hence a mutex.
+        # TensorFlow requires a handle that is created without reading variables. Building a searcher reads variables:
+        # the handle is therefore that of a mutex.
         return tf.raw_ops.MutexV2(shared_name=f"{self._name}_anchor")
 
     def _initialize(self) -> None:
@@ -212,7 +214,7 @@ def _build(vectors: np.ndarray, parameters: ScannParameters) -> dict[str, np.nda
 
 
 def _error_weight(threshold: float, dim: int) -> float:
-    """Weight of an error along a vector relative to one across it, at least 1: theorem 3.4 of the paper."""
+    """Weight of the error parallel to a vector relative to the orthogonal one, at least 1: theorem 3.4 of the paper."""
     return max(1.0, (dim - 1) * threshold**2 / (1 - threshold**2))
 
 
