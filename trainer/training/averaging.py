@@ -16,7 +16,7 @@ class WeightAverage(tf.Module):
     steps the decay is faster, so that the initial weights are soon forgotten.
 
     Args:
-      variables: the weights. Their averages start at their present values.
+      variables: the weights. Their averages start at the current values.
       steps: about how many steps the average covers.
     """
 
@@ -28,7 +28,7 @@ class WeightAverage(tf.Module):
         self._max_decay = 1.0 - 1.0 / (steps + 1.0)
 
     def update(self) -> None:
-        """Adds the present weights to the average; should be called after each step, within its graph."""
+        """Adds the current weights to the average. Call it after each step, in the step's graph."""
         # tf.train.ExponentialMovingAverage does not work with the variables of a mirrored strategy.
         self.updates.assign_add(1)
         updates = tf.cast(self.updates, tf.float32)

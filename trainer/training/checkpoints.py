@@ -41,8 +41,8 @@ class TrainingState:
 class Checkpoints:
     """Saves the newest state of one training in a directory, which may be on any file system that TensorFlow knows.
 
-    Variables and best weights are written to files with new names. Then `state.json`, which refers to them, is replaced
-    atomically. So the directory holds a complete state whenever the process is killed.
+    Variables and best weights are written to files with new names. Then `state.json`, which refers to these files, is
+    replaced atomically. The directory therefore holds a complete state whenever the process is killed.
 
     Args:
       directory: used by this training only.
@@ -53,14 +53,14 @@ class Checkpoints:
     def __init__(self, directory: str | os.PathLike[str], minutes: float, key: str) -> None:
         self._directory, self._seconds, self._key = os.fspath(directory), minutes * 60, key
         self._last_save = time.monotonic()
-        self._files: set[str] = set()  # that the state on disk refers to
+        self._files: set[str] = set()  # names of the files that the state on disk refers to
 
     def due(self) -> bool:
-        """Whether the last save is long enough ago."""
+        """Whether `minutes` have passed since the last save."""
         return time.monotonic() - self._last_save >= self._seconds
 
     def save(self, model: tf.keras.Model, average: WeightAverage | None, state: TrainingState) -> None:
-        """Writes the variables of the model and of its optimizer, their average, and `state`.
+        """Writes the variables of the model and of its optimizer, the average of the weights, and `state`.
 
         Raises:
           TowersError: the directory cannot be written.

@@ -50,20 +50,22 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 class DistributedStep:
-    """One step of the optimizer on a global batch; the result is the same on one device and on several.
+    """One step of the optimizer on a global batch, with the same result on one device and on several.
+
+    The result differs only by random numbers, which each replica draws by itself: dropout and sampled negatives.
 
     The loss of a batch is a mean over its examples. Each replica's loss is weighted with its share of the examples:
     the sum over the replicas is then the loss of the global batch, and the sum of their gradients is its gradient,
-    even if the replicas have different numbers of examples. Batches are weighted too, with their number of examples
-    over the mean number: sequences of similar length share a batch, and an event in a batch of short sequences should
-    not count for more than one in a batch of long ones. If the loss samples negatives, each replica samples its own.
+    even if the replicas have different numbers of examples. The loss of a batch is also multiplied by its number of
+    examples and divided by the mean number. Sequences of similar length share a batch, and without this factor an event
+    would count for more in a batch of short sequences than in a batch of long ones.
 
     Args:
       model: compiled; has `compute_loss(batch, training)` and a `stream`.
       strategy: the one that the model was created under.
       count_examples: how many examples a batch has.
       mean_examples: the mean number of examples of a batch.
-      average: if given, it is updated after each step.
+      average: the average to update after each step; None: there is none.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class DistributedStep:
 def first_replica_values(strategy: tf.distribute.Strategy, values: dict[str, float]) -> dict[str, float]:
     """The values of the first replica, in every process.
 
-    Workers may round differently; with these values they still decide alike.
+    Workers may round differently. With these values all of them make the same decisions.
     """
     if strategy.num_replicas_in_sync == 1:
         return values

@@ -27,7 +27,7 @@ Validate = Callable[[], dict[str, float]]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model is trained on.
+    """The batches that a model is trained on.
 
     Attributes:
       batches: (epoch, from 1; number of batches to skip) -> the remaining batches of that epoch, the same ones in every
@@ -87,7 +87,7 @@ def fit(
     strategy: tf.distribute.Strategy | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Trains a compiled model; afterwards it has its best weights.
+    """Trains a compiled model. Afterwards the model has the weights of its best epoch.
 
     Args:
       model: has `compute_loss(batch, training)`, a mean over the batch's examples, and a `RandomStream` as `stream`.
@@ -95,12 +95,14 @@ def fit(
       data: the batches.
       schedule: when training stops.
       monitoring: where progress is reported.
-      validate: returns metrics, `ndcg@10` among them. Without it the last epoch's weights are the best.
-      strategy: the one that the model was created under; every replica takes a part of each batch.
-      checkpoints: where the state is saved. If there is a state, training resumes from it. The caller removes it.
+      validate: returns metrics, `ndcg@10` among them. None: the last epoch counts as the best one.
+      strategy: the one that the model was created under; every replica takes a part of each batch. By default the
+        current strategy.
+      checkpoints: saves the state. If there is a saved state, training resumes from it. The caller removes the saved
+        state after training. None: no state is saved.
 
     Returns:
-      (the epochs' records, the best epoch's number and metrics).
+      (the records of all epochs; `best_epoch`, its number, and the validation metrics of that epoch).
 
     Raises:
       TowersError: the loss is not finite, or a checkpoint cannot be written or read.
@@ -117,7 +119,7 @@ class _Training:
     """One training of `fit`, whose arguments it takes.
 
     Attributes:
-      state: the current epoch and step, and the best epoch before it.
+      state: the current epoch and step, the records of earlier epochs, and the best of them.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class _Training:
         self.state = TrainingState()
 
     def resume(self) -> None:
-        """Continues from the checkpoint, if there is one, and opens the event log."""
+        """Restores the state from the checkpoint, if there is one, and opens the event log."""
         saved = self._checkpoints.restore(self._model, self._average) if self._checkpoints else None
         if saved is not None:
             self.state = saved
@@ -159,7 +161,7 @@ class _Training:
                 self._event_log.write(record)
 
     def run(self) -> None:
-        """Trains until the last epoch or until patience ends; then sets the model to its best weights."""
+        """Trains until the last epoch or until patience ends. Then assigns the best weights to the model."""
         while self.state.epoch <= self._schedule.epochs:
             self._train_epoch()
             self._finish_epoch()
@@ -220,7 +222,7 @@ class _Training:
         return {"epoch": state.epoch, "loss": loss, "seconds": state.seconds, "examples_per_second": speed}
 
     def _validate_and_keep_best(self, validate: Validate, record: dict[str, Any]) -> None:
-        """Adds the validation metrics to the record; saves the weights if they are the best up to now."""
+        """Adds the validation metrics to the record. Keeps the weights in `state` if they are the best so far."""
         state = self.state
         started = time.monotonic()
         record |= first_replica_values(self._strategy, validate())

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-_NOT_DECAYED = ["bias", "norm"]  # parts of variable names
+_NOT_DECAYED = ["bias", "norm"]  # variables with one of these in their name have no weight decay
 
 
 class Adam(tf.keras.optimizers.Adam):
-    """Adam with decoupled weight decay of all variables but biases and normalisation (Loshchilov & Hutter, 2019).
+    """Adam with decoupled weight decay, except of biases and normalisation layers (Loshchilov & Hutter, 2019).
 
     Args:
       learning_rate: positive.
@@ -27,7 +27,7 @@ class Adam(tf.keras.optimizers.Adam):
 class TwoRateAdam(Adam):
     """`Adam` with a second learning rate for some variables.
 
-    Scaling their gradients would have no effect: the steps of Adam do not depend on a gradient's scale.
+    Scaling the gradients of these variables would have no effect: Adam's steps do not depend on a gradient's scale.
 
     Args:
       learning_rate: of all other variables.

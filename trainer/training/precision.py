@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 FLOAT32 = tf.float32
-TENSOR_CORES, BFLOAT16_CORES = (7, 0), (8, 0)  # compute capabilities: Volta multiplies float16, Ampere bfloat16 too
+TENSOR_CORES, BFLOAT16_CORES = (7, 0), (8, 0)  # lowest compute capability for float16 (Volta), bfloat16 (Ampere)
 PROCESSOR = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
@@ -74,5 +74,5 @@ class Dense(tf.keras.layers.Dense):
 
 
 def with_loss_scaling(optimizer: tf.keras.optimizers.Optimizer, products: tf.DType) -> tf.keras.optimizers.Optimizer:
-    """The optimizer, with loss scaling if products are float16, in which small gradients would become 0."""
+    """The optimizer, with loss scaling if products are float16: without it, small gradients would become 0."""
     return tf.keras.mixed_precision.LossScaleOptimizer(optimizer) if products == tf.float16 else optimizer

@@ -19,7 +19,7 @@ class RandomStream(tf.Module):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
 
     def place(self) -> int:
-        """A new number for one place in the model that draws; places are numbered in the order of construction."""
+        """A number for one more place in the model that draws random numbers, in the order of construction."""
         self._uses += 1
         return self._uses
 
