@@ -16,7 +16,7 @@ from trainer.evaluation.protocols import Scorer
 
 RECENT = 0.1  # share of the train split's time that counts as recent
 NEIGHBOURS = 200  # of each item
-DECAYS = (1.0, 0.9, 0.7)  # weight of an event per later event of the user; the best one on validation is used
+DECAYS = (1.0, 0.9, 0.7)  # an event followed by k others has weight decay^k; the best decay on validation is used
 FACTORS = 64  # of the matrix factorisation
 # (confidence, regularisation) of the matrix factorisation; the best pair on validation is used. Its quality depends
 # strongly on them (Rendle et al., 2022).
@@ -31,7 +31,7 @@ def popularity(items: ItemTable) -> Scorer:
 
 
 def recent_popularity(items: ItemTable, train: SequenceTable) -> Scorer:
-    """The number of events in the last tenth of the train split's time; of equals, the number of all events.
+    """The number of events in the last tenth of the train split's time; ties are broken by the number of all events.
 
     Raises:
       ValueError: the train split has no events.
@@ -46,13 +46,14 @@ def recent_popularity(items: ItemTable, train: SequenceTable) -> Scorer:
 
 
 def own_items(items: ItemTable) -> Scorer:
-    """The user's own items by their number of events; of equals, the more recent one. Other items by popularity."""
+    """The user's own items by their number of events, ties by recency. Other items follow by popularity."""
     by_popularity = popularity(items)
 
     def score(sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
         size = len(items) + 1
         count = histories(sequences, users, size).toarray()
-        # An event weighs more than all earlier ones together, and all weigh less than 2: this only decides ties.
+        # With decay 0.5, an event weighs at least as much as all earlier ones together, and the sum of all weights is
+        # below 2. Half of it is below 1, so that recency only breaks ties.
         recency = histories(sequences, users, size, decay=0.5).toarray() / 2
         popular = by_popularity(sequences, users) / (1.0 + items.train_count.max(initial=0))
         return np.where(count > 0, 1.0 + count + recency, popular).astype(np.float32)
@@ -69,14 +70,14 @@ def item_knn(
     decay: float = 1.0,
     keep_own: bool = False,
 ) -> Scorer:
-    """Sum of the similarities of the history's items to the candidate, by their common users (Sarwar et al., 2001).
+    """Sum of the similarities between the history's items and the candidate, from common users (Sarwar et al., 2001).
 
     Args:
       items: the catalogue.
       train: the split that similarities are computed from.
       neighbours, shrinkage: see `trainer.data.cooccurrence.going_together`.
       decay: an event followed by k others of the user has weight decay^k.
-      keep_own: whether an item is its own nearest neighbour, for data in which users choose items again.
+      keep_own: whether an item is its own neighbour with similarity 1, for data in which users choose items again.
     """
     return _item_knn(items, _similarities(items, train, neighbours, shrinkage, keep_own), decay)
 
@@ -181,7 +182,7 @@ def tuned_baselines(
     text_vectors: np.ndarray | None,
     measure: Callable[[Scorer], float],
 ) -> dict[str, Scorer]:
-    """All baselines that the data allows, the simplest first, with the settings that measure best.
+    """All baselines that the data allows, the simplest first, each with its best settings according to `measure`.
 
     Args:
       config: the configuration.
@@ -246,6 +247,6 @@ def _best(scorers: Iterable[Scorer], measure: Callable[[Scorer], float]) -> Scor
 
 
 def _negative_popularity(items: ItemTable) -> np.ndarray:
-    """Scores for items without similarity to the history: in -1..0, ascending with popularity, float32 [n + 1]."""
+    """Scores of items without similarity to the history: float32 [n + 1], negative, the more popular the higher."""
     count = np.concatenate([[0], items.train_count])
     return (count / (1.0 + count.max()) - 1.0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which items may be recommended: the candidates of a catalogue, and the items that a user may not get again."""
+"""Which items may be recommended: the candidates of a catalogue, and the items that are excluded for a user."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def candidate_mask(config: Config, items: ItemTable) -> np.ndarray:
 
 
 def exclusion_start(config: Config, sequences: SequenceTable, users: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """Where the events begin whose items may not be recommended to users whose history ends before `stop`.
+    """Start of each user's excluded events, whose items may not be recommended. The excluded events end at `stop`.
 
-    The excluded events are the whole history (`data.exclude_history`), those of the last
-    `data.exclude_recent_seconds`, or none. The seconds are counted back from the event at `stop` if requests know their
-    time, otherwise from the last event before it.
+    Excluded are the whole history before `stop` (`data.exclude_history`), the events of the last
+    `data.exclude_recent_seconds`, or none. The seconds are counted back from the event at `stop` if requests have a
+    time (`evaluation.with_timestamp`), otherwise from the last event before it.
 
     Args:
       users: int64 [B], rows of `sequences`.

@@ -18,13 +18,14 @@ def compare(first: PerUser, second: PerUser, stages: tuple[str, str], *, seed: i
 
     Args:
       first, second: figures per user of the runs.
-      stages: which stage of each.
+      stages: the stage of the first run and that of the second.
       seed: of resamples and random signs.
 
     Returns:
-      `users`: how many users both runs have, with the same held-out items; `only_first`, `only_second`: how many other
-      users there are; `stages`; `figures`: for each headline metric that both have `metric`, `first`, `second`,
-      `difference` (second minus first), `interval`, `p_value` (adjusted by Holm's method) and `verdict` on the second.
+      `users`: number of users that both runs have, with the same held-out items; `only_first`, `only_second`: number of
+      all other users of each run; `stages`; `figures`: a list with, for each headline metric of both runs, `metric`,
+      `first`, `second`, `difference` (second minus first), `interval`, `p_value` (adjusted by Holm's method) and
+      `verdict` on the second run.
 
     Raises:
       TowersError: the runs have no user or no metric in common.
@@ -60,7 +61,7 @@ def compare(first: PerUser, second: PerUser, stages: tuple[str, str], *, seed: i
 
 
 def _keys(figures: PerUser) -> np.ndarray:
-    """Hashes of each user with its held-out items, int64 [U]. A user with other held-out items has another key."""
+    """A hash of each user's id and held-out items: int64 [U]. It differs if only the held-out items differ."""
     return np.array(
         [
             int.from_bytes(hashlib.blake2b(f"{case} {user}".encode(), digest_size=8).digest(), "little", signed=True)

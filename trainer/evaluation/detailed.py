@@ -37,7 +37,7 @@ from trainer.evaluation.uncertainty import (
     verdict,
 )
 
-MAX_TUNING_USERS = 2_000  # validation users that the settings of baselines are chosen by
+MAX_TUNING_USERS = 2_000  # largest number of validation users on which baselines are tuned
 
 Values = dict[str, dict[str, float]]  # stage -> metric -> value
 Intervals = dict[str, dict[str, Any]]  # stage -> metric -> (low, high) or None
@@ -50,7 +50,7 @@ class Evaluated:
     Attributes:
       document: the evaluation, as `evaluation.schema.json` describes it.
       stages: ranks and lists of each recommender.
-      target_ratings: of held-out events, see `predict_target_ratings`; None if no ratings are predicted.
+      target_ratings: ratings of held-out events and predictions for them; None if no ratings are predicted.
     """
 
     document: dict[str, Any]
@@ -60,7 +60,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """The data of an evaluation, beside the ranks and lists.
+    """The data that an evaluation reads in addition to ranks and lists.
 
     Attributes:
       items: the catalogue.
@@ -90,7 +90,7 @@ def evaluate_in_detail(
     Args:
       config: the configuration.
       model: the retrieval model, attached to the catalogue.
-      dataset: with the splits `train`, `validation`, by which the settings of baselines are chosen, and `split`.
+      dataset: has the splits `train`, `validation` (to tune baselines) and `split`.
       split: name of the evaluated split.
       ranking: the ranking model on top, or None.
       languages: object (str) [texts], see `slices.slices`.
@@ -109,7 +109,7 @@ def evaluate_in_detail(
 
 
 def _tuning_measure(config: Config, items: ItemTable, validation: SequenceTable) -> Callable[[Scorer], float]:
-    """A function that sums the main metric of a scorer over a sample of the validation users."""
+    """Makes a function that measures a scorer: the sum of the main metric over a sample of the validation users."""
     targets = targets_of(validation)
     users = np.flatnonzero(np.diff(targets.offsets))
     if len(users) > MAX_TUNING_USERS:
@@ -157,7 +157,7 @@ def build_document(config: Config, stages: Stages, data: EvaluationData) -> dict
 
 
 def _candidates(config: Config, items: ItemTable) -> dict[str, Any]:
-    """Which items were ranked, with a hash that tells whether two evaluations ranked the same items."""
+    """Which items were ranked. `digest` is equal for two evaluations if they ranked the same items."""
     ranked = candidate_mask(config, items)[1:]
     digest = hashlib.blake2b("\0".join(sorted(items.item_id[ranked])).encode(), digest_size=8).hexdigest()
     return {
@@ -244,7 +244,7 @@ def _target_figures(
       config: the configuration.
       stages: the recommenders.
       mask: bool [targets], which targets count.
-      names: of the metrics.
+      names: names of metrics.
 
     Returns:
       the number of users with such targets, the metrics of each stage over these users, and their intervals.

@@ -11,7 +11,7 @@ from trainer.errors import TowersError
 FILE = "evaluation.json"
 FORMAT = 3
 MODELS = ("retrieval", "recommend")  # the stages of the run's own models; all other stages are baselines
-BETTER, WORSE, UNDECIDED = "better", "worse", "not told apart"  # verdicts, as they are stored
+BETTER, WORSE, UNDECIDED = "better", "worse", "not told apart"  # verdicts as stored; `in_words` has those shown
 
 
 def read(directory: str | Path) -> dict[str, Any]:

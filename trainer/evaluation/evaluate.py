@@ -31,8 +31,8 @@ def means(config: Config, stages: Stages, items: ItemTable) -> dict[str, Any]:
     """The metrics' means over users, for all targets and for cold ones.
 
     Returns:
-      `{"users": n, "stages": {"retrieval": {"ndcg@10": ...}, ...}, "cold": {"users": m, "stages": {...}}}`; `cold` is
-      over the targets with at most COLD_EVENTS train events.
+      `{"users": n, "stages": {"retrieval": {"ndcg@10": ...}, ...}, "cold": {"users": m, "stages": {...}}}`; `cold`
+      counts only the targets with at most COLD_EVENTS train events.
     """
     cold = cold_targets(stages, items)
     return {

@@ -20,7 +20,7 @@ from trainer.evaluation.slices import main_languages
 from trainer.evaluation.targets import targets_of
 from trainer.explanations.leave_one_out import most_influential_events
 
-MAX_EVENTS = 8  # described events of a history, the latest ones
+MAX_EVENTS = 8  # number of latest events of a history that are described
 _EVENT_FEATURES = ("item_index", "text", "event", "rating", "timestamp")
 
 TextsOf = Callable[[np.ndarray], dict[int, str]]
@@ -35,12 +35,12 @@ def example_users(
     languages: np.ndarray | None,
     texts_of: TextsOf,
 ) -> list[dict[str, Any]]:
-    """Describes `evaluation.example_users` random users of the split, taken in turn from those of each language.
+    """Describes `evaluation.example_users` random users of the split, taken from each language in turn.
 
     Args:
       config, model, dataset, split, languages: as for `evaluate_in_detail`.
       ranking: the ranking model that is served, or None.
-      texts_of: int64 rows of texts -> row -> text.
+      texts_of: rows of texts, int64 [m] -> a dictionary with the text of each row.
 
     Returns:
       for each user: `user_id`; `history`, the latest events, oldest first, with `title`, `item_id`, and where the data
@@ -87,7 +87,7 @@ def example_users(
 
 
 def _sampled_users(config: Config, sequences: SequenceTable, languages: np.ndarray | None) -> np.ndarray:
-    """Rows of users with a history and targets, int64."""
+    """Random users with a history and targets, from each language in turn: int64 rows of `sequences`."""
     count = config.evaluation.example_users
     has_history = np.diff(sequences.offsets) > sequences.target_count
     users = np.random.default_rng(config.seed).permutation(np.flatnonzero((sequences.target_count > 0) & has_history))

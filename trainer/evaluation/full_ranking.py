@@ -22,23 +22,25 @@ MAX_SCORES = 8_000_000  # scores in memory at once
 MAX_BATCH = 512  # users
 
 # (users int64 [B], allowed bool [n + 1] or [B, n + 1], excluded int32 [pairs, 2]) -> (scores [B, K], items [B, K]),
-# K >= k. The arguments are those of `top_k`.
+# best first, K >= k. For `allowed` and `excluded` see `top_k`.
 RankUsers = Callable[[np.ndarray, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
 class RankingTask:
-    """What to rank: the catalogue for each user, as of just before its targets or after its last event without any.
+    """Which items to rank for which users. A request is made just before a user's targets.
+
+    A user without targets makes the request after the last event.
 
     Args:
-      config: `evaluation` says which items are candidates and what a request knows, `data` which items of a user's
-        history are excluded.
+      config: `evaluation` decides which items are candidates, and whether requests have a query and a time; `data`
+        decides which items of a user's history are excluded.
       items: the catalogue.
       sequences: any split.
       k: length of the lists.
       users: int64 [U], rows of `sequences`; all by default.
-      candidates: int32 [U, N] item indices, padded with UNKNOWN_ITEM: only these of a user's candidates are ranked. All
-        by default.
+      candidates: int32 [U, N] item indices, padded with UNKNOWN_ITEM: of the candidates, only these are ranked for the
+        user. By default all candidates are ranked.
 
     Raises:
       ValueError: `k` is less than 1.
@@ -73,16 +75,16 @@ class RankedBatch:
 def rank_with_model(
     task: RankingTask, model: Retriever, ranker: Ranker | None = None, item_vectors: tf.Tensor | None = None
 ) -> Iterator[RankedBatch]:
-    """Ranks by a retrieval model, and re-orders the head of each list by a ranking model if there is one.
+    """Ranks by the scores of a retrieval model. A ranking model, if given, re-orders the head of each list.
 
     Args:
-      task: what to rank.
+      task: the items and users.
       model: the retrieval model.
-      ranker: re-orders the best `config.ranking.candidates` items; the other items follow in their order.
+      ranker: re-orders the best `config.ranking.candidates` items; the other items follow in the order of retrieval.
       item_vectors: the retrieval model's `item_vectors()`, if the caller has them already.
 
     Yields:
-      batches of users, those with short histories first.
+      the lists of a batch of users, short histories first.
     """
     config, k = task.config, task.list_length
     vectors = model.item_vectors() if item_vectors is None else item_vectors
@@ -100,7 +102,7 @@ def rank_with_model(
 
 
 def rank_with_scorer(task: RankingTask, scorer: Scorer) -> Iterator[RankedBatch]:
-    """Ranks by a baseline's scores; yields batches of users, those with short histories first."""
+    """Ranks by a baseline's scores. Yields the lists of a batch of users, short histories first."""
 
     def rank(users: np.ndarray, allowed: tf.Tensor, excluded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return _top_k(tf.constant(scorer(task.sequences, users)), allowed, excluded, tf.constant(task.list_length))
@@ -127,7 +129,7 @@ def _ranked_batches(task: RankingTask, rank: RankUsers) -> Iterator[RankedBatch]
 
 
 def _only(candidates: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The allowed ones of each row's candidates: int32 [B, N], bool [n + 1] -> bool [B, n + 1]."""
+    """Which items are allowed and among the row's candidates: int32 [B, N], bool [n + 1] -> bool [B, n + 1]."""
     chosen = np.zeros((len(candidates), len(mask)), bool)
     np.put_along_axis(chosen, candidates, True, axis=1)
     return chosen & mask

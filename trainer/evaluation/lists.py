@@ -3,10 +3,10 @@
 Lists have k items for each user u; E = train events, n = items of the catalogue, c(i) = train events of item i.
 
 - coverage: share of the candidate items that are on at least one list (Ge et al., 2010).
-- gini: Gini index of how often the candidates are on lists, 0 if all equally often, 1 if one alone (Fleder & Hosanagar,
-  2009).
-- novelty: mean self-information of the items, -log2((c(i) + 1) / (E + n)), in bits (Zhou et al., 2010; the ones make it
-  finite for an item without events).
+- gini: Gini index of how often the candidates are on lists: 0 if all are equally often, near 1 if only one item is
+  recommended (Fleder & Hosanagar, 2009).
+- novelty: mean self-information of the items, -log2((c(i) + 1) / (E + n)), in bits (Zhou et al., 2010; adding 1 to each
+  count keeps it finite for an item without events).
 - diversity: mean of 1 - cosine over pairs of a list's items, by content vectors (Smyth & McClave, 2001; Ziegler et al.,
   2005).
 - popularity_lift: mean c over the lists' items, divided by its mean over the users' histories, minus 1: how much more
@@ -28,7 +28,7 @@ LISTS_AT_ONCE = 4_096
 
 
 def exposure(lists: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """On how many lists each candidate is.
+    """The number of lists that have each candidate.
 
     Args:
       lists: int32 [users, k], item indices; UNKNOWN_ITEM after the end of a list.
@@ -144,7 +144,7 @@ def figures(
 
 
 def _mean_of_histories(values: np.ndarray, sequences: SequenceTable, users: np.ndarray) -> np.ndarray:
-    """Mean value of the items before users' targets, float64 [U]; NaN of an empty history."""
+    """Mean value of the items in users' histories before the targets: float64 [U]; NaN for an empty history."""
     known = sequences.item != UNKNOWN_ITEM
     sums = np.concatenate([[0.0], np.cumsum(np.where(known, values[sequences.item], 0.0))])
     counts = np.concatenate([[0], np.cumsum(known)])

@@ -44,7 +44,7 @@ class PerUser:
 def headline(cutoffs: Sequence[int]) -> tuple[str, str, str]:
     """The metrics of slices and comparisons: NDCG and hit rate at 10, and recall at the largest cutoff.
 
-    If 10 is none of the cutoffs, the largest one takes its place.
+    If 10 is not a cutoff, the largest cutoff takes its place.
     """
     k = 10 if 10 in cutoffs else max(cutoffs)
     return f"ndcg@{k}", f"hit_rate@{k}", f"recall@{max(cutoffs)}"

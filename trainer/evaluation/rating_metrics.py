@@ -12,7 +12,7 @@ MAX_PARTS = 10  # of a reliability curve
 
 @dataclass(frozen=True)
 class ReliabilityPart:
-    """A part of the ratings, which have similar predicted probabilities.
+    """A part of a reliability curve: ratings with similar predicted probabilities of being liked.
 
     Attributes:
       probability: the mean of the predictions.
@@ -49,7 +49,7 @@ def reliability(liked: np.ndarray, probability: np.ndarray, min_ratings: int) ->
     Args:
       liked: bool [n].
       probability: float [n].
-      min_ratings: size that a part should at least have. There are at most MAX_PARTS parts.
+      min_ratings: smallest size of a part, if there are that many ratings. There are at most MAX_PARTS parts.
 
     Returns:
       the parts in the order of their probabilities.

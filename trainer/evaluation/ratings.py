@@ -13,7 +13,7 @@ from trainer.evaluation.rating_metrics import auc, calibration_error, log_losses
 from trainer.evaluation.target_ratings import TargetRatings
 from trainer.evaluation.uncertainty import MIN_USERS, Figure, bootstrap_intervals, jackknife_interval
 
-THRESHOLD = 0.5  # an item counts as predicted to be liked from this probability on
+THRESHOLD = 0.5  # an item is predicted to be liked if its probability is at least this
 MIN_PROBABILITY = 1e-7
 MIN_RATINGS = MIN_USERS  # of an evaluation, and of a part of the reliability curve
 
@@ -33,7 +33,7 @@ def evaluate_ratings(config: Config, ratings: TargetRatings) -> dict[str, Any] |
     probability = np.clip(ratings.liked_probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     users, user = np.unique(ratings.user, return_inverse=True)
     values, bounds = _means(ratings, liked, probability, user, config.seed)
-    # These are no means over users, so their intervals come from leaving users out.
+    # These are not means over users, so their intervals are computed by the jackknife.
     statistics: dict[str, Callable[[np.ndarray], float | None]] = {
         "auc": lambda rows: auc(liked[rows], probability[rows]),
         "calibration_error": lambda rows: calibration_error(liked[rows], probability[rows], MIN_RATINGS),

@@ -1,4 +1,4 @@
-"""Requests of held-out users, which know what `evaluation` in the configuration says: query and time, or not."""
+"""Requests of held-out users. `evaluation.with_query` and `with_timestamp` decide if they have a query and a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def requests_before_targets(
     """One request of each user, made just before its targets, or after its last event if it has none.
 
     Args:
-      config: `model` limits the history, `evaluation` says what a request knows.
+      config: `model` limits the history, `evaluation` decides if a request has a query and a time.
       columns: which features the requests have.
       sequences: any split.
       users: int64 [B], rows of it.

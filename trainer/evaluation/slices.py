@@ -22,7 +22,7 @@ from trainer.config.names import (
 from trainer.data.tables import NO_TEXT, ItemTable, SequenceTable
 from trainer.evaluation.targets import Targets
 
-COLD_EVENTS = 5  # a target with at most so many train events is cold
+COLD_EVENTS = 5  # a target with at most this many train events is cold
 HISTORIES = (5, 10, 20, 50, 100)  # limits between slices, in events before the targets
 POPULARITIES = (COLD_EVENTS + 1, 21, 101, 501)  # limits between slices, in train events of the target
 MAX_VALUES = 8  # the most frequent values of a column are slices; all others are one slice
@@ -91,7 +91,7 @@ def slices(
 
 
 def _slices(by: str, number: np.ndarray, names: Sequence[str]) -> Iterator[Slice]:
-    """The slices of a criterion, by the number of each target's slice: int64 [targets], -1 for none."""
+    """The slices of a criterion. `number` int64 [targets] is the index in `names` of each target's slice; -1: none."""
     present = [i for i in range(len(names)) if (number == i).any()]
     if len(present) > 1:
         for i in present:

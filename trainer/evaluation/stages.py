@@ -39,8 +39,8 @@ class Stages:
 
     Attributes:
       users: int64 [U], rows of the sequence table that have targets, ascending.
-      targets: of all rows of the sequence table.
-      list_length: number of items that are stored of each list.
+      targets: the targets of all rows of the sequence table.
+      list_length: number of items stored for each list.
       by_name: name of a recommender -> its results.
     """
 

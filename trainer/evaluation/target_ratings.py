@@ -21,7 +21,7 @@ NO_TARGET = -1
 
 @dataclass(frozen=True)
 class TargetRatings:
-    """Held-out events with ratings, and what was predicted before them.
+    """Held-out events with ratings, and predictions that were made before these events.
 
     Attributes:
       user: int64 [m], rows of the sequence table.
@@ -98,7 +98,7 @@ def _target_positions(sequences: SequenceTable, users: np.ndarray) -> Iterator[t
 def _scored(
     requests: dict[str, tf.Tensor], row: np.ndarray, candidate: np.ndarray, vectors: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Inputs of `Ranker.score` for the candidates, int32 [b, N], of some rows of the requests."""
+    """Inputs of `Ranker.score` for some rows of the requests, int64 [b], and their candidates, int32 [b, N]."""
     inputs = {name: tf.gather(value, row) for name, value in requests.items()}
     inputs["candidate"] = tf.constant(candidate)
     inputs["retrieval_score"] = tf.einsum("bd,bnd->bn", inputs["user_vector"], tf.gather(vectors, candidate))

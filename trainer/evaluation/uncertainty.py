@@ -1,6 +1,6 @@
 """Uncertainty of figures: intervals over users, and paired tests between two recommenders.
 
-Users are the unit that is resampled: the events of one user depend on each other, users hardly do.
+Users are resampled, not events: the events of one user depend on each other, while users hardly do.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Figure:
 
     Attributes:
       numerator: float [users], each user's part of the sum.
-      denominator: float [users], each user's part of the sum that it is divided by; for a mean 1, or 0 for users that
-        do not count.
+      denominator: float [users], each user's part of the sum that `numerator`'s sum is divided by. For a mean: 1, or 0
+        for users that do not count.
       bounded: whether every user's ratio lies in 0..1.
     """
 
@@ -64,9 +64,9 @@ class Difference:
 def bootstrap_intervals(figures: Sequence[Figure], *, seed: int) -> list[tuple[float, float] | None]:
     """Bootstrap percentile intervals (Efron, 1979), all from the same resamples of the users.
 
-    The percentiles lie further out than CONFIDENCE says, to correct for few users (Hesterberg, 2015, "expanded
-    percentile"). If a bounded figure is 0 or 1 for every user, all resamples are equal. Then the interval is that of a
-    share without any positive, or without any negative, observation (Clopper & Pearson, 1934).
+    The percentiles lie further out than those of CONFIDENCE, to correct for few users (Hesterberg, 2015, "expanded
+    percentile"). If a bounded figure is 0 for every user, or 1 for every user, all resamples are equal. The interval is
+    then that of a share with no positive, or no negative, observation (Clopper & Pearson, 1934).
 
     Args:
       figures: over the same users.
@@ -101,7 +101,7 @@ def bootstrap_intervals(figures: Sequence[Figure], *, seed: int) -> list[tuple[f
 def jackknife_interval(
     statistic: Callable[[np.ndarray], float | None], users: int, *, seed: int, low: float = 0.0, high: float = 1.0
 ) -> tuple[float, float] | None:
-    """An interval for a statistic that is no mean over users, such as coverage, which is biased in resamples.
+    """An interval for a statistic that is not a mean over users, such as coverage, which is biased in resamples.
 
     The delete-a-group jackknife (Kott, 2001) divides the users into GROUPS groups. The interval comes from the spread
     of the statistic when one group at a time is left out.
@@ -178,6 +178,7 @@ def verdict(difference: float, p_value: float) -> str:
 
 
 def _percentiles(users: int) -> np.ndarray:
+    """The expanded percentiles that bound a bootstrap interval over so many users: float64 [2] in 0..1."""
     expanded = math.sqrt(users / (users - 1)) * stats.t.ppf((1 - CONFIDENCE) / 2, users - 1) if users > 1 else -4.0
     tail = stats.norm.cdf(expanded)
     return np.array([tail, 1 - tail])
@@ -194,7 +195,7 @@ def _resamples(users: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _halves(users: int, seed: int) -> Iterator[np.ndarray]:
-    """Random parts of the users, each user with probability 1/2: blocks of float32 [flips, users], 0 or 1."""
+    """Random subsets of the users, each user with probability 1/2: blocks of float32 [flips, users], 0 or 1."""
     generator = np.random.default_rng([seed, 1])
     block = max(1, _WEIGHTS_AT_ONCE // max(users, 1))
     for first in range(0, FLIPS, block):

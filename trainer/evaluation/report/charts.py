@@ -69,7 +69,7 @@ def lines(
     from_zero: bool,
     x_names: Sequence[str] | None = None,
 ) -> Markup:
-    """Curves over a number, each with its name at its end.
+    """A line plot. The name of each curve stands at its end.
 
     Args:
       title: of the plot.
@@ -187,7 +187,7 @@ def _horizontal(y: _Scale, ticks: Sequence[float], left: float, right: float) ->
 
 
 def _ticks(low: float, high: float, *, integers: bool = False) -> list[float]:
-    """Three to seven round numbers that cover low..high."""
+    """Evenly spaced round numbers, at most seven or so, that cover low..high. `integers`: integers within low..high."""
     if high - low <= 1e-9 * max(1.0, abs(low)):
         high = low + 1.0
     rough = (high - low) / 5

@@ -100,7 +100,7 @@ def render(report: Report) -> str:
 
 
 def _columns(evaluation: dict[str, Any], kinds: tuple[str, ...]) -> list[str]:
-    """Metrics of these kinds at the main and at the largest cutoff, without those that equal another one.
+    """Metrics of these kinds at the main and at the largest cutoff. A metric that equals an earlier one is left out.
 
     If every user has one held-out item, recall equals the hit rate, and average precision the reciprocal rank.
     """
@@ -143,7 +143,7 @@ def _curves(name: str, records: list[dict[str, Any]]) -> list[Markup]:
 
 
 def _slices(evaluation: dict[str, Any], metric: str) -> list[dict[str, Any]]:
-    """For each kind of slice its parts, and a plot of the served stage beside the baseline that is best over all."""
+    """For each kind of slice its parts, and a plot of the served stage and of the baseline that is best overall."""
     stage = served(evaluation)
     baselines = [name for name in evaluation["stages"] if name not in MODELS]
     best = max(baselines, key=lambda name: evaluation["stages"][name][metric])

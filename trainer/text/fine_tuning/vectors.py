@@ -52,7 +52,7 @@ class CurrentTextVectors:
             override_rows, override_vectors = self._override
             position = tf.minimum(tf.searchsorted(override_rows, flat), tf.size(override_rows) - 1)  # [R]
             hits = tf.where((tf.gather(override_rows, position) == flat) & (flat >= 0))  # [hits, 1]
-            # A scatter writes only the hits, which are few if `rows` is the whole catalogue; `tf.where` writes all rows.
+            # A scatter writes only the hits, which are few if `rows` is the whole catalogue; `tf.where` writes all.
             hit_vectors = tf.gather(override_vectors, tf.gather(position, hits[:, 0]))
             vectors = tf.tensor_scatter_nd_update(vectors, hits, hit_vectors)
         return tf.reshape(vectors, tf.concat([tf.shape(rows), [self.width]], axis=0))
