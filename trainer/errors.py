@@ -14,6 +14,6 @@ class UsageError(TowersError):
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
-    """The first line of an error's message that is not blank; the name of the error's type if all are blank."""
+    """The first line of an error's message that is not blank; the name of the error's type if all lines are blank."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:limit]

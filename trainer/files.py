@@ -101,7 +101,7 @@ def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_remote_directory(directory: str) -> Iterator[str]:
     """As `atomic_directory`, on any file system that TensorFlow knows.
 
-    The temporary name is `<directory>.incomplete-<random>`, which shows what a directory left by a killed process is.
+    The temporary name is `<directory>.incomplete-<random>`: a directory left by a killed process is recognised by it.
 
     Raises:
       TowersError: `directory` exists and is not empty, or cannot be written.

@@ -24,7 +24,7 @@ def check_feature_names(value: dict[str, Any]) -> dict[str, Any]:
     """Returns the mapping if its keys can be names of features.
 
     Raises:
-      ValueError: a key cannot.
+      ValueError: a key cannot be the name of a feature.
     """
     for name in value:
         if not FEATURE_NAME.fullmatch(name):
@@ -35,7 +35,7 @@ def check_feature_names(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-# Feature name -> column in the file. In YAML also a list of columns, whose names are then the features' names.
+# Feature name -> column in the file. YAML may also give a list of columns: each then names its feature too.
 Columns = Annotated[
     dict[str, str],
     pydantic.BeforeValidator(_as_mapping),

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from trainer.config import Config
 from trainer.errors import UsageError
 
-# How pydantic names the alternatives of a union within the location of an error.
+# Parts of an error's location in which pydantic names an alternative of a union.
 _ALTERNATIVE = re.compile(r"constrained-|literal\[")
 
 
@@ -113,7 +113,7 @@ def _validated(document: dict[str, Any], source: str) -> Config:
 
 
 def _explain(error: pydantic.ValidationError) -> str:
-    """All problems in one line."""
+    """All problems of an invalid configuration in one line."""
     problems = []
     # Where a value may have several types, pydantic reports a problem for each: key -> (problems, value).
     wrong_values: dict[str, tuple[list[str], Any]] = {}

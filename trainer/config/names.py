@@ -11,7 +11,7 @@ BASELINES = (
 METRICS = ("hit_rate", "recall", "ndcg", "mrr", "map")  # at each cutoff; defined in `trainer.evaluation.metrics`
 # Of the lists of `evaluation.list_length` items; defined in `trainer.evaluation.lists`.
 LIST_METRICS = ("coverage", "gini", "novelty", "popularity_lift", "cold_share", "diversity")
-# What users are sliced by; BY_POPULARITY slices held-out items instead.
+# Criteria of slices. History, user and own text are those of a user; popularity and time are those of a held-out event.
 BY_HISTORY, BY_USER, BY_TIME = "history", "user", "time"
 BY_POPULARITY = "popularity of the item"
 BY_OWN_TEXT, BY_LANGUAGE = "own text", "language of own text"

@@ -104,7 +104,7 @@ class Config(StrictModel):
         return self.model_dump_json()
 
     def restricted(self, *sections: str) -> Config:
-        """A copy in which all sections but `data` and these have their defaults.
+        """A copy with `data` and the named sections. All other sections have their defaults.
 
         A pipeline step receives only the sections that it reads. Its cached result then stays valid if others change.
         """

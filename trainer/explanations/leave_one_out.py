@@ -1,4 +1,4 @@
-"""Finds the past event with the largest influence on an item's score: encodes the user again without each event."""
+"""Finds the past event with the largest influence on an item's score, by encoding the user without each event."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def most_influential_events(
 ) -> tf.Tensor:
     """The event of a user's history without which an item's retrieval score is lowest.
 
-    For each event the user is encoded again with the history without that event. A row with L events therefore costs
-    the user tower L histories. Rows are processed a few at a time, so that memory does not grow with the batch.
+    The user is encoded once for each event, with the history without that event. A row with L events therefore costs
+    L histories in the user tower. Rows are processed a few at a time, so that memory does not grow with the batch.
 
     Args:
       encode: the user tower, features of [B] requests -> float32 [B, dim].
-      events: its features of events, [B, H, ...] each, padded on the right.
-      request: its features of the request, [B, ...] each.
-      length: int32 [B], events in a row.
-      first: int32 [B], the first event that may be the result: 1 if the oldest event was not part of the history for
-        `scores` and only keeps the length when another is left out, else 0.
+      events: the tower's features of events, [B, H, ...] each, padded on the right.
+      request: the tower's features of the request, [B, ...] each.
+      length: int32 [B], number of events in a row.
+      first: int32 [B], 0 or 1, the first event that may be the result. 1: `scores` were computed without the oldest
+        event, which only fills up the history when another event is left out.
       vectors: float32 [B, K, dim] of the items.
       scores: float32 [B, K], their retrieval scores; -inf where there is no item.
 
@@ -42,7 +42,7 @@ def most_influential_events(
         count = tf.maximum(length, 1)  # L
         left_out = tf.range(count)  # [L]
         positions = tf.range(tf.maximum(count - 1, 1))[tf.newaxis]
-        positions = positions + tf.cast(positions >= left_out[:, tf.newaxis], tf.int32)  # skips the one left out
+        positions = positions + tf.cast(positions >= left_out[:, tf.newaxis], tf.int32)  # skips the event left out
         positions = tf.minimum(positions, count - 1)  # [L, L - 1]
         features = {name: tf.gather(value, positions) for name, value in events.items()}  # [L, L - 1, ...]
         features |= {name: tf.repeat(value[tf.newaxis], count, axis=0) for name, value in request.items()}
