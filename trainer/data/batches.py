@@ -63,7 +63,7 @@ def training_windows(sequences: SequenceTable, max_history: int, overlap: float)
 
 
 def sequences_per_batch(windows: Windows, sequences: int, events: int) -> int:
-    """Number of windows in a training step: as many as have about `events` events, at most `sequences`, at least 1.
+    """Number of windows in a training step: as many as have about `events` events together, from 1 to `sequences`.
 
     If windows have many events, a step has fewer windows, and an epoch has more steps.
     """

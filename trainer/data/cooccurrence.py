@@ -115,7 +115,7 @@ def _strongest(
     norm = np.sqrt(occurrences)
     for first in range(0, size, ITEMS_AT_ONCE):
         pairs = (left[first : first + ITEMS_AT_ONCE] @ right).tocoo()
-        others = pairs.col != pairs.row + first  # an item is no neighbour of itself
+        others = pairs.col != pairs.row + first  # an item is not its own neighbour
         row, column, value = pairs.row[others] + first, pairs.col[others], pairs.data[others]
         value = value / np.maximum(norm[row] * norm[column] + shrinkage, 1e-12)
         order = np.lexsort([column, -value, row])  # by row, then strongest first, then by index

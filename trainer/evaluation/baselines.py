@@ -107,7 +107,7 @@ def _item_knn(items: ItemTable, similarities: scipy.sparse.csr_matrix, decay: fl
 def matrix_factorisation(
     items: ItemTable, train: SequenceTable, confidence: float, regularisation: float, seed: int
 ) -> Scorer:
-    """Implicit alternating least squares (Hu et al., 2008). Users' factors are computed from their current history.
+    """Implicit alternating least squares (Hu et al., 2008). Users' factors are computed from the scored histories.
 
     Args:
       items: the catalogue.
@@ -238,7 +238,7 @@ def _same_for_all(scores: np.ndarray) -> Scorer:
 
 def _best(scorers: Iterable[Scorer], measure: Callable[[Scorer], float]) -> Scorer:
     best, best_value = None, -np.inf
-    for scorer in scorers:  # made one at a time, because each may hold factors of all users
+    for scorer in scorers:  # created one at a time, because each may hold factors of all users
         value = measure(scorer)
         if best is None or value > best_value:
             best, best_value = scorer, value

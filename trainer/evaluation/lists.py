@@ -117,7 +117,7 @@ def figures(
       sequences: the split.
       users: int64 [U], rows of it.
       content: float [n + 1, d], content vectors of items; zeros for items without content.
-      cold: items with at most so many train events are cold.
+      cold: items with at most this many train events are cold.
     """
     count = np.concatenate([[0], items.train_count]).astype(np.float64)
     is_item = lists != UNKNOWN_ITEM

@@ -16,8 +16,8 @@ from trainer.evaluation.document import BETTER, UNDECIDED, WORSE
 
 SIGNIFICANCE = 0.05  # differences with smaller p-values are significant
 CONFIDENCE = 1 - SIGNIFICANCE
-RESAMPLES = 2_000
-FLIPS = 10_000
+RESAMPLES = 2_000  # of the users, for bootstrap intervals
+FLIPS = 10_000  # random assignments of signs, for the randomisation test
 GROUPS = 20  # of users, for the jackknife
 MIN_USERS = 30  # an interval over fewer users would not be reliable
 
@@ -150,7 +150,7 @@ def differences(first: Sequence[np.ndarray], second: Sequence[np.ndarray], *, se
     threshold = np.abs(value) - 1e-6 * np.abs(columns).mean(axis=0)
     total = columns.sum(axis=0, dtype=np.float64)
     for positive in _halves(users, seed):
-        # The chosen half keeps its sign, the other half changes it: half - (total - half).
+        # Differences of the chosen subset keep their sign, all others change it: subset - (total - subset).
         flipped = 2 * (positive @ columns).astype(np.float64) - total
         at_least_as_large += (np.abs(flipped) / users >= threshold).sum(axis=0)
     p_value = at_least_as_large / (FLIPS + 1)
@@ -178,7 +178,7 @@ def verdict(difference: float, p_value: float) -> str:
 
 
 def _percentiles(users: int) -> np.ndarray:
-    """The expanded percentiles that bound a bootstrap interval over so many users: float64 [2] in 0..1."""
+    """The expanded percentiles that bound a bootstrap interval over `users` users: float64 [2] in 0..1."""
     expanded = math.sqrt(users / (users - 1)) * stats.t.ppf((1 - CONFIDENCE) / 2, users - 1) if users > 1 else -4.0
     tail = stats.norm.cdf(expanded)
     return np.array([tail, 1 - tail])

@@ -30,7 +30,7 @@ class Validation:
         self._mask = np.isin(self._targets.user, users)
 
     def __call__(self) -> dict[str, float]:
-        """`ndcg@10` and `hit_rate@10` of the model as it is now."""
+        """`ndcg@10` and `hit_rate@10` of the model with its current weights."""
         ranks = target_ranks(rank_with_model(self._task, self._model), self._targets)
         values = metrics.from_ranks(ranks[self._mask], self._targets.subset(self._mask).offsets, [10])
         return {name: values[name] for name in ("ndcg@10", "hit_rate@10")}

@@ -63,8 +63,9 @@ class UserTower(tf.keras.layers.Layer):
         self.config, self.inputs, self._stream = config, inputs, stream
         query_mask, time_mask, self._event_mask = (PositionMask(config.side_dropout, stream) for _ in range(3))
         dim = config.dim
-        # Scales item vectors of length 1 (cosine) to unit variance. With `similarity: dot`, random item embeddings have
-        # a length of about INITIAL_STDDEV * sqrt(dim). The start token gets the same scale as the scaled item vectors.
+        # With `similarity: cosine`, item vectors have length 1, and this scale gives them unit variance. With `dot`,
+        # random embeddings begin at a length of about INITIAL_STDDEV * sqrt(dim). The start token begins with the
+        # standard deviation of scaled item vectors.
         scale = math.sqrt(dim)
         self.item_scale = self.add_weight(
             name="item_scale", shape=[], initializer=tf.keras.initializers.Constant(scale)

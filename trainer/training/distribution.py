@@ -52,7 +52,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 class DistributedStep:
     """One step of the optimizer on a global batch, with the same result on one device and on several.
 
-    The result differs only by random numbers, which each replica draws by itself: dropout and sampled negatives.
+    Only random numbers make a difference, because each replica draws its own: for dropout and sampled negatives.
 
     The loss of a batch is a mean over its examples. Each replica's loss is weighted with its share of the examples:
     the sum over the replicas is then the loss of the global batch, and the sum of their gradients is its gradient,

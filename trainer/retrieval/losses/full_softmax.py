@@ -176,7 +176,7 @@ def _add_gradients(
 
     The gradient by the logits is p - onehot(target), which equals softmax · correction in every column, plus
     `at_target` in the target's column. This [rows, m] matrix is never built, which saves several passes over it.
-    Instead, the first term is multiplied by dense matrix products. The second term involves one candidate a query.
+    Instead, dense matrix products take the first term, and a gather of the targets takes the second one.
 
     Returns:
       (gradient by the chunk's queries [rows, dim], `candidate_grad` plus the gradient by the candidates [m, dim]).
