@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from trainer.config import Config
 from trainer.errors import UsageError
 
-# Parts of an error's location in which pydantic names an alternative of a union.
+# If a value may have several types, pydantic adds the type to the location of an error: those parts match this.
 _ALTERNATIVE = re.compile(r"constrained-|literal\[")
 
 

@@ -28,9 +28,9 @@ RankUsers = Callable[[np.ndarray, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Ten
 
 @dataclass(frozen=True)
 class RankingTask:
-    """Which items to rank for which users. A request is made just before a user's targets.
+    """Which items to rank for which users.
 
-    A user without targets makes the request after the last event.
+    A user's request is made just before the targets, or after the last event if there are no targets.
 
     Args:
       config: `evaluation` decides which items are candidates, and whether requests have a query and a time; `data`

@@ -152,7 +152,7 @@ class RankingModel(tfrs.Model):
         return outputs
 
     def set_combination(self, weights: np.ndarray) -> None:
-        """Sets the weights of `scalars` (see `calibration_inputs`) in the order of a list: [2 + features]."""
+        """Sets the weights [2 + features] of the combination that orders a list; see `calibration_inputs`."""
         self.combination.assign(weights.astype(np.float32))
 
     def set_rating_weights(self, rating: np.ndarray, liked: np.ndarray) -> None:

@@ -188,7 +188,7 @@ def _validation(model: RetrievalModel, dataset: Dataset) -> Callable[[], dict[st
 
 
 def _checkpoint_key(config: Config, dataset: Dataset, products: tf.DType) -> str:
-    """A key that differs between trainings with different configurations, data or precision."""
+    """A digest of the configuration, precision, encoder, items, and users' items; see `Checkpoints`."""
     items, train, texts = dataset.items, dataset.train, dataset.texts
     validation = dataset.splits.get("validation")
     parts: list[Any] = [config.to_json(), items.item_id, items.train_count, items.text_row, train.offsets, train.item]

@@ -21,8 +21,8 @@ _SPACE = ord(" ")
 _INVISIBLE = r"[\p{Cf}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]+"
 _BLANK = r"[\p{Cc}\p{Z}\x{FFFD}]+"
 
-# RE2 has no back-references in patterns, so each mark needs a group. A rewrite can refer to nine groups at most: there
-# are two patterns.
+# RE2 has no back-references in patterns, so each mark needs a group. A rewrite can refer to nine groups at most, so the
+# eighteen marks need two patterns.
 _REPEATED_MARKS = ("!?.,-_*=~", "#$%^+|;:。")
 
 # "&amp;lt;" is "<" encoded twice, so ampersands are decoded first.

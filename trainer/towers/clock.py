@@ -84,5 +84,5 @@ class RequestPeriod:
             time *= tf.cast(self._mask(tf.shape(time)), time.dtype)
         time = tf.where(time > 0, time, last_timestamp)
         vectors = self._dropout(period_vectors(self._table, self._ends, time), training=training)
-        # The transformer normalises the history's vector to a length of about sqrt(dim). This factor matches it.
+        # The transformer normalises the history's vector to length sqrt(dim). This vector is scaled accordingly.
         return vectors * math.sqrt(self._table.shape[-1])

@@ -47,7 +47,7 @@ class Checkpoints:
     Args:
       directory: used by this training only.
       minutes: between two saves.
-      key: a digest of everything the training depends on; see `key_of`. A state with another key is rejected.
+      key: a digest of the training's configuration and data; see `key_of`. A state with another key is rejected.
     """
 
     def __init__(self, directory: str | os.PathLike[str], minutes: float, key: str) -> None:

@@ -52,7 +52,8 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 class DistributedStep:
     """One step of the optimizer on a global batch, with the same result on one device and on several.
 
-    Only random numbers make a difference, because each replica draws its own: for dropout and sampled negatives.
+    There are two exceptions: each replica draws its own random numbers (dropout, uniform negatives), and in-batch
+    negatives come from the replica's part of the batch.
 
     The loss of a batch is a mean over its examples. Each replica's loss is weighted with its share of the examples:
     the sum over the replicas is then the loss of the global batch, and the sum of their gradients is its gradient,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from trainer.training.precision import FLOAT32
 
 MIN_PROBABILITY = 1e-37  # the loss clips lower probabilities of targets to this one; gradients are not clipped
-MAX_LOGITS = 4_000_000  # largest number of logits of a chunk: 16 MB, which fits into the processor's caches
+MAX_LOGITS = 4_000_000  # of a chunk of more than 16 queries: 16 MB, which fits into the processor's caches
 
 
 def full_softmax(
@@ -24,8 +24,8 @@ def full_softmax(
 ) -> tf.Tensor:
     """Mean cross-entropy of the targets under softmax(queries · candidatesᵀ / temperature).
 
-    Loss and gradients are computed together, chunk of queries by chunk. The [T, m] logits are therefore never all in
-    memory, and none is computed twice.
+    Loss and gradients are computed together, for one chunk of queries at a time. The [T, m] logits are therefore never
+    all in memory, and no logit is computed twice.
 
     Args:
       queries: float [T, dim].
@@ -176,7 +176,7 @@ def _add_gradients(
 
     The gradient by the logits is p - onehot(target), which equals softmax · correction in every column, plus
     `at_target` in the target's column. This [rows, m] matrix is never built, which saves several passes over it.
-    Instead, dense matrix products take the first term, and a gather of the targets takes the second one.
+    Instead, the first term enters through dense matrix products, and the second one through one candidate a query.
 
     Returns:
       (gradient by the chunk's queries [rows, dim], `candidate_grad` plus the gradient by the candidates [m, dim]).
