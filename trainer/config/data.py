@@ -135,8 +135,8 @@ class DataConfig(StrictModel):
     exclude_recent_seconds: int = Field(
         0,
         ge=0,
-        description="with `exclude_history: false`: items of the user's events in the last so many seconds are not "
-        "recommended, because what people buy again they rarely buy twice in one basket; 0: no item is excluded",
+        description="with `exclude_history: false`: items of the user's events in the last N seconds are not "
+        "recommended: people who buy an item again rarely buy it twice in one basket; 0: no item is excluded",
     )
     split: SplitConfig = SplitConfig()
     max_bad_row_rate: float = Field(

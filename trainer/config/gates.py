@@ -36,9 +36,9 @@ class GatesConfig(StrictModel):
     )
     comparison: Literal["refuse_if_worse", "bless_if_not_worse"] = Field(
         "refuse_if_worse",
-        description="how the new model is compared with the last blessed one: `refuse_if_worse` refuses it if it "
-        "significantly loses more than the tolerance; `bless_if_not_worse` blesses it only if it significantly loses "
-        "less, which takes many users",
+        description="how the new model is compared with the last blessed one: `refuse_if_worse` refuses it where "
+        "a loss larger than the tolerance is significant; `bless_if_not_worse` blesses it only where such a loss is "
+        "ruled out, which takes many users",
     )
     max_users: int = Field(
         5_000, gt=0, description="largest number of held-out users for whom the last blessed model is evaluated"

@@ -21,11 +21,13 @@ class RankingConfig(StrictModel):
     batch_size: int = Field(256, gt=0, description="number of examples in a training step")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam")
     max_training_users: int = Field(
-        20_000, gt=0, description="largest number of users to train on; of more, so many are drawn at random"
+        20_000,
+        gt=0,
+        description="largest number of users to train on; where there are more, a random sample of this size",
     )
     neighbours: int = Field(
         50,
         gt=0,
-        description="number of items that are stored for each item as occurring with it, and as many as following it",
+        description="size of the two lists stored for each item: items that occur with it, and items that follow it",
     )
     liked_rating: float = Field(4.0, description="rating from which an item counts as liked")

@@ -25,18 +25,21 @@ class RetrievalConfig(StrictModel):
     average_epochs: float = Field(
         2.0,
         ge=0,
-        description="number of latest epochs over which the weights that are validated and saved are averaged; 0: the "
-        "latest weights, not averaged",
+        description="the weights that are validated and saved are averages over about this many epochs; 0: no averaging",
     )
-    patience: int = Field(8, gt=0, description="training ends after so many epochs without a better validation NDCG@10")
+    patience: int = Field(
+        8, gt=0, description="training ends after this many epochs without a better validation NDCG@10"
+    )
     patience_steps: int = Field(
         600,
         gt=0,
-        description="training ends earlier, but not before two epochs without a better NDCG@10, if they have more "
-        "steps than this",
+        description="limits `patience` on large data: it becomes the number of epochs that have this many steps "
+        "together, two epochs at least",
     )
     max_validation_users: int = Field(
-        50_000, gt=0, description="largest number of users to validate with; of more, so many are drawn at random"
+        50_000,
+        gt=0,
+        description="largest number of users to validate with; where there are more, a random sample of this size",
     )
     loss: Literal["auto", "full_softmax", "sampled_softmax", "triplet"] = Field(
         "auto",
@@ -55,14 +58,14 @@ class RetrievalConfig(StrictModel):
     hard_negatives: int | None = Field(
         None,
         gt=0,
-        description="for `sampled_softmax` and `triplet`: only so many of the sampled items count, those with the "
-        "highest scores; null: all",
+        description="for `sampled_softmax` and `triplet`: the number of sampled items that count as negatives, "
+        "those with the highest scores; null: all",
     )
     popularity_smoothing: float = Field(
         0.4,
         ge=0,
-        description="for `full_softmax`: number of events that is added to every item's, as a multiple of the mean, "
-        "before scores are corrected for popularity",
+        description="for `full_softmax`: how strongly rare items are protected as negatives. An item with c train events "
+        "has the weight c / (c + this value · mean c)",
     )
     window_overlap: float = Field(
         0.2,
