@@ -25,7 +25,8 @@ class RetrievalConfig(StrictModel):
     average_epochs: float = Field(
         2.0,
         ge=0,
-        description="the weights that are validated and saved are averages over about this many epochs; 0: no averaging",
+        description="the weights that are validated and saved are averages over about this many epochs; 0: no "
+        "averaging",
     )
     patience: int = Field(
         8, gt=0, description="training ends after this many epochs without a better validation NDCG@10"
@@ -64,8 +65,8 @@ class RetrievalConfig(StrictModel):
     popularity_smoothing: float = Field(
         0.4,
         ge=0,
-        description="for `full_softmax`: how strongly rare items are protected as negatives. An item with c train events "
-        "has the weight c / (c + this value · mean c)",
+        description="for `full_softmax`: how strongly rare items are protected as negatives. An item with c train "
+        "events has the weight c / (c + this value · mean c)",
     )
     window_overlap: float = Field(
         0.2,
