@@ -1,4 +1,5 @@
-"""A model server that speaks TensorFlow Serving's gRPC API, in Python on TensorFlow's own runtime.
+"""A model server with TensorFlow Serving's gRPC and REST APIs, in Python on TensorFlow's own runtime.
 
-TensorFlow-Serving-compatible: same messages, same semantics, same status codes. It is not TensorFlow Serving.
+Messages, semantics and status codes are TensorFlow Serving's; the modules name the exceptions. It is not TensorFlow
+Serving itself.
 """

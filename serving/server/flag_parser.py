@@ -1,4 +1,4 @@
-"""The server's flags: names and meanings are those of tensorflow_model_server, where it has the flag."""
+"""The server's flags. Flags that tensorflow_model_server has too keep their names and meanings."""
 
 import argparse
 import os
@@ -37,7 +37,7 @@ class FlagParser(argparse.ArgumentParser):
         raise ServerUsageError(f"{message} (see --help)")
 
     def _switch(self, name: str, help: str, default: bool = False) -> None:
-        """A flag that is true alone, and otherwise has the value true or false."""
+        """Adds a boolean flag: `--name` alone means true; `--name=true` and `--name=false` work too."""
         self.add_argument(name, type=_boolean, nargs="?", const=True, default=default, help=help)
 
     def _add_model_flags(self) -> None:
@@ -177,7 +177,7 @@ class FlagParser(argparse.ArgumentParser):
         add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="ops run at once; 0: all processors")
 
 
-# Types of flags
+# Converters of flag values, for `type=`
 
 
 def _boolean(text: str) -> bool:

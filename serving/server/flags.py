@@ -9,7 +9,7 @@ from serving.wire.errors import ServerUsageError
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags, as attributes of their names.
+    """The values of the flags, as attributes named after them.
 
     Raises:
         ServerUsageError: a flag is unknown or missing, or its value is bad.
@@ -42,7 +42,8 @@ def _check_together(flags: argparse.Namespace) -> None:
 def model_server_arguments(argv: Sequence[str]) -> list[str]:
     """`argv` for tensorflow_model_server: without the embedded server's own flags, and with an absolute base path.
 
-    Every flag is written as `--name=value`, with `true` or `false` for booleans: that program ignores other forms.
+    Every flag is written as `--name=value`, with `true` or `false` for booleans: tensorflow_model_server
+    ignores other forms.
     """
     parser = FlagParser()
     for action in parser._actions:

@@ -1,4 +1,4 @@
-"""Starts a server from its flags: files are read first, then models are loaded, then the ports open."""
+"""Starts a server from its flags: reads the configuration files, loads the models, then opens the ports."""
 
 import argparse
 import functools
@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answers, made by `start_server`.
+    """A server that answers calls, made by `start_server`.
 
     Attributes:
         core: the models.
-        grpc: the gRPC port.
-        rest: the REST port, if there is one.
-        scheduler: of batches, if calls are batched.
-        follower: of the model configuration file, if it is followed.
+        grpc: the server on the gRPC port.
+        rest: the server on the REST port; None if REST is off.
+        scheduler: forms batches of calls; None if calls are not batched.
+        follower: reads the model configuration file again and again; None if the file is read only at the start.
     """
 
     core: ServerCore
@@ -56,18 +56,18 @@ class RunningServer:
 
     @property
     def address(self) -> str:
-        """host:port of gRPC."""
+        """host:port of the gRPC server."""
         return self.grpc.address
 
     @property
     def readiness(self) -> str:
-        """The line that a server prints when it answers."""
+        """The line that the server prints once it answers calls."""
         models = ", ".join(_describe(name, self.core.models[name].available_versions) for name in self.core.configs)
         rest = f" and {self.rest.address} (REST)" if self.rest is not None else ""
         return f"{READY}{models or 'no model'} on {self.address} (gRPC){rest}"
 
     def stop(self, grace: float) -> None:
-        """Takes no more calls, gives those in flight `grace` seconds, then cancels them and frees the models."""
+        """Refuses new calls, waits up to `grace` seconds for calls in flight, cancels the rest, unloads the models."""
         grpc_stopped = self.grpc.begin_stop(grace)
         if self.rest is not None:
             self.rest.stop(grace)
@@ -84,10 +84,10 @@ class _Files:
     """The contents of the files that flags name.
 
     Attributes:
-        models: to serve, by name.
-        credentials: for TLS; None for plain text.
-        batching: None if calls are not batched.
-        monitoring_path: where Prometheus reads metrics; None if it does not.
+        models: the models to serve, by name.
+        credentials: for TLS; None for unencrypted connections.
+        batching: parameters of batching; None if calls are not batched.
+        monitoring_path: URL path of the metrics for Prometheus; None if metrics are off.
     """
 
     models: dict[str, ModelConfig]
@@ -97,7 +97,9 @@ class _Files:
 
 
 def start_server(flags: argparse.Namespace) -> RunningServer:
-    """Loads the models, then opens the ports.
+    """Reads the configuration files, loads the models, then opens the ports.
+
+    After an error, everything that was started is stopped again.
 
     Raises:
         ServerError: a model did not become available, a file cannot be read, or a port is taken.
@@ -137,7 +139,7 @@ def _prepare_tensorflow() -> None:
 
 
 def _read_files(flags: argparse.Namespace) -> _Files:
-    """Reads every file before anything is started, which would have to be stopped after an error."""
+    """Reads all files that flags name. This comes first: an error in a file then leaves nothing to stop."""
     monitoring_path = read_monitoring_path(flags.monitoring_config_file)
     if monitoring_path is not None and flags.rest_api_port == 0:
         raise ServerUsageError("`--monitoring_config_file` enables metrics, which need `--rest_api_port`")

@@ -1,8 +1,8 @@
 """Starts the embedded model server: `python -m serving.server.main --model_base_path DIR ...`.
 
-Prints one line to stdout when it is ready: `serving NAME version N on HOST:PORT (gRPC)`, and the address of REST if it
-is on. The log goes to stderr. SIGTERM and SIGINT end the server after the calls in flight are answered; they end it at
-once while it is still loading.
+Prints one line to stdout when it is ready: `serving NAME version N on HOST:PORT (gRPC)`, followed by the REST address
+if REST is on. The log goes to stderr. After SIGTERM or SIGINT the server answers the calls in flight, for at most 30
+seconds, and ends. While the models are still loading, these signals end it at once.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from serving.wire.errors import ServerError, ServerUsageError
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 30.0  # for calls in flight after the server is asked to stop
+GRACE_SECONDS = 30.0  # after the server is asked to stop, for calls in flight
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,8 +68,8 @@ def serve(flags: argparse.Namespace, stop: threading.Event) -> None:
     # Imported late: usage errors are then reported before TensorFlow loads.
     from serving.server.lifecycle import start_server
 
-    # TensorFlow's modules are some 300,000 objects that are never freed. Frozen objects are left out of garbage
-    # collections, which would otherwise take a fifth of a second each, in which no call is answered.
+    # TensorFlow's modules consist of some 300,000 objects that are never freed. With them, each garbage collection
+    # would take a fifth of a second, in which no call is answered. Garbage collection skips frozen objects.
     gc.collect()
     gc.freeze()
     server = start_server(flags)
@@ -85,7 +85,7 @@ def _configure_log() -> None:
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr, level=logging.INFO
     )
-    logging.getLogger("tornado.general").setLevel(logging.WARNING)  # no line for each client that sends no HTTP
+    logging.getLogger("tornado.general").setLevel(logging.WARNING)  # no line for each client that does not send HTTP
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 
 

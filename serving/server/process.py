@@ -53,7 +53,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         if self._process is None:
             raise ServerError("the server was not started")
         return self._process.pid

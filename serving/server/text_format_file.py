@@ -1,4 +1,4 @@
-"""Configuration files: protocol buffers in text format, as for tensorflow_model_server."""
+"""Reads configuration files: protocol buffers in text format, like those of tensorflow_model_server."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -15,10 +15,10 @@ def read_message(path: Path, message: type[Config], *, secret: bool = False) -> 
     """The message in the file.
 
     Args:
-        secret: the file contains keys. Error messages then name the position and not the text.
+        secret: the file contains keys: error messages give the position of a mistake and do not quote the text.
 
     Raises:
-        ServerError: the file cannot be read or parsed. One line with the file, the line and the column.
+        ServerError: the file cannot be read or parsed. The message is one line with file, line and column.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Which calls get a thread, and which are refused because the server has too many."""
+"""Admission control: decides which calls get a thread and which are refused because of overload."""

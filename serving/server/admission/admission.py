@@ -1,7 +1,7 @@
-"""The rule by which calls are refused while more come than the server can answer.
+"""Admission control: refuses calls while more arrive than the server can answer.
 
-It is a circuit breaker (M. Nygard, "Release It!", 2007) that limits the calls in flight, running or waiting, instead of
-blocking all of them:
+It is a circuit breaker (M. Nygard, "Release It!", 2007). Instead of refusing all calls, it limits the calls in flight:
+those that run and those that wait for a thread.
 
 | state      | limit on calls in flight | next state                                                                   |
 |------------|--------------------------|------------------------------------------------------------------------------|
@@ -10,28 +10,31 @@ blocking all of them:
 | probing    | the threads              | overloaded, when more than an eighth of the probe's calls have been refused; |
 |            |                          | else normal, after four calls a thread or one second                         |
 
-Normal: a burst may wait. The limit keeps the wait short; without it, most calls would be answered after their callers
-gave up. Overloaded: a queue would only delay every answer, so no call waits. There are more threads than processors,
-four for each by default, and so many calls at once delay each other, so half of the threads answer. Probing: the share
-of refused calls at the lower limit cannot show that the overload is over. Callers that ask again at once after a
-refusal would be refused for ever, though there may be a thread for each of them. So the limit is raised for a moment.
+- Normal: the calls of a burst may wait. The limit keeps the wait short. Without a limit, most calls of an overload
+  would be answered after their callers gave up.
+- Overloaded: no call waits, because a queue would only delay every answer. Only half of the threads answer: there are
+  more threads than processors (four for each by default), and calls that share a processor delay each other.
+- Probing: tests whether the overload is over, by raising the limit for a moment. The share of refused calls at the
+  lower limit cannot tell. For example, callers that call again at once after a refusal keep that share high, even when
+  there is a thread for each of them.
 
-In an overload a probe ends after a few refusals: every three seconds it lets in about as many more calls as half of
-the threads. A simulation in the tests holds two bounds. At three times the capacity, the 99th percentile of the
-answers' latency is at most five times the unloaded one. After the overload, no call is refused after five seconds.
+While the overload lasts, a probe ends after a few refusals. So every three seconds a probe admits about as many extra
+calls as half of the threads. A simulation in the tests checks two bounds. At a load of three times the capacity, the
+99th percentile of latency is less than five times that of an unloaded server. Five seconds after the overload has
+ended, no call is refused any more.
 
-Schemes that act on latency, such as CoDel or a gradient limit, need a target delay or an unloaded latency to compare
-with. Both differ by model and by signature; the number of calls in flight does not.
+Methods that measure latency, such as CoDel or a gradient limit, need a target delay or the latency without load. Both
+differ by model and by signature. A limit on calls in flight needs neither.
 """
 
 import enum
 import time
 from collections.abc import Callable
 
-OVERLOADED_SECONDS = 3.0  # shorter, and the calls that probes let in delay more answers; longer, and so does recovery
-PROBE_SECONDS = 1.0  # a probe ends after this time where calls are rare
-_PROBE_CALLS_PER_THREAD = 4  # enough to fill all threads and see a share of refusals
-_MAX_REFUSED_SHARE = 1 / 8  # of a probe's calls; a load of four fifths has a refusal now and then
+OVERLOADED_SECONDS = 3.0  # shorter: more probes, whose extra calls delay answers; longer: slower recovery
+PROBE_SECONDS = 1.0  # at most; a probe with many calls ends earlier
+_PROBE_CALLS_PER_THREAD = 4  # enough to fill all threads and to measure the share of refused calls
+_MAX_REFUSED_SHARE = 1 / 8  # of a probe's calls; not 0, because even at 80 % load a call is refused now and then
 
 
 class State(enum.Enum):
@@ -44,14 +47,14 @@ class Admission:
     """Decides which calls are refused. Not safe to share between threads.
 
     Args:
-        threads: that answer calls.
-        waiting: calls that may wait for a thread.
-        count: called for each refusal.
-        clock: in seconds.
+        threads: number of threads that answer calls.
+        waiting: number of calls that may wait for a thread.
+        count: is called at each refusal.
+        clock: returns the time in seconds.
 
     Attributes:
-        state: see the module.
-        message: of the error that refused callers get.
+        state: see the table at the top of this module.
+        message: error message for callers that are refused.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Admission:
         )
 
     def refuses(self, calls: int) -> bool:
-        """Whether to refuse one more call while `calls` are in flight, running or waiting."""
+        """Whether to refuse one more call. `calls` are already in flight, running or waiting."""
         self._advance()
         self._asked += 1
         if calls < self._limits[self.state]:
@@ -85,10 +88,10 @@ class Admission:
         return True
 
     def _advance(self) -> None:
-        """Enters the state that follows by time or by the number of calls."""
+        """Changes the state if enough time has passed or enough calls have come."""
         elapsed = self._clock() - self._since
         if self.state is State.OVERLOADED:
-            if elapsed >= OVERLOADED_SECONDS + PROBE_SECONDS:  # a probe without a call, hence without a refusal
+            if elapsed >= OVERLOADED_SECONDS + PROBE_SECONDS:  # no call came during the probe
                 self._enter(State.NORMAL)
             elif elapsed >= OVERLOADED_SECONDS:
                 self._enter(State.PROBING)

@@ -7,10 +7,10 @@ from typing import Any
 
 
 class CallPool(ThreadPoolExecutor):
-    """A pool of threads that counts its calls.
+    """A thread pool that counts the calls in flight.
 
     Attributes:
-        calls: in flight, running or waiting for a thread.
+        calls: number of calls that run or wait for a thread.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -26,7 +26,7 @@ class CallPool(ThreadPoolExecutor):
         except BaseException:
             self._end()
             raise
-        # A callback of the future, since the function never runs if the call is cancelled while it waits.
+        # Counted down in a callback of the future: if the call is cancelled while it waits, the function never runs.
         future.add_done_callback(self._end)
         return future
 

@@ -1,1 +1,1 @@
-"""Batching across calls."""
+"""Runs the inputs of several calls as one batch."""

@@ -9,17 +9,17 @@ import numpy as np
 
 from serving.server.request_errors import RequestError
 
-_FULL = 0.0  # a batch that takes no more tasks is due at once
+_FULL = 0.0  # value of `due` for a batch that takes no more tasks: it may run at once
 
 
 class Task:
-    """One call's share of a batch.
+    """The rows of one call in a batch.
 
     Attributes:
-        arrays: inputs, batch first.
+        arrays: the call's inputs, batch first.
         rows: the size of their first dimension.
         deadline: on `time.monotonic`'s clock; None for no deadline.
-        outputs: of the call, once the task has ended without an error.
+        outputs: the call's outputs, once the task has ended without an error.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], rows: int, deadline: float | None) -> None:
@@ -31,7 +31,7 @@ class Task:
         self._ended = threading.Event()
 
     def end(self, error: RequestError | None = None) -> None:
-        """Wakes the caller, with an error or with `outputs`. Only the first call counts."""
+        """Ends the task, with an error or with `outputs`, and wakes its caller. Only the first `end` counts."""
         if not self._ended.is_set():
             self._error = error
             self._ended.set()
@@ -55,7 +55,7 @@ Process = Callable[[list[Task]], None]
 
 
 class QueueKey(NamedTuple):
-    """Tasks of one queue have these in common: the version of the model, and the inputs and outputs of its graph."""
+    """Identifies a queue: its tasks have the same model version (`owner`) and the same inputs and outputs."""
 
     owner: Hashable
     inputs: tuple[Hashable, ...]
@@ -67,8 +67,8 @@ class Batch:
 
     Attributes:
         process: runs the tasks.
-        due: when it may run, on `time.monotonic`'s clock.
-        rows: of all tasks.
+        due: when the batch may run, on `time.monotonic`'s clock.
+        rows: sum of the rows of all tasks.
     """
 
     __slots__ = ("due", "key", "process", "rows", "shape", "tasks")
@@ -94,5 +94,5 @@ class Batch:
         return self.due == _FULL
 
     def close(self) -> None:
-        """Takes no more tasks, and may run at once."""
+        """From now on the batch takes no more tasks and may run at once."""
         self.due = _FULL

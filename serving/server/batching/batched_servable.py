@@ -1,12 +1,15 @@
-"""Batching across calls: a `Servable` that runs several calls in one batch, as TensorFlow Serving's `BatchingSession`.
+"""Batching across calls: a `Servable` that runs several calls as one batch.
 
-It differs from `BatchingSession` so that one caller's input never changes another caller's answer:
+It corresponds to TensorFlow Serving's `BatchingSession`. Unlike there, one caller's input never changes another
+caller's answer:
 
-- Padding is zeros or empty strings, which this project's signatures ignore, and not the tensor's first value, which
-  would be one more event in a user's history. So an empty input can be padded too.
-- Padding keeps inputs of different widths different: a graph that refuses such a call alone refuses it in a batch too.
-- Without `pad_variable_length_inputs`, calls of different shapes go to different batches; they do not all fail.
-- Where the graph refuses a value in a batch, each call of the batch is run again by itself.
+- Padding is zeros or empty strings, which this project's signatures ignore. `BatchingSession` repeats the tensor's
+  first value, which would add events to a user's history, and cannot pad an empty input.
+- Inputs of different widths keep different widths after padding. So if the graph refuses a call because its inputs have
+  different widths, it refuses the call in a batch too.
+- Without `pad_variable_length_inputs`, calls of different shapes go to different batches. In `BatchingSession` they all
+  fail.
+- If the graph refuses a value in a batch, each call of the batch is run again by itself.
 """
 
 import time
@@ -26,7 +29,7 @@ class BatchedServable(Servable):
     """A `Servable` that concatenates the inputs of several callers along their first dimension.
 
     Args:
-        scheduler: of the whole server.
+        scheduler: forms the batches; one for the whole server.
     """
 
     def __init__(self, *arguments: Any, scheduler: BatchScheduler) -> None:
@@ -43,14 +46,14 @@ class BatchedServable(Servable):
         """Runs the graph in a batch with other callers and returns the rows of this caller.
 
         Args:
-            feeds: arrays by input handle, batch first and of one batch size.
+            feeds: arrays by input handle, batch first, all of the same batch size.
             fetches: output handles.
             timeout_ms: milliseconds until the caller gives up; None for no limit.
 
         Raises:
-            RequestError: with the code and message of TensorFlow's error; all calls of a batch get the same, except for
-                INVALID_ARGUMENT. Batching itself raises INVALID_ARGUMENT, FAILED_PRECONDITION (an output has no batch
-                dimension) and UNAVAILABLE.
+            RequestError: with the code and message of TensorFlow's error. All calls of a batch get the same error; only
+                INVALID_ARGUMENT goes just to the calls that cause it. Batching itself raises INVALID_ARGUMENT,
+                FAILED_PRECONDITION (an output has no batch dimension) and UNAVAILABLE.
         """
         rows = self._rows(feeds)
         arrays = list(feeds.values())
@@ -65,7 +68,7 @@ class BatchedServable(Servable):
         return [by_handle[handle] for handle in fetches]
 
     def close(self) -> None:
-        """Frees the session. Batches that still run or wait, whose callers gave up, are cancelled."""
+        """Frees the session. Batches that still run or wait end with CANCELLED."""
         super().close()
         self._scheduler.drain(self)
 
@@ -89,7 +92,7 @@ class BatchedServable(Servable):
         except RequestError as error:
             if len(tasks) == 1 or error.code != grpc.StatusCode.INVALID_ARGUMENT:
                 raise
-            # The graph checks the values of the whole batch. Only the caller of the refused value should get the error.
+            # The graph checks the whole batch. Only the caller that sent the refused value should get the error.
             for task in tasks:
                 try:
                     self._run_together(key, [task])
@@ -120,14 +123,19 @@ class BatchedServable(Servable):
 
 
 def padded_shapes(shapes: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int, ...]]:
-    """The shape of each input of a batch, without the first dimension: at least the largest size of any call.
+    """Shapes that the inputs of a batch are padded to, without the first dimension.
 
-    Two dimensions get the same size only if they have the same size in every call; otherwise one of them is padded by
-    a column more. So a graph that requires inputs of equal widths accepts the batch only if it accepts each call alone.
-    A dimension that has one size in all calls keeps it, since the graph may require that size.
+    - Each size is at least the largest size in any call.
+    - Two dimensions get the same size only if they have the same size in every call; otherwise one of them gets a
+      column more. So a graph that requires inputs of equal widths accepts the batch only if it accepts each call alone.
+    - A dimension that has the same size in all calls keeps it, since the graph may require that size.
 
     Args:
-        shapes: of each call's inputs. The rank of an input is the same in all calls.
+        shapes: for each call, the shapes of its inputs without the first dimension. The rank of an input is the same in
+            all calls.
+
+    Returns:
+        The shape of each input.
     """
     dimensions = list(zip(*([size for shape in call for size in shape] for call in shapes), strict=True))
     padded: dict[tuple[int, ...], int] = {}
@@ -142,10 +150,10 @@ def padded_shapes(shapes: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int
 
 
 def merge(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Concatenates arrays and pads them with zeros or b"" to `shape`. Further rows repeat the first row.
+    """Concatenates arrays and pads them with zeros or b"" to `shape`. Rows beyond theirs repeat the first row.
 
     Args:
-        arrays: [rows, ...] each, of one rank and dtype.
+        arrays: [rows, ...] each, all of the same rank and dtype.
         shape: the first size is at least the sum of the rows, each other size at least the largest of the arrays'.
     """
     first = arrays[0]
@@ -158,17 +166,17 @@ def merge(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         position = (slice(start, start + len(array)), *(slice(size) for size in array.shape[1:]))
         merged[position] = array
         start += len(array)
-    merged[start:] = merged[:1]  # a valid row
+    merged[start:] = merged[:1]  # a row that the graph accepts, unlike perhaps a row of zeros
     return merged
 
 
 def _allowed_size(rows: int, allowed: Sequence[int]) -> int:
-    """The size of the batch to run. A batch without rows is not filled up: it has no row to repeat."""
+    """The number of rows to run: `rows`, rounded up to an allowed size. A batch without rows has no row to repeat."""
     return next((size for size in allowed if size >= rows), rows) if rows else 0
 
 
 def _timeout_ms(tasks: Sequence[Task]) -> int | None:
-    """Milliseconds until the last deadline; None if a task has none."""
+    """Milliseconds until the last deadline of the tasks; None if a task has no deadline."""
     deadlines = [task.deadline for task in tasks if task.deadline is not None]
     if len(deadlines) < len(tasks):
         return None

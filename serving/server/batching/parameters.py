@@ -14,12 +14,15 @@ class BatchingParameters:
     """The defaults are TensorFlow Serving's.
 
     Attributes:
-        max_batch_size: rows of a batch, and of a call.
-        batch_timeout_micros: microseconds that a call waits for others at most. More raises throughput and latency.
+        max_batch_size: largest number of rows of a batch, and thus of a call.
+        batch_timeout_micros: the longest time, in microseconds, that a call waits for others. A longer time raises
+            throughput and latency.
         max_enqueued_batches: batches that may wait for a thread, for each signature.
-        num_batch_threads: batches run at the same time, over all models.
-        allowed_batch_sizes: ascending, the last is `max_batch_size`. Batches are padded to the next size. Empty: any.
-        pad_variable_length_inputs: calls share a batch even if their inputs differ in other dimensions than the first.
+        num_batch_threads: batches that run at the same time, of all models together.
+        allowed_batch_sizes: batches are padded to the next of these sizes. They ascend, and the last is
+            `max_batch_size`. Empty: any size is allowed.
+        pad_variable_length_inputs: pad inputs, so that calls share a batch even if their inputs differ in dimensions
+            after the first.
         thread_pool_name: prefix of the threads' names.
     """
 

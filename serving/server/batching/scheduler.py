@@ -1,8 +1,7 @@
 """Puts calls into batches and runs the batches on threads, by the rules of TensorFlow's `SharedBatchScheduler`.
 
-There is a queue of batches for each set of inputs and outputs. A batch is open to further calls until it is full or
-`batch_timeout_micros` old. Then it waits for a free thread, and calls that fit still join it until it runs. Queues take
-turns.
+Each combination of model version, inputs and outputs has a queue of batches. A batch may run as soon as it is full or
+`batch_timeout_micros` old. Until a thread is free to run it, calls that fit can still join it. Queues take turns.
 """
 
 import logging
@@ -22,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class BatchScheduler:
-    """Forms batches and runs them on `num_batch_threads` threads, which start with it and end with `stop`."""
+    """Forms batches and runs them on `num_batch_threads` threads. The threads start at once and end with `stop`."""
 
     def __init__(self, parameters: BatchingParameters) -> None:
         self.parameters = parameters
         lock = threading.Lock()
-        self._changed = threading.Condition(lock)  # the threads wait for it
-        self._ended = threading.Condition(lock)  # `drain` waits for it
+        self._changed = threading.Condition(lock)  # wakes the threads
+        self._ended = threading.Condition(lock)  # wakes `drain`
         self._queues: OrderedDict[QueueKey, list[Batch]] = OrderedDict()  # none of them empty
         self._running: list[Batch] = []
         self._stopping = False
@@ -40,12 +39,12 @@ class BatchScheduler:
             thread.start()
 
     def run(self, key: QueueKey, shape: Hashable, task: Task, process: Process) -> list[np.ndarray]:
-        """Runs `task` in a batch with others of the same queue and shape, and returns its outputs.
+        """Runs `task` in a batch with other tasks of the same queue and shape, and returns the task's outputs.
 
         Args:
-            key: of the queue. A queue has at most `max_enqueued_batches`.
+            key: identifies the queue, which holds at most `max_enqueued_batches` batches.
             shape: tasks of different shapes never share a batch.
-            process: runs a batch: sets every task's `outputs`. It is the same for all tasks of a queue.
+            process: runs the tasks of a batch and sets their `outputs`; does the same for all tasks of a queue.
 
         Raises:
             RequestError: INVALID_ARGUMENT (more rows than a batch may have), UNAVAILABLE (the queue is full),
@@ -59,12 +58,12 @@ class BatchScheduler:
 
     @property
     def enqueued_batches(self) -> int:
-        """Batches of all queues that do not run yet."""
+        """Number of batches, of all queues, that do not run yet."""
         with self._changed:
             return sum(len(batches) for batches in self._queues.values())
 
     def drain(self, owner: Hashable) -> None:
-        """Waits until no batch of `owner` is enqueued or runs. The owner may enqueue no more."""
+        """Waits until no batch of `owner` is enqueued or runs. The owner must not enqueue tasks any more."""
         with self._changed:
             self._ended.wait_for(
                 lambda: (
@@ -74,14 +73,14 @@ class BatchScheduler:
             )
 
     def stop(self) -> None:
-        """Ends the threads, each after its batch. No task may be enqueued any more."""
+        """Ends each thread after the batch that it runs. No task may be enqueued any more."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
-    # Callers
+    # Called by the threads of callers
 
     def _enqueue(self, key: QueueKey, shape: Hashable, task: Task, process: Process) -> None:
         max_rows = self.parameters.max_batch_size
@@ -121,7 +120,7 @@ class BatchScheduler:
         self._changed.notify()
 
     def _withdraw(self, key: QueueKey, task: Task) -> bool:
-        """Takes a task out of its queue. False if its batch runs already: the task then ends with the batch."""
+        """Takes a task out of its queue. Returns False if its batch already runs: the task then ends with the batch."""
         with self._changed:
             batch = next((batch for batch in self._queues.get(key, []) if task in batch.tasks), None)
             if batch is None:
@@ -138,7 +137,7 @@ class BatchScheduler:
         if not batches:
             del self._queues[batch.key]
 
-    # Threads
+    # Called by the batch threads
 
     def _work(self) -> None:
         while True:
@@ -149,7 +148,7 @@ class BatchScheduler:
             with self._changed:
                 self._running.remove(batch)
                 self._ended.notify_all()
-            # A waiting thread should keep neither the arrays alive nor the model, which may be unloaded meanwhile.
+            # While this thread waits, it should keep neither arrays nor the model alive: the model may be unloaded.
             del batch
 
     def _next(self) -> Batch | None:
@@ -167,7 +166,7 @@ class BatchScheduler:
     def _take(self, now: float) -> Batch | None:
         """Takes a batch that is due, if there is one.
 
-        This is a function of its own, so that a waiting thread has no variable that refers to a model.
+        This is a separate function so that, while the thread waits in `_next`, no variable refers to a model.
         """
         for key, batches in self._queues.items():
             for batch in batches:
@@ -175,9 +174,9 @@ class BatchScheduler:
                     self._dequeue(batch)
                     self._running.append(batch)
                     if key in self._queues:
-                        self._queues.move_to_end(key)  # the other queues' turn
+                        self._queues.move_to_end(key)  # now it is the other queues' turn
                     if self._queues:
-                        self._changed.notify()  # another thread has to wait for the other batches to become due
+                        self._changed.notify()  # wakes another thread, which then waits until the other batches are due
                     return batch
         return None
 

@@ -1,1 +1,1 @@
-"""The gRPC side of the server."""
+"""The gRPC port: services, admission control, health checks and TLS."""

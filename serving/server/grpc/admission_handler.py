@@ -1,4 +1,4 @@
-"""The gRPC handler that refuses calls before they take a thread."""
+"""The gRPC handler that refuses calls before they occupy a thread."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from serving.server.admission.call_pool import CallPool
 from serving.server.grpc.calls import refusing_handler
 from serving.server.request_errors import resource_exhausted, unavailable
 
-# While the server stops, it refuses calls until none has come for this time, at most for the longer time.
+# `close` refuses calls until none has come for `_QUIET_SECONDS`, or `_LONGEST_WAIT_SECONDS` are over.
 _QUIET_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 2.0
 
@@ -19,15 +19,15 @@ class AdmissionHandler(grpc.GenericRpcHandler):
     """The first handler of a `grpc.Server`. Calls that it does not refuse go on to the other handlers.
 
     It refuses predictions with RESOURCE_EXHAUSTED while the server is overloaded, and every call with UNAVAILABLE once
-    the server stops. `grpc.Server.stop` alone is not enough: it ends calls that have arrived but not yet reached
-    Python with CANCELLED, and clients do not retry a cancelled call at another server. So `close` comes first: it
-    refuses all calls until clients have turned to another server.
+    the server stops. `grpc.Server.stop` alone is not enough: it ends calls that have arrived but have not yet reached
+    Python with CANCELLED, and clients do not retry a cancelled call at another server. So call `close` first: it
+    refuses calls until no more arrive, because clients have turned to another server.
 
     Args:
         pool: the threads of the other handlers.
         admission: decides whether a prediction is refused.
-        limited: the method whose calls may be refused for overload, as `/package.Service/Method`. Other methods are
-            quick, and operators need them during an overload.
+        limited: `/package.Service/Method` of the calls that are refused in an overload. All other methods are quick,
+            and operators need them during an overload.
     """
 
     def __init__(self, pool: CallPool, admission: Admission, limited: str) -> None:
@@ -50,7 +50,7 @@ class AdmissionHandler(grpc.GenericRpcHandler):
         return None
 
     def close(self) -> None:
-        """Refuses calls from now on. Returns once no call has come for a moment, after two seconds at the latest."""
+        """Refuses all calls from now on. Returns once no call has come for 0.1 seconds, or after two seconds."""
         closed = self._last_refusal = time.monotonic()
         self._closed = True
         while time.monotonic() < min(self._last_refusal + _QUIET_SECONDS, closed + _LONGEST_WAIT_SECONDS):

@@ -1,4 +1,4 @@
-"""What all gRPC services share: they parse requests, and they end a call with an error."""
+"""Helpers that all gRPC services share: parse a request, end a call with an error."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn, TypeVar
@@ -12,10 +12,10 @@ Request = TypeVar("Request", bound=Message)
 
 
 def parse_request(message: type[Request], data: bytes, name: str = "") -> Request:
-    """The message in `data`. gRPC itself would answer a broken message with INTERNAL.
+    """The message in `data`. If gRPC parsed it, a broken message would be answered with INTERNAL.
 
     Args:
-        name: of the message in the error; by default its full name.
+        name: the message's name in the error; by default its full name.
 
     Raises:
         RequestError: INVALID_ARGUMENT.
@@ -36,7 +36,7 @@ def refusing_handler(error: RequestError, threads: ThreadPoolExecutor | None = N
     """A handler that ends every call with the error.
 
     Args:
-        threads: that run it; None for the server's own.
+        threads: run the handler; None for the server's own threads.
     """
 
     def refuse(data: bytes, context: grpc.ServicerContext) -> bytes:

@@ -1,4 +1,4 @@
-"""The gRPC port: its threads, its options, and its end."""
+"""The gRPC server: opens the port, and stops without losing calls in flight."""
 
 import threading
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from serving.wire.errors import ServerError
 
 @dataclass(frozen=True)
 class GrpcOptions:
-    """Settings of the port beside the model services.
+    """Settings of the gRPC server.
 
     Attributes:
-        credentials: for TLS; None for plain text.
+        credentials: for TLS; None for unencrypted connections.
         health: answer grpc.health.v1.Health.
-        reflection: describe the services to tools.
-        shared: other processes listen on the port too.
+        reflection: describe the services to tools such as grpcurl.
+        shared: other processes listen on the same port.
     """
 
     credentials: grpc.ServerCredentials | None = None
@@ -34,12 +34,12 @@ class GrpcOptions:
 
 
 class GrpcServer:
-    """Listens from the start until it is stopped.
+    """Listens from its construction until `begin_stop`.
 
     Args:
         services: handlers of the model services.
         host, port: where to listen; port 0 takes a free one.
-        pool: threads that answer.
+        pool: threads that answer calls.
         admission: decides which predictions are refused.
 
     Raises:
@@ -58,7 +58,7 @@ class GrpcServer:
         admission: Admission,
         options: GrpcOptions,
     ) -> None:
-        # A port of one process is exclusive: a second server on it would start too and take half of the calls.
+        # The port is shared only on request: otherwise a second server could start on it and take half of the calls.
         self._server = grpc.server(pool, options=[*MESSAGE_SIZE_OPTIONS, ("grpc.so_reuseport", int(options.shared))])
         self._admission_handler = AdmissionHandler(pool, admission, PREDICT)
         self._health = HealthService() if options.health else None
@@ -71,7 +71,10 @@ class GrpcServer:
         self._server.start()
 
     def begin_stop(self, grace: float) -> threading.Event:
-        """Takes no more calls and cancels those in flight after `grace` seconds. The event says that all have ended."""
+        """Refuses new calls, and cancels those in flight after `grace` seconds.
+
+        Returns an event that is set once all calls have ended.
+        """
         if self._health is not None:
             self._health.stop()
         if grace > 0:

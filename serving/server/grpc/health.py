@@ -19,7 +19,7 @@ _Send = Callable[[bytes | None], None]
 
 
 class HealthService:
-    """Answers Check and Watch until `stop`, which tells the watchers."""
+    """Answers Check and Watch. `stop` sends NOT_SERVING to the watchers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,12 +27,12 @@ class HealthService:
         self._watchers: dict[object, tuple[str, _Send]] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """To register with a `grpc.Server`."""
+        """The handler to register with a `grpc.Server`."""
 
         def watch(data: bytes, context: grpc.ServicerContext, send_response_callback: _Send) -> None:
             self._watch(data, context, send_response_callback)
 
-        # Watch does not end by itself, so it should not occupy one of the threads that answer calls.
+        # A Watch call lasts until the client ends it, so it should not occupy one of the threads that answer calls.
         watch.experimental_non_blocking = True  # type: ignore[attr-defined]
         methods = {
             "Check": grpc.unary_unary_rpc_method_handler(self._check),

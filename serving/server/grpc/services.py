@@ -19,7 +19,7 @@ from serving.wire.api import METADATA_FIELD, MODEL_SERVICE, PREDICTION_SERVICE
 logger = logging.getLogger(__name__)
 
 PREDICT = f"/{PREDICTION_SERVICE}/Predict"
-_MAX_SECONDS = 365 * 24 * 3600.0  # until a deadline; gRPC reports centuries for a call without a deadline
+_MAX_SECONDS = 365 * 24 * 3600.0  # a later deadline counts as none: gRPC reports centuries for a call without one
 
 Method = Callable[[ServerCore, Any, grpc.ServicerContext], Message]
 
@@ -31,7 +31,7 @@ def generic_handlers(
 
     Args:
         metrics: counts the predictions.
-        one_of_several: other processes answer the same port. A call reaches only one of them.
+        one_of_several: other processes listen on the same port, and a call reaches only one of them.
     """
     services: dict[str, dict[str, tuple[type[Message], Method]]] = {
         PREDICTION_SERVICE: {
@@ -148,5 +148,5 @@ def _reload_config(
         )
     core.reload(model_configs(request.config))
     response = model_management_pb2.ReloadConfigResponse()
-    response.status.SetInParent()  # error_code OK; an error is the status of the call itself
+    response.status.SetInParent()  # error_code OK; an error ends the call with its status instead
     return response

@@ -1,4 +1,4 @@
-"""`--ssl_config_file`: TLS for gRPC, with or without verified certificates of clients."""
+"""`--ssl_config_file`: TLS for gRPC, with or without verifying the clients' certificates."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +11,7 @@ from serving.wire.protos.ssl_config_pb2 import SSLConfig
 
 
 def server_credentials(path: Path) -> grpc.ServerCredentials:
-    """The credentials in a file with an SSLConfig, which contains the PEM texts themselves.
+    """The credentials in a text-format SSLConfig file. The file contains the PEM texts themselves, not paths.
 
     Raises:
         ServerError: the file cannot be read, a text is missing, or gRPC cannot use the key and certificates.
@@ -34,7 +34,10 @@ def server_credentials(path: Path) -> grpc.ServerCredentials:
 
 
 def _usable(credentials: grpc.ServerCredentials) -> bool:
-    """Tries the credentials on a free port: with bad ones, gRPC fails to bind a port as if it were taken."""
+    """Whether gRPC can listen with the credentials, on a free port.
+
+    With bad credentials, gRPC reports only that it cannot bind the port, as if the port were taken.
+    """
     with ThreadPoolExecutor(1) as threads:
         server = grpc.server(threads)
         try:

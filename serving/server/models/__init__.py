@@ -1,1 +1,1 @@
-"""The served models: their versions, loading and swaps."""
+"""The served models: finds their versions, loads them, and swaps old ones for new ones."""

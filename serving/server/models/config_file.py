@@ -1,4 +1,4 @@
-"""`--model_config_file`: the models to serve, read at the start and again while the server runs."""
+"""`--model_config_file`: reads the models to serve, at the start and again while the server runs."""
 
 import logging
 import threading
@@ -19,7 +19,8 @@ def read_model_configs(path: Path) -> dict[str, ModelConfig]:
     """The models that the file lists.
 
     Raises:
-        ServerError: the file cannot be read or parsed, or a model in it cannot be served. One line with the file.
+        ServerError: the file cannot be read or parsed, or a model in it cannot be served. The message is one line that
+            names the file.
     """
     config = read_message(path, model_server_config_pb2.ModelServerConfig)
     try:
@@ -31,8 +32,8 @@ def read_model_configs(path: Path) -> dict[str, ModelConfig]:
 class ConfigFileFollower:
     """Reads the file every `seconds` and serves the models in it. Logs each problem once.
 
-    As in TensorFlow Serving, the file is applied even if it has not changed: a label may name a version that has become
-    available since, and the changes of HandleReloadConfigRequest are undone.
+    As in TensorFlow Serving, the file is applied even if it has not changed. There may be changes to make: a label may
+    name a version that has become available since, and changes by HandleReloadConfigRequest are undone.
     """
 
     def __init__(self, path: Path, core: ServerCore, seconds: float) -> None:
@@ -44,11 +45,11 @@ class ConfigFileFollower:
         self._thread = threading.Thread(target=self._follow, name="model-config-file", daemon=True)
 
     def start(self) -> None:
-        """Starts to follow the file. The first reading comes after `seconds`."""
+        """Starts to follow the file. It is read for the first time after `seconds`."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the following. Returns after a reading that is under way."""
+        """Stops following the file. If it is being read and applied just now, waits until that is done."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -62,7 +63,7 @@ class ConfigFileFollower:
                 problem = str(error)
             except RequestError as error:
                 problem = f"{self._path}: {error.message}"
-            except Exception:  # a defect in one reading must not end the following
+            except Exception:  # after an unexpected error, the file is still followed
                 logger.exception("following %s failed", self._path)
             if problem and problem != self._problem:
                 logger.error("%s; what is being served goes on", problem)

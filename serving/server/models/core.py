@@ -1,4 +1,4 @@
-"""The models of one server: requests choose among them, configurations replace them, and a thread polls them."""
+"""The models of one server: finds the model of a request, applies configurations, and polls for new versions."""
 
 import logging
 import threading
@@ -20,18 +20,18 @@ _LABEL_REMEDY = "`--allow_version_labels_for_unavailable_models` lets a new labe
 
 
 class ServerCore:
-    """Models by name, their labels, and their polling; named as the class of TensorFlow Serving that does this.
+    """Holds the models and their labels, and polls the models. TensorFlow Serving's class of this name does the same.
 
     Args:
         load: loads a version.
-        retries: how a failed load is tried again.
-        poll_seconds: between two looks at the base paths; 0 looks only at the start.
+        retries: how often, and after what pauses, a failed load is tried again.
+        poll_seconds: seconds between two polls of the base paths; with 0 they are read only at the start.
         allow_unavailable_labels: a new label may name a version that is not loaded yet.
 
     Attributes:
-        models: all models since the start, since GetModelStatus reports unloaded ones too. A change makes a new
-            mapping, so that calls need no lock.
-        configs: of the models that are served now.
+        models: all models that were served since the start: GetModelStatus reports unloaded ones too. Changes replace
+            the whole mapping, so calls read it without a lock.
+        configs: configurations of the models that are served now.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class ServerCore:
             self._thread.start()
 
     def reload(self, configs: Mapping[str, ModelConfig]) -> None:
-        """Serves these models and no others. Returns when the new ones are available.
+        """Serves these models and no others. Returns once the new ones are loaded or have failed to load.
 
         Raises:
-            RequestError: FAILED_PRECONDITION: a label names a version that is not available, and nothing changes; or a
-                new model did not become available, and later polls try it again. UNAVAILABLE after `stop`.
+            RequestError: FAILED_PRECONDITION: a label names a version that is not available (nothing is changed then),
+                or a new model did not become available (later polls try again). UNAVAILABLE after `stop`.
         """
         failed = self._replace(configs)
         if failed:
@@ -92,7 +92,7 @@ class ServerCore:
 
     @contextmanager
     def servable(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
-        """The loaded version that `spec` names; it stays loaded inside the `with` block.
+        """The loaded version that `spec` names. It stays loaded inside the `with` block.
 
         Raises:
             RequestError: INVALID_ARGUMENT or NOT_FOUND.
@@ -107,9 +107,9 @@ class ServerCore:
             yield servable
 
     def statuses(self, spec: model_pb2.ModelSpec) -> dict[int, VersionStatus]:
-        """By version, highest first: of the version that `spec` names by number, otherwise of all versions.
+        """The status of the version that `spec` names by number, otherwise of all versions, highest first.
 
-        A label is ignored, known or not, over gRPC and REST. TensorFlow Serving reads only the number here.
+        Labels in `spec` are ignored, even unknown ones, as in TensorFlow Serving.
 
         Raises:
             RequestError: NOT_FOUND.
@@ -133,7 +133,7 @@ class ServerCore:
         return version
 
     def _replace(self, configs: Mapping[str, ModelConfig]) -> list[str]:
-        """Serves `configs`. Returns the reason for each new model that is not available."""
+        """Serves `configs`. Returns, for each new model that is not available, the reason."""
         with self._changing:
             if self._stopping.is_set():
                 raise unavailable("The server is stopping.")
@@ -154,7 +154,7 @@ class ServerCore:
             return [_unavailable_reason(model) for model in new if not model.available_versions]
 
     def _configured(self, config: ModelConfig) -> Model | None:
-        """The model with its new configuration; None if base path and policy are as before."""
+        """The model with its new configuration; None if its base path and policy have not changed."""
         model = self.models.get(config.name)
         if model is None:
             return Model(config.name, config.base_path, self._load, self._retries, config.policy)
@@ -165,7 +165,10 @@ class ServerCore:
         return model
 
     def _check_labels(self, config: ModelConfig) -> None:
-        """Labels should name available versions, except new labels where that is allowed."""
+        """Checks that labels name available versions.
+
+        With `allow_unavailable_labels`, a label may also name another version if it is new or has not changed.
+        """
         labels = self._labels.get(config.name, {})
         model = self.models.get(config.name)
         available = model.available_versions if model is not None else []
@@ -183,7 +186,7 @@ class ServerCore:
                 for model in self.models.values():
                     try:
                         model.poll()
-                    except Exception:  # a defect in one poll must not end the polling
+                    except Exception:  # after an unexpected error, polling goes on
                         logger.exception("polling model %s failed", model.name)
 
 

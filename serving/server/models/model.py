@@ -1,4 +1,4 @@
-"""One model: which of its versions are loaded, and the swap from one to the next without a failed call."""
+"""One model: loads and unloads its versions, and swaps one for the next without a failed call."""
 
 import gc
 import logging
@@ -26,7 +26,7 @@ Loader = Callable[[str, int, Path], Servable]  # name, version, directory
 
 @dataclass
 class VersionStatus:
-    """The state of a version for GetModelStatus. `code` and `message` are those of the error that ended it, if any."""
+    """The state of a version, for GetModelStatus. After a failed load, `code` and `message` are those of the error."""
 
     state: ModelVersionStatus.State.ValueType
     code: int = 0
@@ -34,10 +34,10 @@ class VersionStatus:
 
 
 class Model:
-    """The versions of one model that its base path and its version policy ask for.
+    """Serves those versions below a base path that a version policy chooses.
 
-    `configure` and `poll` are called by one thread at a time; `acquire` by any number. A new version is loaded and
-    warmed up before the old one is retired, and the old one is unloaded after its last call has ended.
+    Only one thread at a time may call `configure` and `poll`; any number may call `acquire`. A new version is loaded
+    and warmed up before the old one is retired: it gets no new calls, and is unloaded after its last call has ended.
 
     Attributes:
         base_path: None once the model is not served any more. Its statuses stay.
@@ -59,7 +59,7 @@ class Model:
         self._threads: dict[int, VersionThread] = {}  # of the available versions
         self._unloading: list[VersionThread] = []
         self._last_problem = ""
-        # For all below, which calls read or change.
+        # Protects the attributes below, which threads of callers use too.
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._available: dict[int, Servable] = {}
@@ -90,7 +90,7 @@ class Model:
                     self._idle.notify_all()
 
     def statuses(self, version: int | None = None) -> dict[int, VersionStatus]:
-        """Every version since the start, unloaded ones too, highest first; or the one version.
+        """The status of every version since the start, unloaded ones too, highest first; or of the given version only.
 
         Raises:
             RequestError: NOT_FOUND.
@@ -105,7 +105,7 @@ class Model:
 
     @property
     def available_versions(self) -> list[int]:
-        """Highest first."""
+        """Numbers of the loaded versions, highest first."""
         with self._lock:
             return sorted(self._available, reverse=True)
 
@@ -118,7 +118,7 @@ class Model:
     # Versions
 
     def configure(self, base_path: Path | None, policy: VersionPolicy | None = None) -> None:
-        """Changes what the next `poll` looks for. Without a base path, that retires every version.
+        """Changes what the next `poll` looks for. Without a base path, the next `poll` retires every version.
 
         As in TensorFlow Serving, versions that are loaded already are not loaded again from another base path.
         """
@@ -126,9 +126,10 @@ class Model:
         self._policy = policy or VersionPolicy()
 
     def poll(self) -> None:
-        """Looks at the base path once: loads new versions, then retires those that the policy does not choose any more.
+        """Reads the base path once: loads new versions, then retires those that the policy does not choose any more.
 
-        Raises nothing for an unreadable base path or a failed load: it logs them, and the loaded versions stay.
+        If none of the chosen versions can be loaded, the old ones stay. An unreadable base path and a failed load are
+        logged, not raised.
         """
         try:
             on_disk = find_versions(self.base_path) if self.base_path is not None else {}
@@ -140,7 +141,7 @@ class Model:
         chosen = self._policy.choose(on_disk)
         self._log_once(self._problem(on_disk, chosen))
         self._failures.remove_others(chosen)
-        # The highest first: most callers ask for the latest.
+        # The highest version first, because most callers ask for the latest.
         missing = sorted(chosen.difference(self.available_versions), reverse=True)
         due = [version for version in missing if self._failures.is_due(version, on_disk[version])]
         for version in due:
@@ -174,7 +175,7 @@ class Model:
         return ""
 
     def _log_once(self, problem: str) -> None:
-        """Logs a problem unless the poll before had the same; "" stands for none."""
+        """Logs a problem unless the previous poll had the same problem; "" stands for none."""
         if problem and problem != self._last_problem:
             logger.error("%s", problem)
         self._last_problem = problem
@@ -207,13 +208,13 @@ class Model:
         return RequestError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _retire(self, version: int) -> None:
-        """Takes a version from new calls, and unloads it when its last call has ended."""
+        """Gives a version no new calls, and unloads it in its own thread after its last call has ended."""
         with self._lock:
             servable = self._available.pop(version)
             self._latest = self._available[max(self._available)] if self._available else None
             self._statuses[version] = VersionStatus(ModelVersionStatus.UNLOADING)
-        # In the version's own thread: the last call may take long, and the next version should not wait for it. The
-        # thread empties the list, so that only its own variable refers to the servable.
+        # Unloaded in the version's own thread, because the last call may take long, and loading the next version should
+        # not wait for it. The thread takes the servable out of the list: then no other variable keeps it alive.
         thread, holder = self._threads.pop(version), [servable]
         thread.submit(lambda: self._unload(version, holder))
         thread.end()
@@ -222,9 +223,9 @@ class Model:
     def _unload(self, version: int, holder: list[Servable]) -> None:
         try:
             self._close_when_idle(holder.pop())
-        except Exception:  # a defect: the version's memory may be lost, but the server goes on
+        except Exception:  # an unexpected error: memory of the version may stay occupied, but the server goes on
             logger.exception("unloading %s version %d failed", self.name, version)
-        gc.collect()  # a graph and its operations refer to each other
+        gc.collect()  # needed: a graph and its operations refer to each other
         memory.return_free_memory()
         with self._lock:
             if version not in self._available:
@@ -244,13 +245,13 @@ class Model:
 
 
 def servable_not_found(name: str, version: int | None) -> RequestError:
-    """For a call to a version that is not loaded; None for the latest."""
+    """The error of a call to a version that is not loaded; `version` is None for the latest."""
     request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
     return not_found(f"Servable not found for request: {request}")
 
 
 def status_not_found(name: str, version: int | None) -> RequestError:
-    """For a call for the status of an unknown version; None for all versions."""
+    """The error of a request for the status of an unknown version; `version` is None for all versions."""
     if version is None:
         return not_found(f"Could not find any versions of model {name}")
     return not_found(f"Could not find version {version} of model {name}")

@@ -1,4 +1,4 @@
-"""The models to serve, from a `ModelServerConfig`: names, base paths, version policies and labels.
+"""Reads the models to serve from a `ModelServerConfig`: names, base paths, version policies and labels.
 
 Checks, codes and messages are those of TensorFlow Serving 2.16.1, except for features that this server does not have.
 """
@@ -17,7 +17,7 @@ _PLATFORM = "tensorflow"
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the versions on disk are served: `all`, the `specific` ones, or by default the `latest` highest."""
+    """Which versions on disk are served: `all`, the `specific` ones, or by default the highest `latest` versions."""
 
     latest: int = 1
     all: bool = False
@@ -43,7 +43,7 @@ class ModelConfig:
 
 
 def model_configs(config: model_server_config_pb2.ModelServerConfig) -> dict[str, ModelConfig]:
-    """The models by name. An empty config has none.
+    """The models by name; an empty config has no models.
 
     Raises:
         RequestError: INVALID_ARGUMENT, with the model and the field.

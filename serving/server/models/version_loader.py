@@ -1,4 +1,4 @@
-"""Loads a version so that it is ready for calls: graph, warm-up, reuse of text vectors."""
+"""Makes a version ready for calls: loads its graph, replays its warm-up requests, enables the cache of text vectors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ class VersionLoader:
     """Loads versions of any model of the server.
 
     Attributes:
-        session: configuration of the version's session.
-        warm_up: replay the version's warm-up requests.
+        session: configuration of the TensorFlow sessions.
+        warm_up: whether to replay a version's warm-up requests.
         scheduler: batches the calls; None if each call runs by itself.
-        text_cache: vectors of texts; None if they are not reused.
+        text_cache: vectors of recent texts; None if they are not cached.
     """
 
     session: config_pb2.ConfigProto
@@ -44,7 +44,7 @@ class VersionLoader:
             except BaseException:
                 loaded.close()
                 raise
-        if self.text_cache is not None:  # after the warm-up, which should run every signature itself
+        if self.text_cache is not None:  # only now: the warm-up requests should run every signature itself
             loaded.text_reuse = TextReuse.from_metadata(loaded, directory, self.text_cache)
         return loaded
 

@@ -10,15 +10,16 @@ from typing import Any
 
 
 class VersionThread:
-    """Runs functions one after the other in a thread of its own, which lives as long as the version.
+    """Runs functions one after the other in its own thread, which lives as long as the version.
 
-    This keeps the process's memory flat over swaps. glibc gives each thread a part of the heap, an arena, and hands it
-    to another thread once the first has ended. Memory that a version allocates in its own arena is freed as a block
-    when the version is unloaded. If one thread loaded all versions, the memory that stays of each would be spread over
-    the pages of the others, and none of these pages could go back to the operating system.
+    This keeps the process from growing with every swap of versions. glibc gives each thread a part of the heap, an
+    arena, and reuses the arena for another thread after the first has ended. So everything that a version allocates
+    lies together in one arena, and can go back to the operating system as a whole when the version is unloaded. If one
+    thread loaded all versions, their memory would be mixed on the same pages, and a page with anything left in it
+    cannot go back.
 
     Args:
-        name: of the thread, which is a daemon: it does not keep the process from ending.
+        name: of the thread. It is a daemon thread, so it does not keep the process from ending.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,13 +28,13 @@ class VersionThread:
         self._thread.start()
 
     def submit(self, function: Callable[[], Any]) -> Future:
-        """Runs the function after those submitted before; the future holds what it returns or raises."""
+        """Runs the function after those submitted before. The future gets its result or its error."""
         future: Future = Future()
         self._tasks.put((future, function))
         return future
 
     def end(self) -> None:
-        """Ends the thread after the functions submitted so far. Returns at once."""
+        """Lets the thread end after the functions submitted so far. Returns at once."""
         self._tasks.put(None)
 
     def join(self) -> None:

@@ -1,4 +1,4 @@
-"""The versions of a model on disk: numbered directories below a base path."""
+"""Finds the versions of a model on disk: numbered directories below a base path."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ def find_versions(base_path: Path) -> dict[int, Path]:
 
 
 def read_contents(directory: Path) -> Contents:
-    """(path, bytes, time of change) of every file below `directory`, to compare with a later look."""
+    """(path, size in bytes, modification time) of every file below `directory`, to detect changes."""
     contents = []
     for folder, _, names in os.walk(directory):
         for name in names:

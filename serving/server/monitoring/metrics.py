@@ -1,8 +1,8 @@
-"""Counters, histograms and gauges, and their text for Prometheus, in the form of TensorFlow Serving's exporter.
+"""Counters, histograms and gauges, written for Prometheus in the same form as by TensorFlow Serving.
 
-`prometheus_client` is not used, because it ends every counter's name in `_total` and TensorFlow Serving does not.
+`prometheus_client` is not used, because it adds `_total` to the name of every counter, and TensorFlow Serving does not.
 
-A part of the server makes its metrics once, at the start, from the server's `Registry`:
+Each part of the server registers its metrics once, at the start, with the server's `Registry`:
 `registry.counter("/towers/serving/text_cache/lookups", ("result",))`, `registry.gauge("/towers/...", cache.__len__)`.
 """
 
@@ -12,8 +12,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-# Label values come from requests. Combinations beyond this number are counted under `OTHER`, so that names that clients
-# invent do not fill the memory.
+# Label values come from requests. Combinations of values beyond this number are counted under `OTHER`: otherwise
+# clients could fill the memory with invented names.
 _MAX_CELLS = 1000
 OTHER = "other"
 
@@ -22,11 +22,11 @@ class Metric(Protocol):
     kind: str
 
     def lines(self, name: str) -> list[str]:
-        """The text for Prometheus, without the line of the type."""
+        """The metric in Prometheus' text format, without the line that gives its type."""
 
 
 class Counter:
-    """A number that only grows, for each combination of label values."""
+    """Counts events, separately for each combination of label values."""
 
     kind = "counter"
 
@@ -36,7 +36,7 @@ class Counter:
         self._cells: dict[tuple[str, ...], int] = {}
 
     def add(self, *values: str, by: int = 1) -> None:
-        """Counts under these label values."""
+        """Adds `by` to the count of these label values."""
         with self._lock:
             if values not in self._cells:
                 values = _cell(self._cells, values)
@@ -49,7 +49,7 @@ class Counter:
 
 
 class Histogram:
-    """The number of values below each of `limits`, for each combination of label values."""
+    """Counts how many values lie below each of `limits`, separately for each combination of label values."""
 
     kind = "histogram"
 
@@ -98,7 +98,7 @@ class Gauge:
 
 
 class Registry:
-    """The metrics of one server, by name. A name is a path, as in TensorFlow."""
+    """The metrics of one server, by name. Names are paths, as in TensorFlow."""
 
     def __init__(self) -> None:
         self._metrics: dict[str, Metric] = {}
@@ -109,7 +109,7 @@ class Registry:
         return metric
 
     def histogram(self, name: str, labels: Sequence[str], limits: Sequence[float]) -> Histogram:
-        """`limits` ascend; the last bucket is for all above them."""
+        """`limits` should ascend. One more bucket counts the values above the last limit."""
         metric = Histogram(labels, limits)
         self._add(name, metric)
         return metric

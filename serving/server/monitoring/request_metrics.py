@@ -1,4 +1,4 @@
-"""The metrics of requests: how many ended with which status, and the latency of those that were answered."""
+"""The metrics of requests: their number by status, and the latency of those that succeeded."""
 
 import time
 from collections.abc import Collection
@@ -20,7 +20,7 @@ class RequestMetrics:
         )
 
     def measure(self, model_name: str, api: str, entrypoint: str) -> "Measurement":
-        """`with request_metrics.measure("recommender", "Predict", "GRPC"): answer`."""
+        """A context that counts one request: `with request_metrics.measure("recommender", "Predict", "GRPC"): ...`."""
         return Measurement(self, model_name, api, entrypoint)
 
 
@@ -51,5 +51,5 @@ class Measurement:
 
 
 def model_label(name: str, models: Collection[str]) -> str:
-    """The label of a call. Unknown names share one label, so that they do not use up the limited number of labels."""
+    """The label `model_name` of a call. Unknown models share one value: the number of values is limited."""
     return name if name in models else OTHER

@@ -1,1 +1,1 @@
-"""TensorFlow Serving's REST API: what JSON means as tensors, what a path means, and the HTTP server."""
+"""TensorFlow Serving's REST API: converts JSON to and from tensors, maps paths to methods, and runs the HTTP server."""

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API: maps method and path to predict, status or metadata, and errors to HTTP codes."""
+"""TensorFlow Serving's REST API: answers predict, status and metadata requests; errors become HTTP status codes."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ _STATUS = re.compile(_MODEL + r"(?:/(metadata))?", re.IGNORECASE)
 _METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 _JSON = "application/json"
-_HTTP_CODES = {  # any other code is 500
+_HTTP_CODES = {  # all other codes become 500
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
@@ -64,8 +64,8 @@ class RestApi:
 
     Args:
         registry: the metrics that Prometheus reads.
-        timeout_ms: of a prediction; None for no limit.
-        monitoring_path: of the metrics; None if Prometheus does not read them.
+        timeout_ms: milliseconds that a prediction may take; None for no limit.
+        monitoring_path: URL path of the metrics; None if metrics are off.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RestApi:
         """The reply to one request. Never raises.
 
         Args:
-            target: of the request line: a path with or without a query, or a URL.
+            target: the request line's target: a path with or without a query, or a URL.
         """
         try:
             path = _path(target)
@@ -166,7 +166,7 @@ def _path(target: str) -> str:
 def _spec(name: str, version: str | None, label: str | None) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=_decoded("model name", name))
     if version is not None:
-        # The length is checked first, because converting a million digits takes long.
+        # The length is checked first, because converting a number of a million digits takes long.
         if len(version) > len(str(MAX_VERSION)) or int(version) > MAX_VERSION:
             raise invalid_argument(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)

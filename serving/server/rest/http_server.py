@@ -1,4 +1,4 @@
-"""The HTTP server of the REST API, on Tornado.
+"""The HTTP server of the REST API, built on Tornado.
 
 One thread reads and writes all connections, so a slow or silent client occupies a socket but no thread. A pool of
 threads answers complete requests. Time-outs close connections that make no progress.
@@ -32,14 +32,14 @@ _WRITE_SECONDS = 60.0  # until the client has read a reply
 
 
 class HttpServer:
-    """Listens from the start until `stop`.
+    """Listens from its construction until `stop`.
 
     Args:
         api: answers the requests.
         host, port: where to listen.
-        pool: threads that answer.
+        pool: threads that answer requests.
         admission: decides which predictions are refused.
-        shared: other processes listen on the port too.
+        shared: other processes listen on the same port.
 
     Raises:
         ServerError: the port is taken.
@@ -63,9 +63,9 @@ class HttpServer:
         self._thread.start()
 
     def stop(self, grace: float) -> None:
-        """Takes no more requests, gives those in flight `grace` seconds, then closes every connection."""
+        """Refuses new requests, waits up to `grace` seconds for those in flight, then closes every connection."""
         asyncio.run_coroutine_threadsafe(self._stop(grace), self._loop).result()
-        self._connections.pool.shutdown(wait=True, cancel_futures=True)  # its threads call the loop
+        self._connections.pool.shutdown(wait=True, cancel_futures=True)  # first: the pool's threads use the loop
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -78,7 +78,7 @@ class HttpServer:
         self._server = HTTPServer(
             self._connections,
             max_header_size=_MAX_HEADERS,
-            max_body_size=_NO_LIMIT,  # an exchange checks the size itself, to answer with an error
+            max_body_size=_NO_LIMIT,  # `_Exchange` checks the size, so that it can answer with an error
             idle_connection_timeout=_IDLE_SECONDS,
             body_timeout=_BODY_SECONDS,
         )
@@ -131,7 +131,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         if self._size <= _MAX_BODY:
             self._chunks.append(chunk)
         else:
-            self._chunks.clear()  # the rest is read and dropped: clients read the reply after sending the body
+            self._chunks.clear()  # the rest is read and dropped: clients read the reply after they have sent the body
 
     def on_connection_close(self) -> None:
         self._chunks.clear()
@@ -162,7 +162,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         return self._shared.api.answer(self._start_line.method, self._start_line.path, body)
 
     def _replied(self, future: "asyncio.Future[Reply]") -> None:
-        if not future.cancelled():  # when the server stops
+        if not future.cancelled():  # it is cancelled if the server stops first
             self._write(future.result())
 
     def _write(self, reply: Reply) -> None:
@@ -187,7 +187,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._end()
 
     def _end(self) -> None:
-        """The reply is sent, or the connection is closed. Only the first call counts."""
+        """Records that the reply was sent or the connection was closed. Only the first call counts."""
         if not self._ended:
             self._ended = True
             self._shared.in_flight -= 1

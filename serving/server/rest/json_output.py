@@ -1,4 +1,4 @@
-"""Writes outputs as the body of a JSON response, with the same digits of numbers as TensorFlow Serving."""
+"""Writes outputs as the body of a JSON response. Numbers have the same digits as TensorFlow Serving's."""
 
 import base64
 import json
@@ -62,7 +62,10 @@ def _object(keys: list[str], values: tuple[str, ...] | list[str]) -> str:
 
 
 def _nest(tokens: list[str], shape: tuple[int, ...], flat_dimensions: int) -> list[str]:
-    """JSON lists of `tokens`, one token for each value of an array. Its first `flat_dimensions` get no brackets."""
+    """Joins `tokens`, one for each value of an array of this shape, into JSON lists.
+
+    Returns one text for each element of the first `flat_dimensions` dimensions, which get no brackets.
+    """
     for depth in range(len(shape) - 1, flat_dimensions - 1, -1):
         size = shape[depth]
         tokens = [
@@ -89,7 +92,10 @@ def _tokens(alias: str, array: np.ndarray) -> list[str]:
 
 
 def _decimals(flat: np.ndarray) -> list[str]:
-    """Six digits if they give back the number, otherwise all (9 or 17); always a decimal point or an exponent."""
+    """Each number with six significant digits if they parse to the same number, otherwise with 9 (17 for float64).
+
+    A finite number always has a decimal point or an exponent.
+    """
     digits = 17
     if flat.dtype != np.float64:
         flat = flat.astype(np.float32)

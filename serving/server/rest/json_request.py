@@ -1,11 +1,12 @@
 """Reads the body of a Predict request in JSON, with TensorFlow Serving's rules, order of checks and messages.
 
-The row format lists one instance after the other, the column format has a value for each input:
+The row format (`instances`) is a list with an object for each row of the batch. The column format (`inputs`) is an
+object with a value for each input:
 
     {"instances": [{"user_id": "u1", "age": 30}, {"user_id": "u2", "age": 25}]}
     {"inputs": {"user_id": ["u1", "u2"], "age": [30, 25]}}
 
-A signature with one input takes plain values in place of the objects.
+If a signature has a single input, the objects can be replaced by the plain values of this input.
 """
 
 import json
@@ -20,12 +21,13 @@ from serving.server.runtime.callable_signatures import Input
 
 
 class PredictBody(NamedTuple):
-    """A body that is read as JSON, before its values are converted to arrays.
+    """A parsed JSON body; its values are not converted to arrays yet.
 
     Attributes:
         signature_name: "" if the request names none.
-        by_row: the row format (`instances`, answered with `predictions`) or the column format (`inputs`, `outputs`).
-        value: of `instances` or `inputs`.
+        by_row: True for the row format (`instances`, answered with `predictions`), False for the column format
+            (`inputs`, answered with `outputs`).
+        value: the JSON value of `instances` or `inputs`.
     """
 
     signature_name: str
@@ -65,7 +67,7 @@ def parse_body(body: bytes) -> PredictBody:
 
 
 def input_arrays(body: PredictBody, inputs: Mapping[str, Input]) -> list[np.ndarray]:
-    """The arrays to feed, in the order of `inputs`.
+    """Converts the values of a body to the arrays to feed, in the order of `inputs`.
 
     Raises:
         RequestError: INVALID_ARGUMENT: a value does not fit its input; UNIMPLEMENTED: a type that JSON does not have.
@@ -130,7 +132,7 @@ def _arrays_from_rows(instances: list, inputs: Mapping[str, Input]) -> list[np.n
 
 
 def _check_instances(instances: list, objects: bool, inputs: Mapping[str, Input]) -> None:
-    """All instances should be objects with a value for each input, or all plain values for the one input."""
+    """Checks that all instances are objects with a value for each input, or that all are plain values of one input."""
     if len(inputs) > 1 and not objects:
         raise invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per"
@@ -161,12 +163,15 @@ def _wrong_keys(number: int, instance: dict, inputs: Iterable[str]) -> str:
 
 
 def _error_of_instance(column: list, dtype: int, key: str, column_error: RequestError) -> RequestError:
-    """The error in TensorFlow Serving's words, which converts one instance after the other and names the first bad one.
+    """The error that TensorFlow Serving would report: it names the first bad instance.
+
+    TensorFlow Serving converts one instance after the other. Here whole columns are converted, which is faster, so the
+    first bad instance is looked for only after an error.
 
     Args:
         column: the input's value of each instance.
-        key: names the input in the message; "" for plain values.
-        column_error: raised by the conversion of the whole column.
+        key: the part of the message that names the input; "" for plain values.
+        column_error: the error from converting the whole column.
     """
     first_shape: list[int] | None = None
     for number, value in enumerate(column):
@@ -195,5 +200,5 @@ def _shape_error(expected: list[int], received: list[int]) -> RequestError:
 
 
 def _is_object(value: Any) -> bool:
-    """Whether a value maps names to inputs: `{"b64": ...}` stands for one string."""
+    """Whether a value is an object of inputs by name. `{"b64": "..."}` is not: it stands for one string."""
     return isinstance(value, dict) and not is_base64(value)

@@ -1,6 +1,7 @@
-"""Converts one JSON value to an array: a scalar, or lists nested to any depth that are equally long at each level.
+"""Converts one JSON value, a scalar or nested lists, to an array.
 
-The checks, their order and the messages are TensorFlow Serving's.
+Lists may be nested 32 levels deep; all lists of one level should have the same length. The checks, their order and the
+messages are TensorFlow Serving's.
 """
 
 import base64
@@ -15,7 +16,7 @@ import numpy as np
 from serving.server.request_errors import RequestError, invalid_argument, unimplemented
 from serving.wire.tensors import bytes_array, numpy_dtype, type_name
 
-_MAX_CHARACTERS = 200  # of a JSON value in a message
+_MAX_CHARACTERS = 200  # of a JSON value that is quoted in a message
 _MAX_RANK = 32  # of a NumPy array
 _BASE64_KEY = "b64"
 
@@ -40,12 +41,12 @@ def array_from_json(value: Any, data_type: int) -> np.ndarray:
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a JSON value is `{"b64": "..."}`, the form of a string that need not be text."""
+    """Whether a JSON value is `{"b64": "..."}`, which stands for a string of arbitrary bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_BASE64_KEY), str)
 
 
 def shorten(value: Any) -> str:
-    """A JSON value as a message quotes it."""
+    """A JSON value to quote in a message, cut to 200 characters."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS] + "..."
 
@@ -54,7 +55,7 @@ def shorten(value: Any) -> str:
 
 
 def _flatten(value: Any) -> tuple[list[int], list[Any]]:
-    """(shape, scalars) of nested lists. Looks at one level of all lists after the other."""
+    """(shape, scalars) of nested lists. Goes through the lists level by level."""
     shape: list[int] = []
     items: list[Any] = [value]
     first = value
@@ -73,7 +74,7 @@ def _flatten(value: Any) -> tuple[list[int], list[Any]]:
 
 
 def _check_level(items: list[Any], first: list, level: int) -> None:
-    """All items of a level should be lists as long as the first."""
+    """Checks that all items of a level are lists of the same length as `first`."""
     for item in items:
         if not isinstance(item, list):
             raise _error_of_level(item, level, first)
@@ -94,7 +95,7 @@ def _error_of_level(value: Any, level: int, first: list) -> RequestError:
     )
 
 
-# Types: each converter takes the scalars, the dtype, and the type's name for messages
+# Converters: each takes the scalars, the dtype, and the name of the type for messages
 
 
 def _strings(scalars: list, dtype: np.dtype, name: str) -> np.ndarray:
@@ -126,12 +127,13 @@ def _floats(scalars: list, dtype: np.dtype, name: str) -> np.ndarray:
     _require_types(scalars, {int, float}, name)
     limits = np.finfo(np.float32 if dtype.name == "bfloat16" else dtype)
     largest_exact = 2 ** (limits.nmant + 1) - 1
-    # Decimals below this round to the largest number, those above to infinity. The largest number in nine digits is a
-    # little larger than itself, and should be readable.
+    # Decimals below `infinite_from` round to the largest number of the type, those above to infinity. The largest
+    # number itself would be too low a limit: written with nine digits, it is rounded up a little, and it should be
+    # accepted.
     infinite_from = float(limits.max) + 2.0 ** (limits.maxexp - limits.nmant - 2)
     for scalar in scalars:
         if type(scalar) is int:
-            # TensorFlow Serving's parser reads an integer of more than 64 bits as a decimal.
+            # As in TensorFlow Serving, an integer of more than 64 bits is read as a decimal, and need not be exact.
             fits_64_bits = -(2**63) <= scalar < 2**64
             lossless = abs(scalar) <= (largest_exact if fits_64_bits else int(limits.max))
         else:

@@ -1,1 +1,1 @@
-"""One loaded SavedModel: its session, its signatures, and how a request runs in it."""
+"""One loaded SavedModel: its session, its signatures, and how it runs a request."""

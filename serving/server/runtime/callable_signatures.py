@@ -1,4 +1,4 @@
-"""The signatures of a loaded graph, with the names of their inputs and outputs resolved to tensors of the graph."""
+"""The signatures of a loaded graph; the names of inputs and outputs are resolved to tensors of the graph."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ class Input(NamedTuple):
     tensor_name: str
     dtype: int  # a DataType
     shape: tuple[int, ...] | None  # -1 for any size; None for any rank
-    handle: Any  # of the tensor, for the session's low-level call
+    handle: Any  # the tensor's TF_Output, which the session's low-level call takes
 
 
 class Output(NamedTuple):
@@ -26,7 +26,7 @@ class Output(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """`inputs` and `outputs` are in the order of their aliases."""
+    """A signature. `inputs` and `outputs` are sorted by alias."""
 
     key: str
     inputs: dict[str, Input]
@@ -35,7 +35,7 @@ class Signature(NamedTuple):
 
 
 def callable_signatures(graph: tf.Graph, meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, Signature]:
-    """The signatures that clients can call. Those of the loader itself (`__saved_model_init_op`) are left out.
+    """The signatures that clients can call. The loader's own (`__saved_model_init_op`) are left out.
 
     Raises:
         KeyError, ValueError: a signature names a tensor that is not in the graph.

@@ -1,4 +1,4 @@
-"""Registers the ops outside TensorFlow that a graph may use, and checks that a graph's ops are registered."""
+"""Registers the ops of tensorflow-text and ScaNN, and checks that all ops of a graph are registered."""
 
 import logging
 
@@ -16,9 +16,9 @@ _SCANN_REMEDY = (
 
 
 def register() -> None:
-    """Registers tensorflow-text's and ScaNN's ops, where they are installed.
+    """Registers the ops of tensorflow-text and ScaNN, if they are installed.
 
-    A missing or broken library is no error here. `require_ops` raises the error when a model needs the library.
+    A missing or broken library is only logged. `require_ops` raises an error if a model needs the library.
     """
     for library in ("tensorflow_text", "scann"):
         try:
@@ -33,7 +33,7 @@ def require_ops(saved_model: saved_model_pb2.SavedModel) -> None:
     TensorFlow itself reports a missing op in a function body only at the first call.
 
     Raises:
-        RequestError: FAILED_PRECONDITION, with the ops and what to install.
+        RequestError: FAILED_PRECONDITION; the message names the missing ops and what to install.
     """
     missing: set[str] = set()
     for meta_graph in saved_model.meta_graphs:

@@ -1,8 +1,8 @@
 """Predict: checks a request against the signature, runs the graph, writes the response.
 
-The checks, their order, codes and messages are those of TensorFlow Serving 2.16.1, with two exceptions: a shape that
-the signature does not allow is INVALID_ARGUMENT here and an error of the graph there, and the error of a wrong dtype
-also names the input.
+The checks, their order, codes and messages are those of TensorFlow Serving 2.16.1, with two exceptions. A shape that
+the signature does not allow is refused here with INVALID_ARGUMENT; TensorFlow Serving runs the graph, which fails. And
+the error for a wrong dtype also names the input.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,7 +51,12 @@ def run(
     outputs: Iterable[Output],
     timeout_ms: int | None = None,
 ) -> list[np.ndarray]:
-    """Checks the arrays, which are in the order of `signature.inputs`, runs the graph and returns `outputs`.
+    """Checks the arrays, runs the graph and returns the values of `outputs`.
+
+    Args:
+        arrays: in the order of `signature.inputs`.
+        outputs: outputs of the signature.
+        timeout_ms: milliseconds the graph may take; None for no limit.
 
     Raises:
         RequestError: an array does not fit the signature, or the graph failed.
@@ -123,7 +128,7 @@ def _outputs(signature: Signature, output_filter: Iterable[str]) -> list[Output]
 
 
 def _check(index: int, declared: Input, array: np.ndarray) -> None:
-    """Checks dtype and shape as the C++ runtime does; Python's session would convert, or raise other errors."""
+    """Checks dtype and shape as the C++ runtime does. Python's session would convert values or raise other errors."""
     if array.dtype != numpy_dtype(declared.dtype):
         received_type = type_name(type_number(array.dtype))
         raise invalid_argument(

@@ -25,12 +25,12 @@ GRAPH_FILE = "saved_model.pb"
 
 
 class Shortcut(Protocol):
-    """Answers some requests in another way than by one run of their signature."""
+    """Answers some requests in another way than by running their signature."""
 
     def run(
         self, signature: Signature, arrays: Sequence[np.ndarray], outputs: Sequence[Output], timeout_ms: int | None
     ) -> list[np.ndarray] | None:
-        """The outputs; None for a request that the signature itself should answer."""
+        """The values of `outputs`; None if the signature itself should be run."""
 
 
 class Servable:
@@ -42,9 +42,9 @@ class Servable:
         name, version: of the model.
         signatures: by key.
         signature_map: the packed answer to GetModelMetadata.
-        users: calls in flight. The owner counts them under its own lock.
-        text_reuse: answers requests with texts from cached vectors; None if the server has no cache.
-        max_rows: the largest batch of a run; None for no limit.
+        users: number of calls in flight. `Model` counts them under its own lock.
+        text_reuse: answers requests that contain texts, with cached text vectors; None if vectors are not cached.
+        max_rows: the largest number of rows of a run; None for no limit.
     """
 
     max_rows: int | None = None
@@ -55,7 +55,7 @@ class Servable:
         self.name = name
         self.version = version
         self.signatures: dict[str, Signature] = callable_signatures(session.graph, meta_graph)
-        # For each output handle: the handles of all outputs of its signature.
+        # Output handle -> handles of all outputs of the same signature.
         self._all_outputs: dict[Any, list[Any]] = {}
         for signature in self.signatures.values():
             handles = [output.handle for output in signature.outputs.values()]
@@ -68,12 +68,12 @@ class Servable:
     def run(self, feeds: Mapping[Any, np.ndarray], fetches: Sequence[Any], timeout_ms: int | None) -> list[Any]:
         """Runs the graph once.
 
-        `Session.run` resolves names and converts values at every call: on a small graph it takes 200 µs, the low-level
-        call 20 µs. The caller has checked names, dtypes and shapes already.
+        The low-level call is used, because `Session.run` resolves names and converts values again: on a small graph it
+        takes 200 µs, the low-level call 20 µs. The caller has already checked names, dtypes and shapes.
 
-        All outputs of the signature are computed, even if the caller needs only some: a session prepares the graph for
-        each set of outputs, which takes seconds of the first call and memory for the session's life. TensorFlow Serving
-        computes only the requested outputs, so an error in another output fails the call here and not there.
+        All outputs of the signature are computed, even if the caller needs only some. A session prepares the graph
+        separately for each set of outputs, which takes seconds at the first call and memory as long as the session
+        lives. TensorFlow Serving computes only the requested outputs; an error in another output fails only here.
 
         Args:
             feeds: arrays by input handle.
@@ -93,7 +93,8 @@ class Servable:
         except tf.errors.OpError as error:
             raise from_runtime_error(error) from None
         except UnicodeDecodeError as error:
-            # The error's message quotes bytes that are not UTF-8, and its code is lost: the graph refused a value.
+            # The message of TensorFlow's error quotes bytes that are not UTF-8, so the error's code is lost. Such an
+            # error comes from a check of input values in the graph.
             raise invalid_argument(error.object.decode("utf-8", "backslashreplace")) from None
         finally:
             if options is not None:
@@ -102,7 +103,7 @@ class Servable:
         return [by_handle[handle] for handle in fetches]
 
     def close(self) -> None:
-        """Frees the session and its memory. A call in flight ends with CANCELLED."""
+        """Frees the session and its memory. Calls in flight end with CANCELLED."""
         self._session.close()
 
 
@@ -116,8 +117,8 @@ def load(
     """Loads the SavedModel in `directory` (tag `serve`) into a session of its own.
 
     Args:
-        config: of the session; None for the server's own with TensorFlow's default threads.
-        make: the class to make, with `Servable`'s arguments.
+        config: configuration of the session; None for `session_config()`.
+        make: `Servable`, or a function with the same arguments that returns one.
 
     Raises:
         RequestError: the directory or the graph is bad.

@@ -21,13 +21,17 @@ def session_config(
 
 
 def _prepare_quickly(options: rewriter_config_pb2.RewriterConfig) -> None:
-    """Turns off graph optimisers that take two fifths of the time of first calls, hence of the warm-up, and make later
-    calls no faster (`benchmarks/serving_preparation.py`).
+    """Turns off graph optimisers that make later calls no faster, but take two fifths of the time of first calls, and
+    thus of the warm-up (`benchmarks/serving_preparation.py`).
 
-    These are the second round of all optimisers, the TFG optimiser, which only translates graphs to another form and
-    back, and the memory optimiser, which is for training. Two others take more time and stay on. Without constant
-    folding fewer kernels are fused, and scores are rounded differently than where the SavedModel is loaded in another
-    way. The layout optimiser is needed by models with convolutions on a GPU.
+    Turned off are:
+    - the second round of all optimisers;
+    - the TFG optimiser, which only translates graphs to another form and back;
+    - the memory optimiser, which is for training.
+
+    Two optimisers take more time, but stay on. Without constant folding, fewer kernels are fused, and scores are
+    rounded differently from those of the same SavedModel in another program. The layout optimiser is needed for models
+    with convolutions on a GPU.
     """
     options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     options.disable_tfg_optimizer = True

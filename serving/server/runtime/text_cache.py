@@ -1,4 +1,4 @@
-"""A cache of text vectors, so that a recent text is not encoded again."""
+"""A cache of text vectors: a recent text is not encoded again."""
 
 import hashlib
 import threading
@@ -9,18 +9,18 @@ import numpy as np
 
 from serving.server.monitoring.metrics import Registry
 
-_ENTRY_OVERHEAD = 400  # bytes of a key, an array's head and a place in the table
+_ENTRY_OVERHEAD = 400  # bytes for a key, an array's header and an entry of the table
 
 
 class TextCache:
-    """Vectors by encoder and text, for all models and versions of a server. The least recently used are removed first.
+    """Vectors by encoder and text, for all models of a server. The least recently used are removed first.
 
     A key is a hash of 128 bits; the texts themselves are not stored.
 
     Args:
         capacity: bytes that the vectors and their keys may take.
-        registry: gets the metrics `/towers/serving/text_cache/lookups` by result, hit or miss, where a text that a call
-            repeats counts once, and `/towers/serving/text_cache/bytes`.
+        registry: gets the metrics `/towers/serving/text_cache/lookups`, by result (hit or miss), and
+            `/towers/serving/text_cache/bytes`. A text that occurs several times in a call counts as one lookup.
     """
 
     def __init__(self, capacity: int, registry: Registry) -> None:
@@ -36,7 +36,7 @@ class TextCache:
 
         Args:
             encoder: fingerprint of the encoder.
-            texts: distinct.
+            texts: distinct texts.
         """
         keys = {text: _key(encoder, text) for text in texts}
         cached = {}
@@ -46,13 +46,13 @@ class TextCache:
                 if vector is not None:
                     self._vectors.move_to_end(key)
                     cached[text] = vector
-        # Both, even if zero, so that both metrics exist from the first call on.
+        # Both are added, even if zero, so that Prometheus sees both from the first call on.
         self._lookups.add("hit", by=len(cached))
         self._lookups.add("miss", by=len(keys) - len(cached))
         return cached
 
     def add(self, encoder: str, vectors: Mapping[bytes, np.ndarray]) -> None:
-        """Adds vectors by text, and removes old ones beyond the capacity."""
+        """Adds vectors by text. Removes the least recently used ones if the capacity is exceeded."""
         # Copies, because a row would keep its whole batch alive.
         new = {_key(encoder, text): vector.copy() for text, vector in vectors.items()}
         with self._lock:

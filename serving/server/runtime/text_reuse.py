@@ -1,8 +1,9 @@
-"""Answers requests with texts from cached vectors of the texts.
+"""Answers requests that contain texts, with cached vectors of these texts.
 
-A model may have a signature that takes vectors in place of the texts of another signature; the field `text_vectors` of
-`assets.extra/interest_towers.json` then names both. The server answers a request with texts in two runs: `encode` for
-the texts that the cache does not have, and `embedded` for the rest. The answer is the same as that of one run.
+A signature such as `recommend` takes texts. A model may have a variant of it, `recommend_embedded`, that takes vectors
+in place of texts, and a signature that encodes texts. The field `text_vectors` of `assets.extra/interest_towers.json`
+names them. The server then answers a request with texts in two runs: first it encodes the texts that the cache lacks,
+then it runs the variant. The answer is the same as from one run of the signature itself.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from serving.wire.tensors import bytes_array
 
 logger = logging.getLogger(__name__)
 
-_TEXT, _VECTOR = "_text", "_text_embedding"  # ends of input names
+_TEXT, _VECTOR = "_text", "_text_embedding"  # suffixes of input names
 _HISTORY, _HISTORY_ITEMS = "history_", "history_item_id"
-# In a request. A vector is fed for every event of a history, also for those that the model does not read, so for a very
-# long history one run with texts is cheaper.
+# Largest number of texts of a request. A vector is fed for every event of a history, even for events that the model
+# does not read. So for a very long history one run with texts is cheaper.
 _MAX_TEXTS = 4096
 
 
 class TextReuse:
-    """Answers the requests with texts of one loaded version.
+    """Answers requests that contain texts, for one loaded version.
 
     Args:
         servable: the version.
-        cache: of the server.
+        cache: the server's cache of text vectors.
         encoder: fingerprint of the version's text encoder.
-        encode: name of the signature that encodes, `text` string [N] -> `embedding` float32 [N, width].
-        embedded: signature -> the signature that takes `x_text_embedding` for each of its `x_text`.
-        max_history: the model reads this many last events of a history, counting only those with an item id.
+        encode: name of the signature that encodes texts: `text` string [N] -> `embedding` float32 [N, width].
+        embedded: name of a signature -> name of its variant, which takes `x_text_embedding` in place of each `x_text`.
+        max_history: the model reads at most this many events of a history, the last ones that have an item id.
 
     Raises:
         KeyError: there is no such signature, input or output.
-        ValueError: two signatures do not correspond.
+        ValueError: a signature and its variant have different inputs or outputs.
     """
 
     def __init__(
@@ -74,7 +75,10 @@ class TextReuse:
 
     @classmethod
     def from_metadata(cls, servable: Servable, directory: Path, cache: TextCache) -> TextReuse | None:
-        """Reads the version's metadata. None if they do not name such signatures, or wrong ones, which is logged."""
+        """Reads the names of the signatures from the version's metadata.
+
+        None if the metadata name no such signatures. Wrong names are logged, and the result is None too.
+        """
         path = directory / METADATA
         try:
             names = json.loads(path.read_text(encoding="utf-8")).get("text_vectors") if path.exists() else None
@@ -86,13 +90,13 @@ class TextReuse:
     def run(
         self, signature: Signature, arrays: Sequence[np.ndarray], outputs: Sequence[Output], timeout_ms: int | None
     ) -> list[np.ndarray] | None:
-        """The outputs; None if the request has no text, or if the signature itself should answer it.
+        """The values of `outputs`; None if the signature itself should be run, for example if the request has no text.
 
         Args:
-            arrays: of the signature's dtypes and ranks, in the order of its inputs.
+            arrays: in the order of the signature's inputs, and of their dtypes and ranks.
 
         Raises:
-            RequestError: the graph failed.
+            RequestError: the graph failed, or the deadline has passed.
         """
         embedded = self._embedded.get(signature.key)
         if embedded is None:
@@ -112,13 +116,13 @@ class TextReuse:
             return [np.asarray(value) for value in self._servable.run(feeds, fetches, _milliseconds_until(deadline))]
         except RequestError as error:
             if error.code is grpc.StatusCode.INVALID_ARGUMENT:
-                return None  # the signature itself refuses the request, with the names of the inputs that were sent
+                return None  # run the signature itself: its error names the inputs as they were sent
             raise
 
     def _masks(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """For each input with texts, the texts that the model reads, bool like the input.
+        """Input name -> which of its texts the model reads, a bool array of the input's shape.
 
-        Empty if there are no texts, too many, or some of an invalid request.
+        Empty if the request has no texts, has too many, or is invalid.
         """
         texts = {alias: array for alias, array in inputs.items() if alias.endswith(_TEXT)}
         if sum(array.size for array in texts.values()) > _MAX_TEXTS or not any(map(np.any, texts.values())):
@@ -132,7 +136,7 @@ class TextReuse:
         return masks
 
     def _mask(self, alias: str, array: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        """None for a history whose items and texts differ in shape."""
+        """Which texts of one input the model reads; None for a history whose items and texts differ in shape."""
         if not alias.startswith(_HISTORY):
             return np.ones(array.shape, bool)
         items = inputs.get(_HISTORY_ITEMS)
@@ -142,9 +146,9 @@ class TextReuse:
         return events & (np.cumsum(events[:, ::-1], axis=1)[:, ::-1] <= self._max_history)
 
     def _encode(self, texts: set[bytes], deadline: float | None) -> dict[bytes, np.ndarray]:
-        """The vectors of texts, from the cache or the model."""
+        """The vectors of texts, from the cache or from the model."""
         vectors = self._cache.find(self._encoder, texts)
-        # Sorted, so that the same texts make the same batch, and hence the same vectors to the last bit.
+        # Sorted: the same texts then form the same batch, whose vectors are equal to the last bit.
         missing = sorted(texts - vectors.keys())
         size = self._servable.max_rows or max(1, len(missing))
         for start in range(0, len(missing), size):
@@ -172,10 +176,10 @@ def _embedded_name(alias: str) -> str:
 
 
 def _milliseconds_until(deadline: float | None) -> int | None:
-    """None without a deadline.
+    """Milliseconds until the deadline; None if there is no deadline.
 
     Raises:
-        RequestError: it has passed.
+        RequestError: the deadline has passed.
     """
     if deadline is None:
         return None

@@ -1,8 +1,8 @@
 """Replays the warm-up requests of a model before it becomes available.
 
-The first call of a signature is slow: ScaNN builds its index, and TensorFlow prepares the graph for each set of inputs
-and outputs. A warm-up record for every signature does this before any caller waits for it. A graph that cannot answer
-fails the load and not a caller.
+The first call of a signature is slow: ScaNN builds its index, and TensorFlow prepares the graph for the signature's
+inputs and outputs. If there is a warm-up record for every signature, no caller has to wait for this. And a graph that
+cannot answer then fails to load, before it can fail a caller.
 """
 
 import logging
@@ -24,7 +24,7 @@ def replay_warm_up(servable: Servable, directory: Path) -> int:
     """Replays the records in the warm-up file of `directory`, a TFRecord of `PredictionLog`. Returns their number.
 
     Raises:
-        RequestError: there are too many records, or a record is broken, is not of Predict, or was not answered.
+        RequestError: there are too many records, or a record is broken, is not a Predict request, or was not answered.
     """
     path = directory / WARM_UP_REQUESTS
     if not path.exists():

@@ -1,4 +1,4 @@
-"""A port that several processes will share."""
+"""Reserves a port that several processes will share."""
 
 import socket
 
@@ -7,12 +7,12 @@ from serving.wire.errors import ServerError
 
 
 def reserve_port(host: str, port: int) -> socket.socket:
-    """A socket that reserves the port for processes that listen on it with SO_REUSEPORT; port 0 takes a free one.
+    """A socket that keeps the port reserved for processes that listen on it with SO_REUSEPORT. Port 0 takes a free one.
 
     The socket itself does not listen, so it gets no connections.
 
     Raises:
-        ServerError: another program listens on the port, even one that would share it.
+        ServerError: another program listens on the port, even if that program uses SO_REUSEPORT.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -21,8 +21,8 @@ from serving.wire.errors import ServerError
 
 logger = logging.getLogger(__name__)
 
-_STOP_SECONDS = 35.0  # after which workers that were asked to stop are killed
-_MAX_FAILED_RESTARTS = 5  # in a row while no worker is ready; then the supervisor gives up
+_STOP_SECONDS = 35.0  # workers that have not ended this long after the request to stop are killed
+_MAX_FAILED_RESTARTS = 5  # after more failed restarts in a row, and with no worker ready, the supervisor gives up
 _MAX_PAUSE_SECONDS = 60.0  # between two restarts
 
 
@@ -31,7 +31,7 @@ class _Worker:
     number: int
     process: subprocess.Popen[str]
     ready: bool = False
-    failure: str = ""  # the line that it printed
+    failure: str = ""  # the error that the worker printed
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,16 @@ def serve_with_workers(argv: Sequence[str], flags: argparse.Namespace) -> None:
 
 
 class _Supervisor:
-    """Handles events one after the other in the main thread. Signals, timers and readers of output put them."""
+    """Handles events one after the other in the main thread.
+
+    Signal handlers, timers and the threads that read the workers' output put events into the queue.
+    """
 
     def __init__(self, argv: Sequence[str], count: int) -> None:
         self._command = [sys.executable, "-m", "serving.server.workers.worker", *argv]
         self._count = count
         self._workers: dict[int, _Worker] = {}
-        self._announced = False  # all workers were ready once
+        self._announced = False  # True once all workers have been ready at the same time
         self._failed_restarts = 0  # in a row
         # A SimpleQueue, because a signal handler may interrupt `get` to put an event.
         self._events: queue.SimpleQueue[_Ready | _Ended | _RestartDue | _StopRequested] = queue.SimpleQueue()
@@ -110,8 +113,8 @@ class _Supervisor:
                 self._replace(event.worker, event.reason)
 
     def _start(self, number: int) -> None:
-        # A session of its own, because Ctrl-C in a terminal should reach only the supervisor, which then stops the
-        # workers. A worker also stops at the end of its standard input, which comes when the supervisor is killed.
+        # Each worker has a session of its own, so that Ctrl-C in a terminal reaches only the supervisor, which then
+        # stops the workers. If the supervisor is killed, the worker's standard input ends, and the worker stops too.
         process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -136,7 +139,7 @@ class _Supervisor:
             print(f"{line}, {self._count} workers", flush=True)
 
     def _replace(self, worker: _Worker, reason: str) -> None:
-        """Restarts a worker: at once if it was ready before, otherwise after a pause that doubles with each failure."""
+        """Restarts a worker: at once if it had been ready, otherwise after a pause that doubles at each failure."""
         if not self._announced:
             raise ServerError(f"worker {worker.number} cannot start: {reason}")
         self._failed_restarts += not worker.ready

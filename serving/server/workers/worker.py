@@ -12,7 +12,7 @@ from serving.wire.errors import ServerError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the server until it is asked to stop, or the supervisor has ended. Returns the exit code."""
+    """Runs the server until it is asked to stop or the supervisor ends. Returns the exit code."""
     stop = threading.Event()
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
