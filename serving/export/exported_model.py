@@ -1,4 +1,4 @@
-"""Runs an export in this process: the answers are a server's."""
+"""Runs an exported model in this process, with the same answers as a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.server.runtime import custom_ops
 from serving.wire.tensors import bytes_array
 from trainer.errors import TowersError, first_line
 
-_BATCH_SIZE = 64  # of users and of texts
+_BATCH_SIZE = 64  # users of a call, and texts of a call
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ExportedModel:
     """A SavedModel that this or an earlier version of `serving.export.exporter` wrote.
 
     Args:
-      directory: of the SavedModel.
+      directory: the SavedModel's directory.
 
     Attributes:
       metadata: see `serving.export.metadata`.
@@ -59,10 +59,10 @@ class ExportedModel:
     ) -> list[Answer]:
         """Recommends items for each request.
 
-        Values of a request for which the model has no input are left out.
+        Parts of a request for which the model has no input are ignored.
 
         Args:
-          requests: any number.
+          requests: any number of requests.
           on_update: called with the number of requests answered so far.
           reuse_vectors: encode each distinct text once and call `recommend_embedded`, if the model has it; False calls
             `recommend`, which encodes the texts of each request.
@@ -74,7 +74,7 @@ class ExportedModel:
         signature = self._model.signatures[name]
         spec = _spec(signature)
         answers: dict[int, Answer] = {}  # by the request's position
-        # Requests are sorted by history length: padding costs as much as events.
+        # Sorted by history length, so that batches need little padding: padding costs as much as events.
         order = np.argsort([len(request.events) for request in requests], kind="stable")
         for first in range(0, len(order), _BATCH_SIZE):
             positions = order[first : first + _BATCH_SIZE].tolist()
@@ -89,7 +89,7 @@ class ExportedModel:
         return [answers[position] for position in range(len(requests))]
 
     def _with_vectors(self, requests: list[UserRequest]) -> tuple[str, list[UserRequest]]:
-        """The signature to call, and the requests with vectors in place of texts if it takes vectors."""
+        """The signature to call, and the requests, with vectors in place of texts if the signature takes vectors."""
         settings: dict[str, Any] | None = self.metadata.get("text_vectors")
         if not settings or settings["embedded"].get("recommend") not in self._model.signatures:
             return "recommend", requests

@@ -31,7 +31,7 @@ from trainer.text.pretrained import load_encoder
 if TYPE_CHECKING:
     from trainer.data.dataset import Dataset
 
-POPULAR = 1_000  # length of the list of popular items, which clients fall back on
+POPULAR = 1_000  # length of the list of popular items, which clients show if no model answers
 
 
 def export(
@@ -53,21 +53,22 @@ def export(
       config: the run's configuration.
       towers: the retrieval model, with its items attached.
       ranker: the ranking model, or None for retrieval without ranking.
-      index_directory: as `trainer.index.builder.build` wrote it, from these towers.
-      dataset: its catalogue is served. If it has texts, the text encoder is exported too.
+      index_directory: an index that `trainer.index.builder.build` wrote, built from these towers.
+      dataset: its items become the catalogue. If it has texts, the text encoder is exported too.
       sequence_transform: directory of the sequences' transform graph.
-      item_transform: directory of the items' transform graph; needed if the item tower reads categories or numbers.
-      ingested_items: directory of the dataset's items as ingestion wrote them; needed with `serving.category`.
-      directory: of the SavedModel; must not exist, or be empty. It appears only when it is complete.
-      target: `brute_force` exports for stock TensorFlow Serving whatever the index is, `scann` for servers with ScaNN's
-        ops; by default as the index was built.
+      item_transform: directory of the items' transform graph; needed if the item tower reads categorical,
+        multi-valued or numeric features.
+      ingested_items: directory of the dataset's items as ingestion wrote them; needed if `serving.category` is set.
+      directory: where the SavedModel is written; must be empty or not exist. It appears only when it is complete.
+      target: `brute_force`: exact search, which stock TensorFlow Serving can run, whatever index was built.
+        `scann`: for servers with ScaNN's ops. `as_index`: the kind of index that was built.
 
     Returns:
       The metadata that is also written: see `serving.export.metadata`.
 
     Raises:
-      TowersError: the index is of other towers, or is no ScaNN index although `target` is `scann`; the ingested items
-        are not the dataset's; an op is missing on the target; or the directory cannot be written.
+      TowersError: the index was built from other towers, or is no ScaNN index although `target` is `scann`; the
+        ingested items are not the dataset's; a server for the target lacks an op; or the directory cannot be written.
     """
     index = _load_index(towers, index_directory, target)
     encoder = _load_encoder(config, towers) if dataset.texts is not None else None
@@ -158,8 +159,9 @@ def _encoder_metadata(config: Config, towers: Any, encoder: TextEncoder) -> dict
 
 
 def _share_default_signature(saved_model: Path) -> None:
-    """Makes `serving_default` an alias of `recommend`. `tf.saved_model.save` writes it as a copy of the graph, which
-    servers would prepare a second time at its first call.
+    """Makes `serving_default` use the same part of the graph as `recommend`.
+
+    `tf.saved_model.save` writes a copy for it, which servers would have to prepare separately at its first call.
     """
     path = saved_model / "saved_model.pb"
     proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The metadata of an exported model, `assets.extra/interest_towers.json`."""
+"""Reads and writes the metadata of an exported model, `assets.extra/interest_towers.json`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKAGES = (
 
 
 def write_metadata(saved_model: Path, values: dict[str, Any]) -> None:
-    """Writes the metadata, which should consist of JSON values, into a SavedModel's directory."""
+    """Writes the metadata, which may contain only JSON values, into a SavedModel's directory."""
     text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
     (saved_model / METADATA).write_text(text, encoding="utf-8")
 
@@ -45,7 +45,7 @@ def read_metadata(saved_model: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def summary(values: dict[str, Any]) -> str:
-    """One line that describes an export by its metadata."""
+    """One line that describes an export, from its metadata."""
     names = ", ".join(name for name in values["signatures"] if name != "serving_default")
     return (
         f"{values['megabytes']} MB, {values['items']} items, index {values['index']['kind']}, "

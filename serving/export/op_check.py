@@ -1,7 +1,7 @@
-"""Checks that servers have all ops of an exported graph.
+"""Checks that the servers of an export have all ops of its graph.
 
-TensorFlow Serving reports a missing op only when a request runs it, after it has shown the model as AVAILABLE. So the
-export checks the ops.
+TensorFlow Serving reports a missing op only when a request needs it. Without a warm-up request that needs the op, the
+model is AVAILABLE until then. So the ops are checked at export.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ TEXT_OPS = frozenset(
         "WordpieceTokenizeWithOffsets",
     }
 )
-# tensorflow-text's ops that only its Python package has.
+# tensorflow-text's ops that only its Python package has, not TensorFlow Serving.
 _OTHER_TEXT_OPS = frozenset({"TFText>RoundRobinGenerateMasks", "TFText>RoundRobinTrim", "TFText>Utf8Binarize"})
 SCANN_PREFIX = "Scann>"
 SCANN_OPS = frozenset(
@@ -82,12 +82,12 @@ LINKED: dict[Server, frozenset[str]] = {
     "tf_serving_scann": TEXT_OPS | SCANN_OPS,
     "embedded": TEXT_OPS | _OTHER_TEXT_OPS | SCANN_OPS,
 }
-# Ops of TensorFlow that call functions of the Python process that made the graph: no server has these functions.
+# TensorFlow's ops that call a function of the Python process that made the graph. No server has that function.
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 def used_ops(saved_model: str | os.PathLike[str]) -> set[str]:
-    """Names of all ops of a SavedModel, including those in function bodies; function calls are not listed."""
+    """Names of all ops of a SavedModel, including those in function bodies. Calls of functions do not count as ops."""
     proto = saved_model_pb2.SavedModel()
     proto.ParseFromString((Path(saved_model) / "saved_model.pb").read_bytes())
     ops: set[str] = set()
@@ -106,19 +106,19 @@ def missing_ops(saved_model: str | os.PathLike[str], server: Server) -> list[str
 
     Args:
       saved_model: the directory that holds `saved_model.pb`.
-      server: `stock`: TensorFlow Serving as published, `-gpu` too; `tf_serving_scann`: one built with ScaNN's ops
-        (`deploy/tf-serving-scann`); `embedded`: `towers serve`.
+      server: `stock`: TensorFlow Serving as published, with and without GPU; `tf_serving_scann`: TensorFlow Serving
+        built with ScaNN's ops (`serving/deploy/tf-serving-scann`); `embedded`: `towers serve`.
     """
 
     def linked(op: str) -> bool:
-        # `tf.raw_ops` has only TensorFlow's own ops, whatever libraries are loaded.
+        # `tf.raw_ops` has only TensorFlow's own ops, even if libraries with other ops are loaded.
         return op not in _PYTHON_OPS and (hasattr(tf.raw_ops, op) or op in LINKED[server])
 
     return sorted(op for op in used_ops(saved_model) if not linked(op))
 
 
 def check_ops(saved_model: str | os.PathLike[str], target: Target) -> None:
-    """Raises TowersError, with the names of the ops, if a server that the export is for lacks some."""
+    """Raises TowersError, which names the missing ops, if a server for this target lacks an op of the graph."""
     for server in SERVERS_OF[target]:
         missing = missing_ops(saved_model, server)
         if missing:

@@ -20,9 +20,9 @@ def send_requests(
     """Sends a SavedModel's warm-up requests to a running server.
 
     Args:
-      saved_model: the directory whose requests are sent.
+      saved_model: the SavedModel's directory.
       address: `host:port` of the gRPC port.
-      model_name: the server's name for the model; by default the one in the records.
+      model_name: the model's name at the server; by default the name in the records.
       timeout_seconds: for each request.
 
     Returns:
@@ -52,14 +52,14 @@ def measure_latency(
     requests: int = 50,
     timeout_seconds: float = 60.0,
 ) -> dict[str, dict[str, float]]:
-    """Measures the latency of a running server for a model's warm-up requests of one row, sent one after another.
+    """Measures the latency of a running server with a model's warm-up requests of one row, sent one after another.
 
     Args:
-      saved_model: the directory whose requests are sent.
+      saved_model: the SavedModel's directory.
       address: `host:port` of the gRPC port.
-      model_name: the server's name for the model.
-      signatures: those to measure; names that the model lacks are skipped.
-      requests: measured for each signature, after half as many that are not.
+      model_name: the model's name at the server.
+      signatures: names of the signatures to measure; those without a warm-up request of one row are skipped.
+      requests: number of requests measured for each signature. Half as many are sent before, unmeasured.
       timeout_seconds: for each request.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Warm-up requests of an export: the server replays them before it calls a version available."""
+"""Makes, writes and reads the warm-up requests of an export. Servers replay them before a version is available."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Request = tuple[str, Mapping[str, np.ndarray]]  # signature, inputs
 
 
 def example_requests(signatures: Mapping[str, Any], items: ItemTable) -> list[Request]:
-    """Requests for every signature: users with a history and users without, in a small and a larger batch.
+    """Requests for every signature: with histories and without, each in a batch of 1 and in a batch of 4.
 
     Args:
       signatures: name -> concrete function.
-      items: the catalogue, for item ids and texts.
+      items: the catalogue; its item ids and titles are used as values.
     """
     requests: list[Request] = []
     for name, function in signatures.items():
@@ -38,10 +38,10 @@ def example_requests(signatures: Mapping[str, Any], items: ItemTable) -> list[Re
 
 
 def write(saved_model: str | os.PathLike[str], model_name: str, requests: Iterable[Request]) -> int:
-    """Writes warm-up records into a SavedModel's directory; returns their number.
+    """Writes warm-up records into a SavedModel's directory. Returns their number.
 
     Raises:
-      ValueError: there are more than the server accepts.
+      ValueError: there are more than a server accepts.
     """
     path = Path(saved_model) / WARM_UP_REQUESTS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def read(saved_model: str | os.PathLike[str]) -> Iterator[predict_pb2.PredictReq
 
 
 def _example_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTable) -> np.ndarray:
-    """A value of an input: ids and texts of the catalogue and ones, or without events "" and zeros."""
+    """An example value of an input: catalogue ids, titles and ones, or, without events, mostly "" and zeros."""
     any_size = [batch, *[events] * (spec.shape.rank - 1)]
     shape = [default if size is None else size for default, size in zip(any_size, spec.shape, strict=True)]
     if spec.dtype != tf.string:
@@ -72,7 +72,7 @@ def _example_value(spec: tf.TensorSpec, batch: int, events: int, items: ItemTabl
     rows = np.arange(int(np.prod(shape))) % len(items)
     if spec.name in ("history_item_id", "candidate_item_id") or (spec.name == "item_id" and events):
         values = items.item_id[rows]
-    elif events and ("text" in spec.name or spec.name == "allowed_category"):  # titles serve as unknown categories
+    elif events and ("text" in spec.name or spec.name == "allowed_category"):  # titles are unknown categories
         values = items.title[rows]
     else:
         values = np.full(len(rows), "", object)

@@ -1,1 +1,1 @@
-"""The graph of the SavedModel: from raw requests to recommended items."""
+"""The graph of the SavedModel: turns raw requests into recommended items."""

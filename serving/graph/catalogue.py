@@ -1,4 +1,4 @@
-"""The served catalogue: item ids, item indices and item vectors."""
+"""The catalogue that is served: item ids, item indices and item vectors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from trainer.index.base import Index
 
 
 class Catalogue(tf.Module):
-    """Maps item ids to the indices 1..n of their vectors and back; 0 stands for an unknown item or for none.
+    """Maps item ids to item indices 1..n and back. Index 0 stands for an unknown item or for no item.
 
     Args:
       item_ids: string ids of the items 1..n.
-      index: over the item tower's vectors.
+      index: holds the item tower's vectors.
 
     Attributes:
       index: the index.
@@ -41,6 +41,9 @@ class Catalogue(tf.Module):
         return tf.gather(self.index.read_vectors(), items)
 
     def answer(self, items: tf.Tensor, **scores: tf.Tensor) -> Tensors:
-        """`item_id` [B, K] of items [B, K], and `scores`, 0 where there is no item: JSON cannot write infinity."""
+        """The outputs of a signature: `item_id` [B, K] of items [B, K], and `scores` by name.
+
+        Scores are 0 where there is no item, in place of -inf, which JSON cannot express.
+        """
         scores = {name: tf.where(items != UNKNOWN_ITEM, value, 0.0) for name, value in scores.items()}
         return {"item_id": tf.gather(self._item_ids, items)} | scores

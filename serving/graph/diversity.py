@@ -18,8 +18,8 @@ def top_candidates(
 
     Args:
       scores: float32 [B, N], N >= count; -inf where there is no candidate.
-      vectors: returns the candidates' vectors, float32 [B, N, dim]; they are computed only if a row is diversified.
-      diversity: float32 [B] in 0..1. A batch of zeros costs one comparison.
+      vectors: returns the candidates' vectors, float32 [B, N, dim]; called only if a row asks for diversity.
+      diversity: float32 [B] in 0..1. If all are 0, this costs only one comparison.
       count: at least 1.
 
     Returns:
@@ -27,7 +27,7 @@ def top_candidates(
     """
 
     def diverse() -> tuple[tf.Tensor, tf.Tensor]:
-        # Sorted by score first: candidates of equal marginal relevance then stay in the order of their scores.
+        # Sorted by score first, so that candidates of equal marginal relevance stay in the order of their scores.
         ordered, order = tf.math.top_k(scores, tf.shape(scores)[1])
         position = maximal_marginal_relevance(ordered, tf.gather(vectors(), order, batch_dims=1), diversity, count)
         return tf.gather(ordered, position, batch_dims=1), tf.gather(order, position, batch_dims=1)
@@ -41,18 +41,19 @@ def top_candidates(
 
 
 def maximal_marginal_relevance(scores: tf.Tensor, vectors: tf.Tensor, diversity: tf.Tensor, count: int) -> tf.Tensor:
-    """Picks one candidate after another, each time the one with the largest
+    """Picks candidates one after the other, each time the one with the largest
 
         (1 - diversity) * relevance - diversity * (largest cosine with the candidates picked before).
 
     Scores are logits or dot products, of any scale. Relevance is a row's scores scaled to 0..1: 1 for its best
     candidate, 0 for its worst. Cosines are in -1..1, and mostly in 0..1 among the candidates of one user, so both terms
-    are of similar size. The order does not change if a number is added to all scores, or all are multiplied by one.
+    are of similar size. The order does not change if the same number is added to all scores, or if all are multiplied
+    by the same positive number.
 
     Args:
-      scores: float32 [B, N], best first; -inf where there is no candidate: those are picked last.
-      vectors: float32 [B, N, dim], of any length.
-      diversity: float32 [B] in 0..1. With 0 the order stays; with 1 relevance decides the first pick only.
+      scores: float32 [B, N], best first; -inf where there is no candidate. Such columns are picked last.
+      vectors: float32 [B, N, dim]; need not be of unit length.
+      diversity: float32 [B] in 0..1. With 0 the order stays; with 1 relevance decides only the first pick.
       count: at most N.
 
     Returns:
@@ -68,9 +69,9 @@ def maximal_marginal_relevance(scores: tf.Tensor, vectors: tf.Tensor, diversity:
     def pick(
         step: tf.Tensor, picked: tf.TensorArray, remaining: tf.Tensor, max_cosine: tf.Tensor
     ) -> tuple[tf.Tensor, tf.TensorArray, tf.Tensor, tf.Tensor]:
-        gain = tf.where(present, (1.0 - share) * relevance - share * max_cosine, -2.0)  # candidates have -1..1
+        gain = tf.where(present, (1.0 - share) * relevance - share * max_cosine, -2.0)  # a candidate's gain is in -1..1
         gain = tf.where(remaining, gain, -3.0)
-        position = tf.argmax(gain, axis=1, output_type=tf.int32)  # [B], the first of equals
+        position = tf.argmax(gain, axis=1, output_type=tf.int32)  # [B], the first of equal ones
         vector = tf.gather(vectors, position, batch_dims=1)  # [B, dim]
         max_cosine = tf.maximum(max_cosine, tf.linalg.matvec(vectors, vector))
         remaining &= tf.range(tf.shape(scores)[1]) != position[:, tf.newaxis]

@@ -1,4 +1,4 @@
-"""Explains recommended items: the past event that raises an item's score most, by leaving one event out at a time."""
+"""Explains recommended items: finds the event of the history that raises an item's score most (leave-one-out)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Explanations:
 
     Args:
       encoder: encodes users.
-      reader: made the features that `encoder` reads.
+      reader: makes the features that `encoder` reads.
       catalogue: the items.
     """
 
@@ -30,14 +30,14 @@ class Explanations:
         """Columns of the history whose events raise the retrieval scores of items most.
 
         Args:
-          inputs: `history_*` of the request; others are not looked at.
-          features: of the user tower, made of the inputs.
+          inputs: of the request; only `history_*` are read.
+          features: the user tower's features, made from the inputs.
           items: int32 [B, K].
-          scores: float32 [B, K], their retrieval scores; -inf for none.
+          scores: float32 [B, K], retrieval scores of the items; -inf where there is no item.
           explain: bool [B]; rows with False cost nothing.
 
         Returns:
-          int32 [B, K]; -1 where no event's absence lowers the score, and in rows that are not to be explained.
+          int32 [B, K]; -1 if no event, when left out, lowers the score, and in rows where `explain` is False.
         """
         none = tf.fill(tf.shape(items), -1)
 
@@ -59,7 +59,7 @@ class Explanations:
         return tf.ensure_shape(tf.cond(tf.reduce_any(explain), outlined_branch(explained), lambda: none), items.shape)
 
     def _columns(self, history: Tensors, features: Tensors, vectors: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-        """The same for rows that are all to be explained; `vectors` float32 [R, K, dim] are those of the items."""
+        """As `influential_history_columns`, for R rows that all ask for it, given the items' `vectors` [R, K, dim]."""
         history["history_item_index"] = self._catalogue.indices(history["history_item_id"])
         events, first, columns = self._reader.with_previous_event(history, features)
         request = {name: value for name, value in features.items() if name not in events}

@@ -1,4 +1,4 @@
-"""Searches with exact filters: k items are returned whatever a request excludes, if the catalogue has as many."""
+"""Searches with exact filters: k items are returned whenever the catalogue has k items that a request allows."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from trainer.index.base import Index, SearchResult, pad_columns
 def search_excluding(index: Index, queries: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tensor) -> SearchResult:
     """The k best items that are not excluded.
 
-    The index is searched once, for k items and as many more as there are exclusions, of which k then remain.
+    The index is searched once, for k items plus the number of excluded items. So at least k of them are not excluded.
 
     Args:
       index: the index.
       queries: float32 [B, dim].
-      excluded: integer [B, X], indices of items; 0 is none.
+      excluded: integer [B, X], indices of items; 0 stands for no item.
       k: columns of the result.
 
     Returns:
-      scores float32 [B, k], best first, -inf where there is no item; items int32 [B, k], 0 there.
+      scores float32 [B, k], best first, -inf where there is no item; items int32 [B, k], 0 where there is no item.
     """
     excluded = tf.sort(tf.pad(tf.cast(excluded, tf.int32), [[0, 0], [1, 0]]), axis=1)  # [B, 1 + X], the first is 0
     distinct = excluded[:, 1:] != excluded[:, :-1]
-    count = tf.reduce_sum(tf.cast(distinct, tf.int32), axis=1)  # [B], distinct known items
+    count = tf.reduce_sum(tf.cast(distinct, tf.int32), axis=1)  # [B], number of distinct known items
     columns = k + tf.maximum(tf.reduce_max(count), 0)  # the maximum of an empty batch is the lowest integer
     scores, items = index.search(queries, columns, k + count)
     position = tf.searchsorted(excluded, items)
@@ -46,14 +46,15 @@ def search_in_categories(
     allowed: tf.Tensor,
     k: int | tf.Tensor,
 ) -> SearchResult:
-    """As `search_excluding`, with rows that allow items of some categories only.
+    """As `search_excluding`, but rows may allow only items of some categories.
 
-    Those rows are compared with the whole catalogue: how many items the index would have to return until k of a small
-    category are among them is not known beforehand. The index is searched for the other rows only.
+    Such rows are compared with the whole catalogue. The index cannot be used for them: to find k items of a small
+    category, it might have to return very many items, and their number is not known beforehand. The other rows are
+    searched in the index.
 
     Args:
-      categories: the items of each.
-      allowed: int32 [B, C], as `Categories.ids` gives them; a row of -1 allows everything.
+      categories: the items of each category.
+      allowed: int32 [B, C], ids from `Categories.ids`; a row of -1 allows every item.
     """
     restricted = tf.reduce_any(allowed >= 0, axis=1)  # [B]
     any_restricted = tf.reduce_any(restricted)
@@ -81,14 +82,14 @@ def top_items_excluding(scores: tf.Tensor, excluded: tf.Tensor, k: int | tf.Tens
     """The k items with the highest scores that are not excluded.
 
     Args:
-      scores: float32 [B, n + 1] of all items, column 0 the unknown item's; items with -inf are excluded too.
-      excluded: integer [B, X], indices of items; 0 is none.
+      scores: float32 [B, n + 1] of all items; column 0 is the unknown item. Items with -inf are excluded too.
+      excluded: integer [B, X], indices of items; 0 stands for no item.
       k: columns of the result; may be larger than the catalogue.
 
     Returns:
       As `search_excluding`.
     """
-    excluded = tf.pad(tf.cast(excluded, tf.int32), [[0, 0], [1, 0]])  # the unknown item too
+    excluded = tf.pad(tf.cast(excluded, tf.int32), [[0, 0], [1, 0]])  # adds 0, the unknown item
     row = tf.repeat(tf.range(tf.shape(excluded)[0]), tf.shape(excluded)[1])
     position = tf.stack([row, tf.reshape(excluded, [-1])], axis=1)  # [B * (1 + X), 2]
     scores = tf.tensor_scatter_nd_update(scores, position, tf.fill(tf.shape(row), -np.inf))

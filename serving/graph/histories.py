@@ -1,4 +1,4 @@
-"""Brings histories from requests into the shape that the user tower reads."""
+"""Converts histories of requests to the form that the user tower reads: left-aligned, and only the last events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Histories:
     """Left-aligned events, oldest first; W is the length of the batch's longest history, at least 1.
 
     Attributes:
-      columns: [B, W, ...] each; values beyond a row's length are undefined but valid.
+      columns: [B, W, ...] each. Beyond a row's length they hold arbitrary values of the input.
       valid: bool [B, W].
       length: int32 [B].
     """
@@ -24,16 +24,16 @@ class Histories:
 
 
 def last_events(columns: Mapping[str, tf.Tensor], valid: tf.Tensor, max_events: int) -> Histories:
-    """The last valid events of each row. Padding may be anywhere: left, right or between events.
+    """The last valid events of each row. In the input, padding may be anywhere: left, right or between events.
 
     Args:
       columns: [B, H, ...] each; H may be 0.
       valid: bool [B, H].
-      max_events: of a row; at least 1.
+      max_events: largest number of events of a row; at least 1.
     """
-    one_more_column = [[0, 0], [0, 1]]  # so that `tf.gather` has a column to point at where H is 0
+    one_more_column = [[0, 0], [0, 1]]  # so that `tf.gather` has a column to read if H is 0
     valid = tf.pad(valid, one_more_column)
-    order = tf.argsort(tf.cast(~valid, tf.int32), axis=1, stable=True)  # events first, in their order
+    order = tf.argsort(tf.cast(~valid, tf.int32), axis=1, stable=True)  # columns of events first, in order
     count = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)  # [B]
     length = tf.minimum(count, max_events)
     width = tf.maximum(tf.reduce_max(length), 1)

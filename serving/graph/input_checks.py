@@ -1,4 +1,4 @@
-"""Checks of a signature's inputs that go beyond their types."""
+"""Checks the shapes and values of a signature's inputs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import tensorflow as tf
 
 from serving.graph.specs import Tensors
 
-# Larger values overflow within the models: scores would become NaN, or lists empty.
-_MAX_VECTOR_LENGTH = 1.01  # of a text's vector: 1, and the rounding error of a half-precision copy
+# Larger values could overflow in the models: scores would be NaN, or lists empty.
+_MAX_VECTOR_LENGTH = 1.01  # of a text's vector: 1 plus the rounding error of half precision
 _MAX_NUMBER = 1e12  # of a dense feature
 
 
 def check_inputs(inputs: Tensors, rows: str) -> Tensors:
-    """The same inputs, which can be read only after all checks have passed.
+    """Returns the same inputs. Whoever reads these tensors gets their values only after all checks have passed.
 
     A failed check ends the call with INVALID_ARGUMENT; its message names the input.
 
     Args:
-      inputs: of one signature, batch first; those called `history_*` have as many columns as `history_item_id`.
-      rows: name of the input, of one dimension, whose length is the batch size.
+      inputs: of one signature, batch first. Inputs `history_*` should have as many columns as `history_item_id`.
+      rows: name of an input with one dimension; its length is taken as the batch size.
     """
     checks = [*_shape_checks(inputs, rows), *_value_checks(inputs)]
     with tf.control_dependencies(checks):
@@ -41,7 +41,7 @@ def _shape_checks(inputs: Tensors, rows: str) -> list[tf.Operation]:
 
 
 def _value_checks(inputs: Tensors) -> list[tf.Operation]:
-    """Every comparison is false for NaN, so that NaN fails the check too."""
+    """Checks of values. Comparisons with NaN are false, so NaN fails each of these checks."""
     checks = []
     for name, value in inputs.items():
         if name.endswith("_embedding"):

@@ -1,4 +1,4 @@
-"""From raw inputs, which are columns of the items table as they stand there, to item vectors."""
+"""Encodes items from raw inputs: columns of the items table, with values as in the table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.towers.inputs import ItemInputs
 
 
 class ItemEncoder:
-    """Encodes items with the item tower. Features are made as ingestion and Transform make them of the items table.
+    """Encodes items with the item tower. Features are made in the same way as ingestion and Transform make them.
 
     Args:
       config: the configuration.
@@ -39,8 +39,9 @@ class ItemEncoder:
         self._texts = [f"text_{name}" for name in columns] if inputs.text_width else []
 
     def specs(self) -> Specs:
-        """The inputs that describe an item: `text_*`, `categorical_*` [B], `multi_valued_*` [B, V] padded with "",
-        `numeric_*` [B], NaN where unknown, and `dense_*` [B, width], zeros where unknown.
+        """The inputs that describe an item, as far as the item tower reads them: `text_*` and `categorical_*` [B],
+        `multi_valued_*` [B, V] padded with "", `numeric_*` [B], NaN if unknown, and `dense_*` [B, width], zeros if
+        unknown.
         """
         inputs = self._inputs
         specs = {name: tf.TensorSpec(ONE, tf.string) for name in self._texts}
@@ -56,8 +57,8 @@ class ItemEncoder:
 
         Args:
           inputs: those in `specs`.
-          with_texts: bool [B], rows whose texts are encoded; others are encoded as if they had none.
-          id_embedding: float32 [1, dim], of all rows.
+          with_texts: bool [B]; rows with False are encoded as if they had no texts.
+          id_embedding: float32 [1, dim], the id embedding used for all rows.
         """
         return self._tower(self._features(inputs, with_texts), unknown=id_embedding)
 
@@ -70,7 +71,7 @@ class ItemEncoder:
             ids = self._ids({name: tf.reshape(inputs[name], [-1])})[name]
             ids = tf.sort(tf.reshape(ids, tf.shape(inputs[name])), axis=1, direction="DESCENDING")
             repeated = tf.pad(ids[:, 1:] == ids[:, :-1], [[0, 0], [1, 0]])[:, : tf.shape(ids)[1]]
-            features[name] = tf.where(repeated, 0, ids)  # a value counts once, as in the table
+            features[name] = tf.where(repeated, 0, ids)  # a repeated value counts once, as in the items table
         if self._inputs.text_width:
             assert self._encode_text is not None
             text = tf.fill(tf.shape(with_texts), "")

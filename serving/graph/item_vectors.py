@@ -1,4 +1,4 @@
-"""Vectors of items: of the catalogue, of new items, and the items whose vectors are most similar."""
+"""Vectors of catalogue items and of new items, and the items with the most similar vectors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from trainer.index.base import SearchResult
 
 
 class ItemVectors(tf.Module):
-    """Computes vectors of items with the item tower and compares those of the catalogue.
+    """Computes vectors of items with the item tower, and finds similar items of the catalogue.
 
     Args:
       tower: the item tower, with its items attached.
-      encoder: encodes items with it.
-      catalogue: the items, with the index over the tower's vectors.
+      encoder: encodes items with this tower.
+      catalogue: the items, with an index of the tower's vectors.
     """
 
     def __init__(self, tower: Any, encoder: ItemEncoder, catalogue: Catalogue) -> None:
         super().__init__(name="items")
         self._has_content = tower.inputs.content
-        self._encoder, self._catalogue = encoder, catalogue  # the encoder is a plain object: see `Recommender`
-        # Without the embeddings of all ids: they are as large as the index, which holds the vectors made of them.
+        self._encoder, self._catalogue = encoder, catalogue  # `Recommender` says why the encoder is a plain object
+        # The id embeddings are left out: they are as large as the index, which already holds the vectors made from
+        # them.
         self._weights = [variable for variable in tower.variables if variable is not tower.id_embedding]
         self._unknown_id = tf.Variable(tower.id_embedding[:1], trainable=False, name="unknown_id")
         lengths = np.linalg.norm(catalogue.index.vectors.numpy(), axis=1)
@@ -47,33 +48,33 @@ class ItemVectors(tf.Module):
     def encode(self, **inputs: tf.Tensor) -> tf.Tensor:
         """Vectors of items, float32 [B, dim].
 
-        An item of the catalogue has its vector of the index, whatever its other inputs are. Any other item, and one
-        whose `item_id` is "", is encoded from its features with the id embedding that new items share.
+        For an item of the catalogue this is its vector in the index; its other inputs are ignored. Any other item, also
+        one whose `item_id` is "", is encoded from its features, with the id embedding that all new items share.
         """
         item = self._catalogue.indices(inputs.pop("item_id"))  # [B]
         vectors = self._catalogue.vectors(item)
-        if not self._has_content:  # the tower reads ids only: all new items have the vector of row 0
+        if not self._has_content:  # the tower reads only ids: all new items have the vector of row 0
             return vectors
         known = item != UNKNOWN_ITEM
         encoded = self._encoder.encode(inputs, ~known, self._unknown_id)
         return tf.where(known[:, tf.newaxis], vectors, encoded)
 
     def similar(self, item_id: tf.Tensor, exclude_item_id: tf.Tensor, k: int) -> SearchResult:
-        """The k items whose vectors have the largest cosine with an item's; never the item itself.
+        """The k items whose vectors have the largest cosine with an item's vector; never the item itself.
 
-        Cosines, because dot products would give the items with the longest vectors, the popular ones, for every item.
-        Each item is compared with the whole catalogue.
+        Cosines are used, because with dot products the items with the longest vectors, the popular ones, would be
+        similar to every item. Each item is compared with the whole catalogue.
 
         Args:
-          item_id: string [B], in the catalogue; for others the result is empty.
+          item_id: string [B]; the result is empty for an item that is not in the catalogue.
           exclude_item_id: string [B, E].
           k: columns of the result, K.
 
         Returns:
-          cosines float32 [B, K], -inf where there is no item; items int32 [B, K], 0 there.
+          cosines float32 [B, K], -inf where there is no item; items int32 [B, K], 0 where there is no item.
         """
         item = self._catalogue.indices(item_id)
-        # Values, not the variables: see `Index.read_vectors`.
+        # Reads values instead of gathering from variables: see `Index.read_vectors`.
         vectors, inverse_lengths = self._catalogue.index.read_vectors(), self._inverse_lengths.read_value()
         queries = tf.gather(vectors, item) * tf.gather(inverse_lengths, item)[:, tf.newaxis]
         cosines = tf.matmul(queries, vectors, transpose_b=True) * inverse_lengths  # [B, n + 1]

@@ -14,30 +14,32 @@ from serving.graph.user_encoder import Users
 
 
 class Ranking:
-    """Scores candidates with the ranking model. Signatures share its function, so that the graph holds it once.
+    """Scores candidates with the ranking model. All signatures share one function, so the graph holds the model once.
 
     Args:
       model: the ranking model.
       catalogue: the items.
-      count: at most so many candidates of a user are scored: `ranking.candidates`.
+      count: largest number of a user's candidates that `order` scores (`ranking.candidates`).
     """
 
     def __init__(self, model: Any, catalogue: Catalogue, count: int) -> None:
         self._count = count
-        # Without an input signature: see `UserEncoder`.
+        # No input signature, for the reason given in `UserEncoder`.
         self._model = tf.function(
             lambda inputs: model.score(inputs, catalogue.index.read_vectors()), autograph=False, reduce_retracing=True
         )
 
     def order(self, candidates: Candidates) -> tf.Tensor:
-        """Scores [B, N] that order all candidates: the model's logits for the first ones; the others follow in the
-        order of retrieval.
+        """Scores [B, N] that order all candidates.
+
+        The first `count` candidates have the ranking model's logits. The others get lower scores, in the order of
+        retrieval.
         """
         count, scores = self._count, candidates.scores
         logits = self.score(candidates.users, scores[:, :count], candidates.items[:, :count])["logits"]
         lowest = tf.reduce_min(logits, axis=1, keepdims=True)
         rest = lowest + scores[:, count:] - scores[:, count - 1 : count]
-        # -inf - -inf is NaN. It occurs only where the first ones are not all there, and then no others follow.
+        # -inf - -inf is NaN. This happens only in rows with fewer than `count` candidates, where `rest` has none.
         rest = tf.where(tf.math.is_finite(scores[:, count:]), rest, -np.inf)
         return tf.concat([logits, rest], axis=1)
 
@@ -45,8 +47,8 @@ class Ranking:
         """The ranking model's outputs, [B, N] each.
 
         Args:
-          users: of whom.
-          scores: retrieval scores [B, N] of the candidates, -inf for none.
+          users: the users.
+          scores: retrieval scores [B, N] of the candidates; -inf where there is no candidate.
           items: int32 [B, N].
         """
         features = users.features

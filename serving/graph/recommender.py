@@ -32,23 +32,24 @@ from trainer.towers.inputs import UserInputs
 
 
 class Recommender(tf.Module):
-    """Answers requests, from raw inputs to item ids.
+    """Answers requests: takes raw inputs, returns item ids.
 
-    Saving a `tf.Module` follows its attributes. It traces Keras models once more, in ways of its own, and makes an
-    entry point of every `tf.function`. So the steps (`UserEncoder`, `Retrieval`, `Ranking`, ...), which hold models and
-    shared functions, are plain objects, which saving does not follow; and this module has as attributes only what their
-    graphs need: variables, lookup tables, the text encoder and the transform graphs.
+    `tf.saved_model.save` follows the attributes of a `tf.Module`. It would trace every Keras model again and save every
+    `tf.function` as a function of its own. To avoid this, the steps (`UserEncoder`, `Retrieval`, `Ranking`, ...), which
+    hold models and shared functions, are plain objects: saving does not follow them. What their graphs need is an
+    attribute of this module: variables, lookup tables, the text encoder and the transform graphs.
 
     Args:
       config: the configuration.
       towers: the trained retrieval model, with its items attached.
-      index: over the item tower's vectors; row 0 of `index.vectors` is the unknown item's.
+      index: holds the item tower's vectors; row 0 of `index.vectors` is the unknown item.
       item_ids: string ids of the items 1..n.
-      encoder: of texts; needed if a tower reads any.
+      encoder: the text encoder; needed if a tower reads texts.
       transform: the sequences' transform graph; needed if the user tower reads event kinds, context or profile.
-      ranker: the ranking model, or None: then `recommend` is `retrieve` cut to `serving.k`.
-      categories: the items of each `allowed_category`; None: there is no such input.
-      item_transform: the items' transform graph; needed if the item tower reads categories or numbers.
+      ranker: the ranking model; None: `recommend` keeps the order of retrieval.
+      categories: the items of each category; None: there is no input `allowed_category`.
+      item_transform: the items' transform graph; needed if the item tower reads categorical, multi-valued or numeric
+        features.
     """
 
     def __init__(
@@ -108,8 +109,8 @@ class Recommender(tf.Module):
 
     @property
     def text_vectors(self) -> dict[str, Any] | None:
-        """Which signatures have a variant that takes vectors in place of texts, for servers that cache vectors; see
-        `serving.server.runtime.text_reuse`. None where no texts are read.
+        """Names of the signatures that take vectors in place of texts, for servers that cache text vectors: see
+        `serving.server.runtime.text_reuse`. None if the user tower reads no texts.
         """
         if self._encoder is None or "recommend_embedded" not in self.signatures:
             return None
@@ -128,18 +129,25 @@ class Recommender(tf.Module):
     def recommend(self, **inputs: tf.Tensor) -> Tensors:
         """The best `serving.k` items: retrieved, filtered, ranked if there is a ranking model, and diversified.
 
-        Signatures `recommend` and, with vectors from `encode_text` in place of texts, `recommend_embedded`.
+        Implements the signature `recommend`, and `recommend_embedded`, which takes vectors from `encode_text` in place
+        of texts.
 
         Args:
-          **inputs: see `recommend_specs`. `history_*` [B, H], oldest event first; `exclude_item_id` [B, E];
-            `allowed_category` [B, C], only items of one of these, any item where all are ""; `diversity` [B] in 0..1, 0
-            does not change the order, see `diversity.py`; `explain` bool [B], asks for `reason_history_position`, which
-            runs the user tower once for each event of the history that it reads; others [B].
+          **inputs: those in `recommend_specs`:
+            - `history_*` [B, H, ...]: the user's events, oldest first.
+            - `exclude_item_id` [B, E]: items that must not be returned.
+            - `allowed_category` [B, C]: only items of one of these categories are returned; any item if all are "".
+            - `diversity` [B], 0..1: 0 does not change the order; see `diversity.py`.
+            - `explain` bool [B]: asks for `reason_history_position`. This runs the user tower once for each event of
+              the history that it reads.
+            - others [B, ...]: one value for each user.
 
         Returns:
-          `item_id` string [B, K], best first, "" where fewer than K items are allowed; `score` (of the ranking model)
-          and `retrieval_score` float32 [B, K], 0 there; `reason_history_position` int32 [B, K], the column of the
-          history whose event raises the item's retrieval score most, -1 where none does or `explain` is False.
+          `item_id` string [B, K], best first, "" where fewer than K items are allowed.
+          `score` float32 [B, K], of the ranking model, or of retrieval if there is none; 0 where there is no item.
+          `retrieval_score` float32 [B, K]; 0 where there is no item.
+          `reason_history_position` int32 [B, K], the column of the history whose event raises the item's retrieval
+          score most; -1 if no event raises it, or `explain` is False.
         """
         share, explain = inputs.pop("diversity"), inputs.pop("explain")
         candidates = self._retrieval(inputs)
@@ -155,22 +163,25 @@ class Recommender(tf.Module):
         return answer | {"reason_history_position": columns}
 
     def retrieve(self, **inputs: tf.Tensor) -> Tensors:
-        """The items that ranking would choose from: as `recommend`, with max(`ranking.candidates`, `serving.k`) columns
-        and the retrieval model's own order. Returns `item_id` and `score`.
+        """The candidates of `recommend`, before ranking, in the order of retrieval.
+
+        Returns `item_id` and `score` (the retrieval score), as `recommend` does, but with max(`ranking.candidates`,
+        `serving.k`) columns.
         """
         candidates = self._retrieval(inputs)
         return self._catalogue.answer(candidates.items, score=candidates.scores)
 
     def rank(self, **inputs: tf.Tensor) -> Tensors:
-        """Scores of the caller's candidates as `recommend` would have them, in the caller's order; nothing is filtered.
+        """Scores the caller's candidates as `recommend` would. They stay in the caller's order, and none is filtered
+        out.
 
         Args:
-          **inputs: a user's, and `candidate_item_id` [B, N].
+          **inputs: the inputs that describe a user, and `candidate_item_id` [B, N].
 
         Returns:
-          `score` and `retrieval_score` float32 [B, N]; with a ranking model that learnt from ratings also `rating`, the
-          predicted rating, and `liked`, the probability that the rating is at least `ranking.liked_rating`. `NO_SCORE`,
-          the lowest float32, where the item is not in the catalogue.
+          `score` and `retrieval_score` float32 [B, N]. If the ranking model was trained on ratings, also `rating`, the
+          predicted rating, and `liked`, the probability that the rating is at least `ranking.liked_rating`. All are
+          `NO_SCORE`, the lowest float32, where the item is not in the catalogue.
         """
         items = tf.cast(self._catalogue.indices(inputs.pop("candidate_item_id")), tf.int32)  # [B, N]
         users = self._users(inputs)
@@ -184,22 +195,22 @@ class Recommender(tf.Module):
         return {name: tf.where(items != UNKNOWN_ITEM, value, NO_SCORE) for name, value in scores.items()}
 
     def encode_user(self, **inputs: tf.Tensor) -> Tensors:
-        """`embedding` float32 [B, dim] of users: its dot product with an item's is the retrieval score."""
+        """`embedding` float32 [B, dim] of users. The dot product with an item's embedding is the retrieval score."""
         return {"embedding": self._users(inputs).vectors}
 
     def encode_item(self, **inputs: tf.Tensor) -> Tensors:
-        """`embedding` float32 [B, dim] of items, in the catalogue or not: see `ItemVectors.encode`."""
+        """`embedding` float32 [B, dim] of items, of the catalogue or new ones: see `ItemVectors.encode`."""
         return {"embedding": self._item_vectors.encode(**inputs)}
 
     def similar_items(self, **inputs: tf.Tensor) -> Tensors:
-        """`item_id` string and `score` float32 [B, K] of the items most similar to others, best first, padded with ""
-        and 0: see `ItemVectors.similar`.
+        """The items most similar to each item, best first: `item_id` string and `score` float32 [B, K], padded with ""
+        and 0. See `ItemVectors.similar`.
         """
         cosines, items = self._item_vectors.similar(**inputs, k=self._config.serving.k)
         return self._catalogue.answer(items, score=cosines)
 
     def encode_text(self, text: tf.Tensor) -> Tensors:
-        """`embedding` float32 [B, width] of `text` string [B]: of unit length, zeros for an empty text."""
+        """`embedding` float32 [B, width] of `text` string [B]: unit length; zeros for an empty text."""
         assert self._encode_text is not None
         return {"embedding": self._encode_text(text)}
 
@@ -207,6 +218,6 @@ class Recommender(tf.Module):
 def _signature(function: Callable[..., Tensors], specs: Specs, rows: str = "user_id") -> Any:
     """The concrete function of a signature, with checks of its inputs."""
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
-    # With `**inputs` the graph's inputs are named as the signature's, whatever the parameters of `function`.
+    # With `**inputs`, the graph's inputs get the names in `specs`, whatever the parameters of `function` are called.
     checked = tf.function(lambda **inputs: function(**check_inputs(inputs, rows)), autograph=False)
     return checked.get_concrete_function(**named)

@@ -1,4 +1,4 @@
-"""The first step of a recommendation: the index is searched for the items with the highest retrieval scores."""
+"""The first step of a recommendation: searches the index for the items with the highest retrieval scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Candidates(NamedTuple):
     Attributes:
       users: the users they were retrieved for.
       scores: retrieval scores, float32 [B, N]; -inf where there is no item.
-      items: int32 [B, N]; 0 there.
+      items: int32 [B, N]; 0 where there is no item.
     """
 
     users: Users
@@ -37,7 +37,7 @@ class Retrieval:
       config: the configuration.
       encoder: encodes users.
       catalogue: the items to choose from.
-      categories: needed for the input `allowed_category`; None: there is no such input.
+      categories: the items of each category; None: there is no input `allowed_category`.
 
     Attributes:
       depth: number of candidates, N.
@@ -58,12 +58,12 @@ class Retrieval:
         self._search = tf.function(self._search_index, input_signature=specs, autograph=False)
 
     def filter_specs(self) -> Specs:
-        """Inputs that say which items may be retrieved: string [B, E] and [B, C]."""
+        """Inputs that filter items: `exclude_item_id` [B, E] and `allowed_category` [B, C], strings."""
         names = ["exclude_item_id", *(["allowed_category"] if self._categories is not None else [])]
         return {name: tf.TensorSpec(MANY, tf.string) for name in names}
 
     def __call__(self, inputs: Tensors) -> Candidates:
-        """The candidates for the users of a request, whose inputs are those of a user and those in `filter_specs`."""
+        """The candidates for the users of a request. `inputs` describe the users, and hold those in `filter_specs`."""
         filters = {name: inputs[name] for name in self.filter_specs()}
         users = self._encoder({name: value for name, value in inputs.items() if name not in filters})
         excluded = self._catalogue.indices(filters["exclude_item_id"])
@@ -74,13 +74,14 @@ class Retrieval:
         return Candidates(users, tf.ensure_shape(scores, shape), tf.ensure_shape(items, shape))
 
     def _excluded_history(self, inputs: Tensors, history: tf.Tensor) -> tf.Tensor:
-        """The items of a history int64 [B, H] that must not be recommended again; 0 in place of the others."""
+        """The items of a history, int64 [B, H], with 0 in place of those that may be recommended again."""
         if self._data.exclude_history:
             return history
         if not self._data.exclude_recent_seconds:
             return history[:, :0]
         times, now = inputs["history_timestamp"], inputs["timestamp"][:, tf.newaxis]
-        # The column of zeros gives rows without events, and histories of width 0, a maximum: 0, which is no time.
+        # A column of zeros is added, so that rows without events, and histories of width 0, have the maximum 0: no
+        # time.
         latest = tf.reduce_max(tf.pad(times, [[0, 0], [0, 1]]), axis=1, keepdims=True)
         threshold = tf.maximum(tf.where(now > 0, now, latest) - self._data.exclude_recent_seconds, 0)
         return tf.where(times > threshold, history, UNKNOWN_ITEM)

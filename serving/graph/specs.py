@@ -1,4 +1,4 @@
-"""Types of the inputs and outputs of signatures."""
+"""Types and shapes of the inputs and outputs of signatures."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ import tensorflow as tf
 Tensors = dict[str, tf.Tensor]
 Specs = dict[str, tf.TensorSpec]
 
-ONE, MANY = [None], [None, None]  # shapes: one value a row, a list of values a row
+ONE, MANY = [None], [None, None]  # shapes: one value for each row, a list of values for each row

@@ -1,4 +1,4 @@
-"""The text encoder as one function that all signatures share."""
+"""The text encoder, as one function that all signatures share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.text.encoder import TextEncoder
 
 
 class TextEncoding:
-    """Encodes texts; the encoder runs only if there is a text."""
+    """Encodes texts. The encoder runs only if a text is not empty."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder

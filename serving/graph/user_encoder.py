@@ -1,4 +1,4 @@
-"""From raw inputs to user vectors."""
+"""Encodes users: turns raw inputs into user vectors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class Users(NamedTuple):
 
     Attributes:
       vectors: float32 [B, dim].
-      history_item_index: int64 [B, H], the whole history of the request, not only the events that the tower reads.
-      features: of the user tower.
+      history_item_index: int64 [B, H], of the whole history of the request, not only of the events that the tower
+        reads.
+      features: the user tower's features.
     """
 
     vectors: tf.Tensor
@@ -26,17 +27,17 @@ class Users(NamedTuple):
 
 
 class UserEncoder:
-    """Encodes users with the user tower. Signatures share its functions, so that the graph holds each once.
+    """Encodes users with the user tower. All signatures share its functions, so the graph holds each function once.
 
     Args:
       towers: the retrieval model.
       reader: makes the user tower's features.
-      catalogue: the items that a history may name.
+      catalogue: maps the item ids of histories to indices.
     """
 
     def __init__(self, towers: Any, reader: UserInputReader, catalogue: Catalogue) -> None:
         self._reader, self._catalogue = reader, catalogue
-        # Without an input signature, because the features depend on the model. All calls have unknown sizes and thus
+        # There is no input signature, because the features depend on the model. All calls have unknown sizes, so they
         # share one trace.
         self._tower = tf.function(
             lambda features: towers.encode(features, catalogue.index.read_vectors()),
@@ -48,16 +49,16 @@ class UserEncoder:
         self._encode_embedded = tf.function(self._read_and_encode, input_signature=[embedded_specs], autograph=False)
 
     def __call__(self, inputs: Tensors) -> Users:
-        """Encodes users.
+        """Encodes the users of a request.
 
         Args:
-          inputs: those in `UserInputReader.specs`, with texts or with their vectors.
+          inputs: those in `UserInputReader.specs`, with texts or with vectors in place of texts.
         """
         embedded = any(name.endswith("_embedding") for name in inputs)
         return (self._encode_embedded if embedded else self._encode)(inputs)
 
     def encode_features(self, features: Tensors) -> tf.Tensor:
-        """The user tower: features of B users -> float32 [B, dim]."""
+        """Runs the user tower: features of B users -> vectors float32 [B, dim]."""
         return self._tower(features)
 
     def _read_and_encode(self, inputs: Tensors) -> Users:

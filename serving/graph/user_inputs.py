@@ -1,7 +1,7 @@
-"""From raw inputs, which describe a user, to features of the user tower.
+"""Turns the raw inputs that describe a user into features of the user tower.
 
-There are inputs only for what the tower reads: a model that was trained without event texts has no input for them. Rows
-are padded on the right with "" and 0.
+A model has inputs only for what its tower reads: if it was trained without event texts, it has no input for them.
+Clients pad rows with "" and 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trainer.towers.inputs import UserInputs
 
 
 class UserInputReader:
-    """Makes the user tower's features of raw inputs.
+    """Makes the user tower's features from raw inputs.
 
     Args:
       config: the configuration.
@@ -30,7 +30,7 @@ class UserInputReader:
       encode_text: texts string [N] -> vectors float32 [N, width]; needed if the tower reads texts.
 
     Attributes:
-      max_events: so many last events of a history are read.
+      max_events: largest number of events of a history that are read: the last ones.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class UserInputReader:
         """The inputs that describe a user.
 
         Args:
-          embedded: with vectors from the signature `encode_text` in place of texts, zeros where there is no text.
+          embedded: vectors from the signature `encode_text` take the place of texts; zeros stand for no text.
         """
         inputs = self._inputs
         specs = {"user_id": tf.TensorSpec(ONE, tf.string), "history_item_id": tf.TensorSpec(MANY, tf.string)}
@@ -76,7 +76,7 @@ class UserInputReader:
         """The user tower's features of a request.
 
         Args:
-          inputs: those in `specs`, and `history_item_index` int64 [B, H]; others are not looked at.
+          inputs: those in `specs`, and `history_item_index` int64 [B, H]; others are ignored.
         """
         histories = self._last_events(inputs, self.max_events)
         features = self._event_features(histories) | self._request_features(inputs)
@@ -85,17 +85,19 @@ class UserInputReader:
         return features | self._texts(histories, inputs.get("query_text"))
 
     def with_previous_event(self, inputs: Tensors, features: Tensors) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """The events that are read and, where the history is longer, the event before them.
+        """Features of the events that the tower reads and, if the history is longer, of the event before them.
 
-        If one of the events were missing from the history, the previous event would be read in its place.
+        Leave-one-out explanations need this previous event: if one of the events is left out of the history, the tower
+        reads the previous event too.
 
         Args:
           inputs: `history_*`, as for `read`.
           features: the result of `read`; its texts are not encoded again.
 
         Returns:
-          features of the events alone, [B, W, ...], and `length`; int32 [B], 1 where the first event is the previous
-          one, else 0; int32 [B, W], columns of the inputs that hold the events.
+          - Features of the events, [B, W, ...] each, and `length` [B].
+          - int32 [B]: 1 if the first of the events is the previous event, else 0.
+          - int32 [B, W]: the columns of the inputs that hold the events.
         """
         ids = inputs["history_item_id"]
         column = tf.broadcast_to(tf.range(tf.shape(ids)[1]), tf.shape(ids))
@@ -140,9 +142,9 @@ class UserInputReader:
         return features
 
     def _ratings(self, ratings: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        """Ratings with NaN where there is none, as in training.
+        """Ratings, with NaN for a missing rating, as in training.
 
-        Clients mark a missing rating by NaN, by `missing_rating`, or, unless 0 is a rating in the training data, by 0.
+        Clients send NaN or `missing_rating` for a missing rating, or 0 unless the training data has ratings of 0.
         """
         missing_values = [] if self._inputs.rating_zero else [0.0]
         if self._config.data.interactions.missing_rating is not None:
