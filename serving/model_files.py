@@ -1,4 +1,4 @@
-"""Files that an exported model has beside its graph. TensorFlow Serving reads only the warm-up requests."""
+"""Files in an exported model beside its graph. TensorFlow Serving reads only the warm-up requests."""
 
 from pathlib import Path
 

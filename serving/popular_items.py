@@ -1,7 +1,7 @@
-"""The list of the most popular items, a file beside the model: clients show these items if no model answers.
+"""Reads and writes the list of the most popular items, which clients show if no model answers.
 
-`assets.extra/popular_items.txt` of a SavedModel: UTF-8, one item id a line, the most popular first. This module needs
-only the standard library, because clients import it.
+The list is the file `assets.extra/popular_items.txt` of a SavedModel: UTF-8, one item id a line, the most popular
+first. This module needs only the standard library, because clients import it.
 """
 
 import os
@@ -16,10 +16,10 @@ POPULAR_ITEMS = Path("assets.extra", "popular_items.txt")
 def write_popular_items(directory: str | os.PathLike[str], item_ids: Iterable[str]) -> Path:
     """Writes the file into an exported model.
 
-    Ids with a line break, which cannot be a line, and empty ids, which stand for no item, are left out.
+    Two kinds of ids are left out: ids with a line break, which do not fit on a line, and empty ids, which mean no item.
 
     Args:
-        directory: of the SavedModel.
+        directory: the SavedModel's directory.
         item_ids: the most popular first.
 
     Raises:
@@ -38,10 +38,11 @@ def read_popular_items(path: str | os.PathLike[str]) -> list[str]:
     """Item ids, the most popular first, each once.
 
     Args:
-        path: of the file, or of the directory of a SavedModel that has it.
+        path: the file, or the directory of a SavedModel that contains it.
 
     Raises:
-        ServingError: FAILED_PRECONDITION, with the file's name: it cannot be read, is not UTF-8, or holds no id.
+        ServingError: FAILED_PRECONDITION: the file, which the message names, cannot be read, is not UTF-8, or holds no
+            id.
     """
     path = Path(path)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Converts values of callers into arrays of a model's inputs."""
+"""Converts the values that callers pass into arrays for a model's inputs."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def as_array(name: str, value: Any, spec: TensorSpec | None) -> np.ndarray:
     """`value` as an array of the input's dtype. Strings are encoded as UTF-8.
 
     Raises:
-        ServingError: INVALID_ARGUMENT: it is not rectangular, not of the input's type or rank, or out of range.
+        ServingError: INVALID_ARGUMENT: `value` is not rectangular, not of the input's type or rank, or out of range.
     """
     try:
         if spec is None:  # the model has no such input: the server's answer will say so

@@ -1,4 +1,4 @@
-"""The connection of a client: TLS, keep-alive and gRPC's channel options."""
+"""Settings of a client's connection: TLS, keep-alive and gRPC's channel options."""
 
 import math
 import ssl
@@ -13,9 +13,9 @@ from serving.wire.errors import ServingError, invalid_argument
 
 _OPTIONS = (
     *MESSAGE_SIZE_OPTIONS,
-    ("grpc.enable_http_proxy", 0),  # model servers are in the same network
+    ("grpc.enable_http_proxy", 0),  # model servers are in the same network as their clients
     # Between two attempts to connect, calls fail at once. gRPC's default for this pause grows from one second to two
-    # minutes: for as long a server that is available again would not be used, and all retries would fail.
+    # minutes. Until the pause was over, a server that is available again would not be used and all retries would fail.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
@@ -25,13 +25,13 @@ Options = list[tuple[str, int | str]]
 
 @dataclass(frozen=True)
 class Tls:
-    """TLS by PEM files; with `private_key` and `certificate_chain`, mutual TLS.
+    """TLS with PEM files; with `private_key` and `certificate_chain`, mutual TLS.
 
     Attributes:
-        root_certificates: of the authorities that sign servers' certificates; gRPC's own list if left out.
-        private_key: the client's, not encrypted.
-        certificate_chain: the client's.
-        server_name: the name in the server's certificate, where that is not the host of the address.
+        root_certificates: certificates of the authorities that sign servers' certificates; by default gRPC's own list.
+        private_key: the client's private key, not encrypted.
+        certificate_chain: the client's certificate and those of its issuers.
+        server_name: the name in the server's certificate, if that is not the host of the address.
     """
 
     root_certificates: str | PathLike[str] | None = None
@@ -50,8 +50,9 @@ class Tls:
         """Reads the files.
 
         Raises:
-            ServingError: FAILED_PRECONDITION, with the file's name: it cannot be read, is no such PEM file, or key and
-                certificate do not belong together. gRPC itself would only report that it cannot connect.
+            ServingError: FAILED_PRECONDITION: a file, which the message names, cannot be read or is not the expected
+                kind of PEM file, or key and certificate do not belong together. gRPC itself would report only that it
+                cannot connect.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.root_certificates is not None:
@@ -59,7 +60,7 @@ class Tls:
             _check(roots, "no PEM file of certificates", lambda: context.load_verify_locations(roots))
         if self.private_key is not None and self.certificate_chain is not None:
             key, chain = fspath(self.private_key), fspath(self.certificate_chain)
-            _read(key)  # first: a missing file is reported before the two are compared
+            _read(key)  # first, so that a missing key file is reported before key and certificate are compared
             _check(chain, "no PEM file of certificates", lambda: context.load_verify_locations(chain))
             _check(
                 key,
@@ -75,13 +76,13 @@ class Tls:
 class KeepAlive:
     """Pings that detect a dead connection.
 
-    A gRPC server closes connections that ping more often than it permits. The default of gRPC, which TensorFlow Serving
-    and the embedded server use, is every 5 minutes while a call runs and every 2 hours while none runs.
+    A gRPC server closes connections that ping more often than it permits. By default, as in TensorFlow Serving and the
+    embedded server, gRPC permits a ping every 5 minutes while a call runs, and every 2 hours while none runs.
 
     Attributes:
         interval: seconds between two pings.
-        timeout: seconds without acknowledgement of a ping, or of data, after which the connection is closed.
-        without_calls: also ping while no call runs: for servers that permit it, behind a proxy or firewall that drops
+        timeout: the connection is closed if a ping, or data, is not acknowledged for this many seconds.
+        without_calls: also ping while no call runs. Use it with a server that permits it, if a proxy or firewall drops
             idle connections.
     """
 
@@ -109,7 +110,7 @@ DEFAULT_KEEP_ALIVE = KeepAlive()
 
 
 def channel_options(tls: Tls | None, keep_alive: KeepAlive) -> Options:
-    """Options of a channel of `grpc` or `grpc.aio`."""
+    """Options for a channel of `grpc` or `grpc.aio`."""
     options: Options = [*_OPTIONS, *keep_alive.options()]
     if tls is not None and tls.server_name:
         options.append(("grpc.ssl_target_name_override", tls.server_name))

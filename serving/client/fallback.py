@@ -9,14 +9,14 @@ from serving.client.results import Recommendation, RecommendationList
 from serving.popular_items import read_popular_items
 from serving.wire.errors import ServingError, invalid_argument
 
-_CODES = ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # too late, too many calls, no server
+_CODES = ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # no answer in time, too many calls, no server
 
 
 class Fallback:
     """Recommends popular items.
 
     Args:
-        items: ids as the model has them, the most popular first; or the path of a file of them.
+        items: item ids as the model has them, the most popular first; or the path of a file with such ids.
         excludes_history: leave out the items of the user's history.
     """
 
@@ -32,15 +32,15 @@ class Fallback:
     def answers(self, failure: ServingError, requests: Sequence[UserRequest]) -> bool:
         """Whether the fallback answers after a failure.
 
-        It does if no server could answer in time, and not if a server refused the request. It never answers requests
-        with allowed categories, because the items' categories are not known here.
+        It answers if no server could answer in time, but not if a server refused the request. It never answers requests
+        with allowed categories, because the client does not know the items' categories.
         """
         return failure.code in _CODES and not any(request.allowed_categories for request in requests)
 
     def recommend(
         self, request: UserRequest, k: int | None, failure: ServingError, identifiers: Identifiers
     ) -> RecommendationList:
-        """At most `k` popular items, without those that the request excludes."""
+        """At most `k` popular items, without those that the request excludes. `failure` is the error of the call."""
         excluded = set(request.exclude)
         if self._excludes_history:
             excluded |= {event.item_id for event in request.events}

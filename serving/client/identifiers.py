@@ -1,4 +1,4 @@
-"""Converts ids between the caller's and the model's, which may be pseudonyms."""
+"""Converts the caller's ids into the model's ids, which may be pseudonyms, and back."""
 
 from collections.abc import Iterable
 
@@ -12,8 +12,8 @@ class Identifiers:
 
     Args:
         key_env: environment variable that holds the key.
-        key_file: file that holds it.
-        known_item_ids: ids whose pseudonyms are replaced by them in answers.
+        key_file: file that holds the key.
+        known_item_ids: the caller's item ids; answers return these ids in place of their pseudonyms.
     """
 
     def __init__(self, key_env: str | None, key_file: str | None, known_item_ids: Iterable[str]) -> None:
@@ -27,9 +27,9 @@ class Identifiers:
         self._known = {self.model_id(item_id): item_id for item_id in known} if self._key else {}
 
     def model_id(self, identifier: str) -> str:
-        """The model's id for the caller's. "" is no id for both."""
+        """The model's id for the caller's id. "" means no id and stays as it is."""
         return pseudonym(self._key, identifier) if self._key is not None and identifier else identifier
 
     def caller_id(self, identifier: str) -> str:
-        """The caller's id for the model's if it is a known item's, else the model's."""
+        """The caller's id for the model's id, if it belongs to a known item; otherwise the model's id."""
         return self._known.get(identifier, identifier)

@@ -1,4 +1,4 @@
-"""From requests to the batches of inputs that a signature takes."""
+"""Turns requests into the batches of inputs that a signature takes."""
 
 import functools
 import math
@@ -15,7 +15,7 @@ from serving.wire.errors import invalid_argument
 
 _HISTORY_PREFIX = "history_"
 _RATING = "history_rating"
-# Of an event: attribute, default, and input.
+# Inputs made from events: (getter of the attribute, its default, name of the input).
 _EVENT_INPUTS = (
     (attrgetter("text"), "", "history_text"),
     (attrgetter("timestamp"), 0, "history_timestamp"),
@@ -24,13 +24,13 @@ _EVENT_INPUTS = (
     (attrgetter("text_embedding"), None, "history_text_embedding"),
 )
 
-_MAX_CACHED_VALUES = 64  # of an array of defaults
+_MAX_CACHED_VALUES = 64  # largest size of an array of defaults that is cached
 
-Row = dict[str, Any]  # input -> value of one user or item; inputs that have their default are missing
+Row = dict[str, Any]  # input name -> value for one user or item; inputs that have their default are left out
 
 
 def user_row(request: UserRequest, model_id: Callable[[str], str]) -> Row:
-    """The request by the names of the model's inputs; `model_id` turns the caller's ids into the model's.
+    """The values of a request, by the names of the model's inputs. `model_id` turns the caller's ids into the model's.
 
     Attributes that have their default are left out, so that a model without such an input can answer.
     """
@@ -55,7 +55,7 @@ def user_row(request: UserRequest, model_id: Callable[[str], str]) -> Row:
             row[name] = strings
     for attribute, default, name in _EVENT_INPUTS:
         values = list(map(attribute, events))
-        if any(_differs(value, default) for value in values if value is not default):  # most are the very object
+        if any(_differs(value, default) for value in values if value is not default):  # most are the default object
             row[name] = values
     for name, value in (request.features or {}).items():
         if name in row or name.startswith(_HISTORY_PREFIX):
@@ -65,10 +65,10 @@ def user_row(request: UserRequest, model_id: Callable[[str], str]) -> Row:
 
 
 def batch_inputs(rows: Sequence[Row], spec: SignatureSpec) -> dict[str, np.ndarray]:
-    """The rows as one batch. Shorter lists are padded on the right; a missing value is "" or 0, a missing rating NaN.
+    """The rows as one batch. Shorter lists are padded on the right. Missing values become "" or 0, missing ratings NaN.
 
     Raises:
-        ServingError: INVALID_ARGUMENT for an input the signature does not have, or a value it cannot have.
+        ServingError: INVALID_ARGUMENT: the signature has no such input, or a value does not fit its input.
     """
     unknown = sorted({name for row in rows for name in row} - spec.inputs.keys())
     if unknown:
@@ -86,7 +86,7 @@ def _min_width(name: str, history_width: int) -> int:
 
 
 def _column(name: str, values: list[Any], spec: TensorSpec, min_width: int) -> np.ndarray:
-    """One input of all rows, [B, ...]; None stands for a missing value. Lists are padded to `min_width` or longer."""
+    """One input for all rows, [B, ...]; None is a missing value. Lists are padded to at least `min_width`."""
     shape = (-1,) if spec.shape is None else spec.shape
     if all(value is None for value in values):
         return _defaults(tuple(_sizes(shape, len(values), min_width)), spec.dtype, name == _RATING)
@@ -105,10 +105,10 @@ def _column(name: str, values: list[Any], spec: TensorSpec, min_width: int) -> n
 
 
 def _width(name: str, values: list[Any], size: int, min_width: int) -> int:
-    """The length that all lists are padded to; `size` is the input's second dimension, -1 for any.
+    """The length that all lists are padded to. `size` is the input's second dimension, -1 if it may have any size.
 
     Raises:
-        ServingError: INVALID_ARGUMENT: a value is no list, or has another length than the input.
+        ServingError: INVALID_ARGUMENT: a value is no list, or its length is not the input's fixed size.
     """
     lists = [value for value in values if value is not None]
     for value in lists:

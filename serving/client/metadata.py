@@ -14,7 +14,7 @@ from serving.wire.tensors import numpy_dtype, type_name
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output. `dtype` is NumPy's (object for strings); `shape` has -1 for any size, None is any shape."""
+    """An input or output. Strings have dtype object. A size of -1 in `shape` is any size; None is any shape."""
 
     dtype: np.dtype
     shape: tuple[int, ...] | None
@@ -41,7 +41,7 @@ def parse_metadata(response: wire_pb2.GetModelMetadataResponse) -> ModelMetadata
     """The signatures in a response of GetModelMetadata.
 
     Raises:
-        ServingError: DATA_LOSS: it holds no signatures; UNIMPLEMENTED: a tensor has a type that NumPy lacks.
+        ServingError: DATA_LOSS: the response holds no signatures; UNIMPLEMENTED: a tensor has a type that NumPy lacks.
     """
     packed = response.metadata[METADATA_FIELD]
     try:

@@ -1,4 +1,4 @@
-"""Calls to one model of one server, as coroutines."""
+"""Coroutines that call one model of one server."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _METADATA = Method(
     f"/{PREDICTION_SERVICE}/GetModelMetadata", wire_pb2.GetModelMetadataRequest, wire_pb2.GetModelMetadataResponse
 )
 _STATUS = Method(f"/{MODEL_SERVICE}/GetModelStatus", wire_pb2.GetModelStatusRequest, wire_pb2.GetModelStatusResponse)
-# Codes of a server that receives inputs for another version's signature.
+# Codes with which a server refuses inputs that were made for another version's signature.
 _SIGNATURE_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 _POLL_SECONDS = 0.1  # between two status calls while a model is not available
 
@@ -53,7 +53,7 @@ class _VersionChoice(NamedTuple):
 
 
 class PredictionCalls:
-    """The methods of `serving.client.prediction_client`'s clients, which differ only in how they wait."""
+    """The methods of both clients in `serving.client.prediction_client`; the clients differ only in how they wait."""
 
     _transport_type: ClassVar[type[Transport]]
 
@@ -93,8 +93,8 @@ class PredictionCalls:
             signature: its key; "" for `serving_default`.
             inputs: by name, arrays or (nested) lists, batch first. Strings are `str` or `bytes`.
             output_filter: the outputs to return; all if left out.
-            version: of the model, in place of the client's.
-            version_label: of the model, in place of the client's version or label.
+            version: number of the version to call, in place of the client's choice.
+            version_label: label of the version to call, in place of the client's choice.
             timeout: seconds for this call, in place of the client's.
 
         Returns:
@@ -108,24 +108,24 @@ class PredictionCalls:
         return (await self._run(signature, build, output_filter or (), choice, deadline)).outputs
 
     async def _status(self, version: int | None = None, *, timeout: float | None = None) -> list[VersionStatus]:
-        """The states of the model's versions, highest first; or of one version."""
+        """The states of all versions of the model, highest first; or the state of one version."""
         return await self._statuses(_version_choice(version, None), self._deadline(timeout), wait_for_ready=False)
 
     async def _metadata(
         self, version: int | None = None, *, version_label: str | None = None, timeout: float | None = None
     ) -> ModelMetadata:
-        """The signatures of the client's version, or of another one; calls the server every time."""
+        """The signatures of the client's version, or of another version. Asks the server every time."""
         return await self._load_metadata(self._choice(version, version_label), self._deadline(timeout))
 
     async def _wait_until_available(self, timeout: float = 60.0) -> int:
         """Waits until a server answers and the model is available.
 
         Returns:
-            The version that answers: the client's, or the highest that is available.
+            The number of the version that answers: the client's choice, or the highest that is available.
 
         Raises:
             ServingError: NOT_FOUND if the server has no such model; INVALID_ARGUMENT if it has no such label;
-                DEADLINE_EXCEEDED with the versions' states.
+                DEADLINE_EXCEEDED, whose message has the versions' states.
         """
         deadline, choice = Deadline(timeout), self._default_choice
         problem = ""
@@ -139,7 +139,7 @@ class PredictionCalls:
                     return (await self._load_metadata(choice, deadline)).version
                 states = (f"{status.version}: {status.state} {status.error}".rstrip() for status in statuses)
                 problem = f"versions {', '.join(states)}"
-            except ServingError as error:  # the server is stopping, or the deadline passed during a call
+            except ServingError as error:  # no server, a server that is stopping, or the deadline
                 if error.code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                     raise
                 problem = problem or error.message
@@ -157,7 +157,8 @@ class PredictionCalls:
     ) -> Prediction:
         """Runs a signature with inputs built from the cached metadata.
 
-        If the server has loaded another version since and refuses them, they are built again from its metadata.
+        If the server refuses the inputs because it has loaded another version since, they are built again from the
+        metadata of that version.
         """
         cached = self._cached_metadata.get(choice)
         metadata = cached or await self._load_metadata(choice, deadline)

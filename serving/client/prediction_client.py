@@ -1,6 +1,6 @@
 """Clients of any model server that speaks TensorFlow Serving's gRPC API, without TensorFlow.
 
-`serving.client` builds the recommender's clients on them.
+The recommender's clients (`serving.client.recommender_client`) extend them.
 """
 
 from types import TracebackType
@@ -22,12 +22,12 @@ class PredictionClient(PredictionCalls):
     Args:
         address: `host:port`.
         model_name: the model's name at the server.
-        timeout: seconds until a call fails with DEADLINE_EXCEEDED, including the request for the model's metadata at
-            the first call and the attempts after UNAVAILABLE.
-        version: of the model; the latest if left out.
-        version_label: the label of a version, in place of its number.
-        retry: how often, and after what waits, a call is tried again that ends with UNAVAILABLE.
-        tls: certificates; without, the connection is not encrypted.
+        timeout: seconds until a call fails with DEADLINE_EXCEEDED. They include the request for the model's metadata at
+            the first call, and further attempts after UNAVAILABLE.
+        version: number of the version to call; by default the latest.
+        version_label: label of the version to call, in place of its number.
+        retry: how often, and after what waits, a call that ended with UNAVAILABLE is tried again.
+        tls: certificates; None: the connection is not encrypted.
         keep_alive: pings that detect a dead connection.
     """
 

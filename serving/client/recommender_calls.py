@@ -1,4 +1,4 @@
-"""Calls to a served recommender, as coroutines."""
+"""Coroutines that call a served recommender."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from serving.wire.tensors import bytes_array
 
 
 class RecommenderCalls(PredictionCalls):
-    """The methods of `serving.client`'s recommender clients, which differ only in how they wait."""
+    """The methods of both recommender clients; the clients differ only in how they wait."""
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class RecommenderCalls(PredictionCalls):
         signature: str = "recommend",
         timeout: float | None = None,
     ) -> RecommendationList:
-        """Recommends items to one user: `recommend_many` for one `UserRequest` with these attributes.
+        """Recommends items to one user. The other arguments are the attributes of `UserRequest`.
 
         Args:
-            k: at most this many items; as many as the model, or the fallback, has if left out.
+            k: at most this many items; by default all that the model, or the fallback, returns.
             signature: `recommend`; `recommend_embedded` with vectors in place of texts; `retrieve` for retrieval
                 without ranking.
             timeout: seconds for this call, in place of the client's.
@@ -103,7 +103,7 @@ class RecommenderCalls(PredictionCalls):
         signature: str = "recommend",
         timeout: float | None = None,
     ) -> list[RecommendationList]:
-        """Recommends items to several users in one call: a list for each, best first. Arguments as of `recommend`."""
+        """Recommends items to several users in one call: a list for each, best first. Arguments: see `recommend`."""
         _check_k(k)
         requests = list(requests)
         if not requests:
@@ -135,7 +135,7 @@ class RecommenderCalls(PredictionCalls):
             raise invalid_argument("`item_ids` should hold at least one item id")
         (row,) = self._user_rows([request])
         prediction = await self._run_rows("rank", [row | {"candidate_item_id": list(candidates)}], timeout)
-        # The scores are in the candidates' order. A server that batches calls pads them: the rest is cut off.
+        # The scores are in the candidates' order. A server that batches calls may have padded them; padding is cut off.
         outputs = {
             name: values[:, : len(candidates)] for name, values in prediction.outputs.items() if values.ndim == 2
         }
@@ -152,12 +152,12 @@ class RecommenderCalls(PredictionCalls):
         k: int | None = None,
         timeout: float | None = None,
     ) -> list[RecommendationList]:
-        """The items most similar to each item, with the signature `similar_items`: a list for each, best first.
+        """Finds the items most similar to each item, with the signature `similar_items`: a list for each, best first.
 
         Args:
-            item_ids: of the catalogue; the list of an unknown item is empty.
+            item_ids: items of the catalogue; the list of an unknown item is empty.
             exclude: ids of items that must not be returned.
-            k: at most this many items; as many as the model returns if left out.
+            k: at most this many items; by default all that the model returns.
         """
         _check_k(k)
         excluded = [self._identifiers.model_id(item_id) for item_id in check_strings("exclude", exclude)]
@@ -169,7 +169,7 @@ class RecommenderCalls(PredictionCalls):
         return [RecommendationList(items[:k], prediction.version) for items in lists]
 
     async def _encode_text(self, texts: Iterable[str], *, timeout: float | None = None) -> np.ndarray:
-        """Vectors of texts, float32 [texts, width]; zeros for an empty one."""
+        """Vectors of texts, float32 [texts, width]; zeros for an empty text."""
         return await self._encode("encode_text", [{"text": text} for text in check_strings("texts", texts)], timeout)
 
     async def _encode_user(self, requests: Iterable[UserRequest], *, timeout: float | None = None) -> np.ndarray:
@@ -186,8 +186,8 @@ class RecommenderCalls(PredictionCalls):
         """The item tower's vectors of items, float32 [items, width].
 
         Args:
-            item_ids: of the catalogue, or new ones that `features` describe; "" for an item without an id.
-            features: for each item the columns that the item tower reads, by the model's input names.
+            item_ids: ids of catalogue items, or of new items that `features` describe; "" for an item without an id.
+            features: for each item a mapping from the model's input names to the columns that the item tower reads.
         """
         rows = self._item_rows(item_ids)
         if features is not None:

@@ -1,4 +1,4 @@
-"""What callers ask of a recommender: a user and the user's events."""
+"""Requests to a recommender: a user, the user's events, and which items may be recommended."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,15 +14,15 @@ NO_RATING = math.nan
 
 @dataclass(frozen=True)
 class HistoryEvent:
-    """Something the user did. What is unknown keeps its default.
+    """Something the user did. Unknown attributes keep their defaults.
 
     Attributes:
         item_id: the item.
         text: what the user wrote about it.
         timestamp: epoch seconds; 0 if unknown.
         event: its kind (`view`, `buy`, ...).
-        rating: the user's; NaN if there is none. 0 also means none, unless the training data has ratings of 0.
-        text_embedding: `encode_text`'s vector in place of the text, for a signature that takes it.
+        rating: the user's rating; NaN if there is none. 0 also means none, unless the training data has ratings of 0.
+        text_embedding: a vector from `encode_text` in place of the text, for a signature that takes vectors.
     """
 
     item_id: str
@@ -39,19 +39,19 @@ class UserRequest:
 
     Attributes:
         user_id: "" for an unknown user.
-        history: oldest first; item ids, or events where more than the item is known.
-        query: what the user says or searches now.
-        timestamp: epoch seconds of the recommendation; 0 if unknown.
+        history: item ids or events (where more than the item is known), oldest first.
+        query: what the user says or searches for now.
+        timestamp: time of the recommendation in epoch seconds; 0 if unknown.
         exclude: ids of items that must not be recommended.
-        allowed_categories: only items of one of these; empty allows all.
-        diversity: from 0, the best items, to 1, the most different ones.
+        allowed_categories: recommend only items of one of these categories; empty allows all items.
+        diversity: from 0 (the best items) to 1 (the most different items).
         explain: ask for `Recommendation.reason_history_position`, which takes the model longer.
-        features: the model's other inputs, such as profile and context columns, by name: a value, or a list of them
-            where the input takes several.
-        query_embedding: `encode_text`'s vector in place of the query, for a signature that takes it.
+        features: the model's other inputs by name, such as profile and context columns: a value, or a list of values
+            if the input takes several.
+        query_embedding: a vector from `encode_text` in place of the query, for a signature that takes vectors.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, with the attribute's name.
+        ServingError: INVALID_ARGUMENT; the message names the attribute.
     """
 
     user_id: str = ""
@@ -82,10 +82,10 @@ class UserRequest:
 
 
 def check_strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
-    """The values of an argument.
+    """The values of an argument, as a tuple.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, with the argument's name: it is a single string, or one of its values is none.
+        ServingError: INVALID_ARGUMENT: the argument is a single string, or holds a value that is no string.
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise invalid_argument(f"`{name}` should be a list of strings. Received: {values!r}")

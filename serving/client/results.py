@@ -14,10 +14,10 @@ class Recommendation:
 
     Attributes:
         item_id: the item.
-        score: the list is ordered by it; 0 in a fallback, which has no scores.
+        score: the list is ordered by it, unless the request sets `diversity`; 0 in a fallback, which has no scores.
         retrieval_score: the dot product of the two towers' vectors; None if the signature does not return it.
-        reason_history_position: which event of the request's history raised the score most; -1 if none did, or the
-            request did not set `explain`. None if the signature does not return it.
+        reason_history_position: position of the event of the request's history that raised the retrieval score most;
+            -1 if none did, or the request did not set `explain`. None if the signature does not return it.
     """
 
     item_id: str
@@ -30,8 +30,8 @@ class RecommendationList(list[Recommendation]):
     """Recommended items, best first.
 
     Attributes:
-        version: of the model that answered; None in a fallback.
-        failure: the error for which the fallback answered; None if a model answered.
+        version: the version of the model that answered; None in a fallback.
+        failure: the error because of which the fallback answered; None if a model answered.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class RecommendationList(list[Recommendation]):
 
     @property
     def is_fallback(self) -> bool:
-        """Whether no model answered: the items are popular ones, the same for all users."""
+        """Whether no model answered: the items are then popular items, not chosen for this user."""
         return self.failure is not None
 
 
 def recommendation_lists(
     outputs: Mapping[str, np.ndarray], batch: int, caller_id: Callable[[str], str]
 ) -> list[list[Recommendation]]:
-    """The list of each row.
+    """Turns a signature's outputs into a list of recommendations for each row.
 
     Args:
-        outputs: `item_id` and `score`, [B, K] both, and what else the signature returns.
+        outputs: `item_id` and `score`, [B, K] each, and the other outputs of the signature.
         batch: the number of rows, B.
         caller_id: turns the model's ids into the caller's.
 
@@ -78,7 +78,7 @@ def recommendation_lists(
             ]
             for row in zip(*columns, strict=True)
         ]
-    except ValueError:  # `zip`: rows or columns of different lengths
+    except ValueError:  # raised by `zip`: rows or columns differ in length
         shapes = ", ".join(f"{name} {outputs[name].shape}" for name in sorted(outputs))
         raise ServingError("FAILED_PRECONDITION", f"outputs should be of one shape. Received: {shapes}") from None
 

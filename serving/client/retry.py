@@ -1,4 +1,4 @@
-"""Deadlines of calls, and when a failed call is tried again."""
+"""Deadlines of calls, and rules for trying failed calls again."""
 
 import math
 import random
@@ -10,15 +10,15 @@ from serving.wire.errors import invalid_argument
 
 @dataclass(frozen=True)
 class Retry:
-    """A call that ends with UNAVAILABLE is tried again within its deadline; one with another error is not.
+    """How often a call that ends with UNAVAILABLE is tried again before its deadline. Other errors are not retried.
 
     Before attempt n + 1 the client waits for a random time from 0 to min(`max_backoff`, `initial_backoff` · 2^(n − 1))
     seconds, so that clients that failed at the same time do not call again at the same time ("full jitter").
 
     Attributes:
-        attempts: the maximum, including the first; with 1 calls are not tried again.
-        initial_backoff: seconds.
-        max_backoff: seconds.
+        attempts: largest number of attempts, including the first. With 1, calls are not tried again.
+        initial_backoff: upper limit of the first wait, in seconds.
+        max_backoff: upper limit of every wait, in seconds.
     """
 
     attempts: int = 3
@@ -37,7 +37,7 @@ class Retry:
         """Seconds to wait after the failure of an attempt (counted from 1); None if it was the last one."""
         if attempt >= self.attempts:
             return None
-        # The exponent is limited, because a float would overflow; `max_backoff` is smaller long before.
+        # The exponent is limited because a float would overflow. `max_backoff` is reached long before.
         return random.uniform(0, min(self.max_backoff, self.initial_backoff * 2.0 ** min(attempt - 1, 100)))
 
 
@@ -56,7 +56,7 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Seconds until then; 0 after it."""
+        """Seconds until the deadline; 0 after it."""
         return max(0.0, self._end - time.monotonic())
 
 

@@ -1,4 +1,4 @@
-"""Calls to one server: failed ones are tried again, and errors get messages that say what to do."""
+"""Calls one server: tries failed calls again, and makes error messages that say what to do."""
 
 import asyncio
 from typing import Any
@@ -14,8 +14,8 @@ class ServerConnection:
     """The connection of a client to its server.
 
     Args:
-        address: `host:port`, for messages.
-        transport: the connection to it.
+        address: `host:port`, for error messages.
+        transport: makes the calls.
     """
 
     def __init__(self, address: str, transport: Transport) -> None:
@@ -30,14 +30,14 @@ class ServerConnection:
         retry: Retry,
         wait_for_ready: bool = False,
     ) -> Response:
-        """Calls a method, again after UNAVAILABLE.
+        """Calls a method; tries again after UNAVAILABLE.
 
         Args:
-            method: of the server.
+            method: the method to call.
             request: the request.
             deadline: for all attempts together.
             retry: how often, and after what waits.
-            wait_for_ready: wait for a server instead of failing where there is none.
+            wait_for_ready: wait for a server instead of failing if there is none.
 
         Raises:
             ServingError: with the code of the last attempt; FAILED_PRECONDITION once the client is closed.
@@ -53,11 +53,11 @@ class ServerConnection:
                 if self._closed:
                     raise _client_is_closed() from None
                 failure = self._failure(error, deadline, attempt, failure)
-            except (ValueError, grpc.aio.UsageError):  # raised by a channel that was closed during the call
+            except (ValueError, grpc.aio.UsageError):  # raised by a channel that is closed during the call
                 if self._closed:
                     raise _client_is_closed() from None
                 raise
-            except asyncio.CancelledError:  # by the channel that was closed, or by the application
+            except asyncio.CancelledError:  # the channel was closed, or the application cancelled
                 if self._closed and not _task_is_cancelled():
                     raise _client_is_closed() from None
                 raise

@@ -1,4 +1,4 @@
-"""Two ways to wait for an answer: blocking the calling thread, and suspending a coroutine."""
+"""Two transports: one waits by blocking the calling thread, the other by suspending a coroutine."""
 
 import asyncio
 import functools
@@ -30,7 +30,7 @@ class Method(Generic[Request, Response]):
 
 
 class Transport(Protocol):
-    """One connection, opened by the first call."""
+    """A connection to a server. It is opened by the first call."""
 
     def __init__(self, address: str, tls: Tls | None, keep_alive: KeepAlive) -> None: ...
 
@@ -102,7 +102,7 @@ class AsyncTransport:
 
     def _connected(self) -> grpc.aio.Channel:
         loop = asyncio.get_running_loop()
-        if self._channel is None:  # not opened earlier: gRPC binds a channel to the loop that runs at that time
+        if self._channel is None:  # not earlier: gRPC binds a channel to the loop that runs when it is made
             self._loop = loop
             if self._credentials is None:
                 self._channel = grpc.aio.insecure_channel(self._address, self._options)

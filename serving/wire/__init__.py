@@ -1,1 +1,1 @@
-"""Tensors, protocol buffers, names of the API and errors, shared by server and client. Imports no TensorFlow."""
+"""Shared by server and client: tensors, protocol buffers, names of the API, and errors. Imports no TensorFlow."""

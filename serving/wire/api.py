@@ -2,10 +2,10 @@
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
-METADATA_FIELD = "signature_def"  # the only one that GetModelMetadata knows
+METADATA_FIELD = "signature_def"  # the only metadata field that GetModelMetadata supports
 
 _MAX_MESSAGE_BYTES = 2**31 - 1
-# TensorFlow Serving's limit, in place of gRPC's four mebibytes: options of a server and of a channel.
+# Options for servers and channels: TensorFlow Serving's limit, in place of gRPC's limit of 4 MiB.
 MESSAGE_SIZE_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),

@@ -1,4 +1,4 @@
-"""Errors of server and client, which cannot import the trainer's."""
+"""Errors of server and client. Neither may import `trainer`, and so neither can use its errors."""
 
 
 class ServingError(Exception):
@@ -19,7 +19,7 @@ class ServingError(Exception):
 
 
 def invalid_argument(message: str) -> ServingError:
-    """An error that the client raises itself: its argument cannot be sent."""
+    """An error that the client raises before it calls the server: an argument is wrong."""
     return ServingError("INVALID_ARGUMENT", message)
 
 

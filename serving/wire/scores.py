@@ -1,4 +1,4 @@
-"""The score that stands for no score."""
+"""The score of items that cannot be scored."""
 
 import numpy as np
 

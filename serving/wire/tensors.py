@@ -1,8 +1,8 @@
-"""NumPy arrays to and from `TensorProto`, without TensorFlow.
+"""Converts NumPy arrays to and from `TensorProto`, without TensorFlow.
 
 Works with TensorFlow's own message class and with `wire_pb2`'s: both have the same fields. Reading accepts what
 TensorFlow's C++ runtime accepts (`Tensor::FromProto`). Writing uses the typed fields (`float_val`, `string_val`, ...),
-as TensorFlow Serving does, unless `tensor_content` is asked for.
+as TensorFlow Serving does, or on request `tensor_content`.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 STRING = 7
 _BFLOAT16 = 14
 
-# Limits what a message of a few bytes can allocate: its last value is repeated up to the size of the shape.
+# Limits the memory that a message of a few bytes can allocate: its last value is repeated until the shape is filled.
 _MAX_FILLED_BYTES = 64 * 2**20
 _MAX_RANK = 32  # of a NumPy array
 
@@ -73,7 +73,7 @@ def numpy_dtype(number: int) -> np.dtype:
 
 
 def bytes_array(strings: Sequence[bytes]) -> np.ndarray:
-    """The strings as a tensor's array [strings]: of objects, because NumPy's own string arrays drop trailing zeros."""
+    """The strings as an object array [strings]. NumPy's own string arrays would drop trailing zero bytes."""
     array = np.empty(len(strings), object)
     array[:] = strings
     return array
@@ -82,11 +82,13 @@ def bytes_array(strings: Sequence[bytes]) -> np.ndarray:
 def array_from_tensor(tensor: Any) -> np.ndarray:
     """The array in a `TensorProto`; strings come as an object array of bytes.
 
-    As in TensorFlow's runtime, the last value is repeated if there are fewer values than the shape has, no values stand
-    for zeros or empty strings, and surplus values are dropped. An array over `tensor_content` is read-only.
+    As in TensorFlow's runtime, the last value is repeated if there are too few values for the shape, a tensor without
+    values is filled with zeros or empty strings, and surplus values are dropped. An array from `tensor_content` is
+    read-only.
 
     Raises:
-        ValueError: an unknown type, an invalid shape, content of the wrong length, or few values for a huge shape.
+        ValueError: the type is unknown, the shape is invalid, the content has the wrong length, or a huge shape has too
+            few values.
     """
     kind = _KINDS.get(tensor.dtype)
     if kind is None:
@@ -94,7 +96,7 @@ def array_from_tensor(tensor: Any) -> np.ndarray:
     tensor_shape = tensor.tensor_shape
     if tensor_shape.unknown_rank:
         raise ValueError("the shape is unknown")
-    # A list is faster than a generator here, and a slice of a field faster than the field: a call has a dozen tensors.
+    # For speed, since a call has a dozen tensors: a list instead of a generator, and below a slice of the field.
     shape = tuple([dim.size for dim in tensor_shape.dim])
     if len(shape) > _MAX_RANK or (shape and min(shape) < 0):
         raise ValueError(f"the shape {shape} is not valid")
@@ -133,8 +135,8 @@ def fill_tensor(tensor: Any, array: np.ndarray, *, packed: bool = False) -> None
     """Writes `array` into an empty `TensorProto`. Strings are an object array of bytes.
 
     Args:
-        packed: write numbers as `tensor_content`, which is fastest for both sides, and not as typed values. Strings
-            are always typed values.
+        packed: write numbers as `tensor_content` instead of typed values, which is fastest for both sides. Strings are
+            always typed values.
 
     Raises:
         KeyError: `TensorProto` has no such dtype.
