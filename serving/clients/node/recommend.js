@@ -14,7 +14,7 @@ const { PredictionService } = grpc.loadPackageDefinition(definition).tensorflow.
 
 /** Item ids and scores for a user, best first. `history` holds the ids of the user's items, oldest first. */
 async function recommend(client, model, user, history) {
-  // Further inputs, such as `query_text`, can be added here: one row, so a list of one value or of one value an event.
+  // Further inputs, such as `query_text`, can be added here: for one user, a list of one value or of one an event.
   const values = { user_id: [user], history_item_id: history };
   const inputs = {};
   // A request should hold every input of the signature. Those without a value are filled with zeros or "".
@@ -31,17 +31,17 @@ async function recommend(client, model, user, history) {
   const scores = outputs.score.float_val;
   return outputs.item_id.string_val
     .map((id, position) => ({ itemId: id.toString('utf8'), score: scores[position] }))
-    .filter(({ itemId }) => itemId); // a list is padded with "" where fewer items are allowed than the model returns
+    .filter(({ itemId }) => itemId); // the list is padded with "" if fewer items are allowed than the model returns
 }
 
-/** Name -> type and shape of the inputs of `recommend`. They do not change while the server has the same version. */
+/** Name -> type and shape of the inputs of `recommend`. They can change only with the version of the model. */
 async function signatureInputs(client, model) {
   const request = { model_spec: { name: model }, metadata_field: ['signature_def'] };
   const { metadata } = await call(client, 'GetModelMetadata', request);
   return metadata.signature_def.value.signature_def.recommend.inputs;
 }
 
-/** The shape of an input for one user: a value a user, or a list a user. Lists `history_*` have a value an event. */
+/** The shape of an input for one user: one value, or a list. Lists `history_*` have a value for each event. */
 function shape(name, rank, events) {
   return [1, ...Array(rank - 1).fill(name.startsWith('history_') ? events : 0)];
 }
