@@ -20,8 +20,8 @@ those that run and those that wait for a thread.
 
 While the overload lasts, a probe ends after a few refusals. So every three seconds a probe admits about as many extra
 calls as half of the threads. A simulation in the tests checks two bounds. At a load of three times the capacity, the
-99th percentile of latency is less than five times that of an unloaded server. Five seconds after the overload has
-ended, no call is refused any more.
+99th percentile of the answers' latency is less than five times that without load. Once the load has fallen to 80 % of
+the capacity or less, no call is refused after another five seconds.
 
 Methods that measure latency, such as CoDel or a gradient limit, need a target delay or the latency without load. Both
 differ by model and by signature. A limit on calls in flight needs neither.
