@@ -40,7 +40,7 @@ class Place:
 
     def fill(self, code: str) -> str:
         code = code.replace("127.0.0.1:8500", self.address)
-        code = re.sub(r"(?<=\s)data(?=\s|$)", shlex.quote(str(self.shop.data)), code)
+        code = re.sub(r"(?<=--data )data\b", shlex.quote(str(self.shop.data)), code)
         return re.sub(r"(?<=\s)runs/shop(?=\s|/|$)", shlex.quote(str(self.shop.directory.path)), code)
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from serving.client import RecommenderClient, UserRequest
 from serving.client.input_batches import batch_inputs, user_row
 from serving.client.prediction_client import PredictionClient
-from serving.export.exporter import read_metadata
+from serving.export.metadata import read_metadata
 from serving.server.process import ServerProcess
 from serving.server.runtime import custom_ops
 from tests.e2e.shop import Shop

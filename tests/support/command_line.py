@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 from pathlib import Path
 
 from tfx_pipeline import cli
@@ -35,6 +36,7 @@ def towers_here(*arguments: str) -> subprocess.CompletedProcess[str]:
         working_directory = os.getcwd()
         os.chdir(ROOT)
         stack.callback(os.chdir, working_directory)
+        stack.enter_context(unittest.mock.patch.object(sys, "argv", ["towers", *arguments]))  # a run notes its command
         with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
             try:
                 code = cli.main(list(arguments))
