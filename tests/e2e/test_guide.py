@@ -21,7 +21,7 @@ import pytest
 from serving.server.flags import parse_flags
 from serving.server.process import ServerProcess
 from tests.e2e.shop import Shop
-from tests.support.command_line import ROOT
+from tests.support.command_line import ROOT, towers_here
 
 pytestmark = pytest.mark.slow
 
@@ -48,16 +48,6 @@ class Place:
 def place(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("guide")
     (directory / "configs").symlink_to(ROOT / "configs")
-    program = directory / "bin" / "towers"
-    program.parent.mkdir()
-    # `towers run` gets the shared shop's settings, so that the run's steps come from the cache.
-    settings = shlex.join(shop.arguments[shop.arguments.index("--set") :])
-    program.write_text(
-        f'#!/bin/sh\n[ "$1" = run ] && set -- "$@" {settings}\n'
-        f'[ "$1 $2" = "data demo" ] && set -- "$@" --out made\n'
-        f'exec {shlex.quote(sys.executable)} -m tfx_pipeline.cli "$@"\n'
-    )
-    program.chmod(0o755)
     with ServerProcess(shop.directory.serving("recommender"), model_name="recommender") as server:
         yield Place(directory, shop, server.address)
 
@@ -79,19 +69,34 @@ def test_page(page: str, place: Place) -> None:
         if note == "background: serve":
             (command,) = code.strip().splitlines()
             parse_flags(shlex.split(command)[2:])
-            continue
-        program = ["bash", "-euo", "pipefail"] if block["language"] == "bash" else [sys.executable]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PATH": f"{place.directory / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        }
-        done = subprocess.run(
-            [*program, "-c", code],
-            cwd=place.directory,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert done.returncode == 0, f"{page}:\n{code}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        elif block["language"] == "bash":
+            for command in code.strip().splitlines():
+                check(page, command, run_command(shlex.split(command), place))
+        else:
+            check(page, code, run_python(code, place))
+
+
+def run_command(words: list[str], place: Place) -> subprocess.CompletedProcess[str]:
+    program, *arguments = words
+    assert program == "towers", "the guide's commands are calls of towers, one a line"
+    if arguments[0] == "run":  # with the shared shop's settings, so that the run's steps come from the cache
+        arguments += place.shop.arguments[place.shop.arguments.index("--set") :]
+    if arguments[:2] == ["data", "demo"]:  # the shared shop's tables are there already
+        arguments += ["--out", "made"]
+    return towers_here(*arguments, working_directory=place.directory)
+
+
+def run_python(code: str, place: Place) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=place.directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+def check(page: str, code: str, done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, f"{page}:\n{code}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
