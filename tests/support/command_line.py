@@ -28,7 +28,7 @@ def towers(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess
 
 
 def towers_here(*arguments: str, working_directory: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """`towers ARGUMENTS` in this process, which has imported TensorFlow and TFX already: that saves ten seconds a call."""
+    """`towers ARGUMENTS` in this process, which has imported TensorFlow and TFX already, ten seconds of work."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         # Files and not buffers: the run's screen writes to file descriptors.
         paths = [Path(directory, name) for name in ("stdout", "stderr")]
