@@ -51,8 +51,9 @@ def _section(prefix: str, model: type[BaseModel]) -> list[str]:
                 continue
         elif not field.description:
             raise ValueError(f"{prefix}{name}: the configuration's field should have a description. Received: none")
-        meaning = field.description or (f"section, see [`{prefix}{name}`](#{(prefix + name).replace('.', '')})")
-        rows.append(f"| `{name}` | {_type_name(field.annotation)} | {_default(field)} | {_cell(meaning)} |")
+        meaning = field.description or (f"see [`{prefix}{name}`](#{(prefix + name).replace('.', '')})")
+        kind = "section" if nested is not None else _type_name(field.annotation)
+        rows.append(f"| `{name}` | {kind} | {_default(field)} | {_cell(meaning)} |")
     table = ["| key | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows)] if rows else []
     return [f"{level} {title}", *([summary] if summary else []), *table, *inner]
 
